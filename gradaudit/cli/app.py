@@ -1,0 +1,266 @@
+"""The typer application: every command's options, and nothing else."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from gradaudit.cli.options import COLORS, FORMATS, SEVERITY_CHOICES, CheckArguments
+
+app = typer.Typer(
+    name="gradaudit",
+    help="Finds what in a training config makes gradients explode, vanish or go to waste, "
+    "repairs the file byte for byte, and says what to measure.",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _one_of(choices: tuple[str, ...]) -> object:
+    """A check that a value is one of a few words, with a did-you-mean."""
+
+    def check(value: str | None) -> str | None:
+        if value is not None and value not in choices:
+            from gradaudit.settings import did_you_mean
+
+            raise typer.BadParameter(
+                f"{value!r} is not one of {', '.join(choices)}{did_you_mean(value, choices)}"
+            )
+        return value
+
+    return check
+
+
+def _above_zero(value: float | None) -> float | None:
+    if value is not None and not 0 < value < float("inf"):
+        raise typer.BadParameter("takes a number above 0")
+    return value
+
+
+Paths = Annotated[
+    list[str] | None,
+    typer.Argument(help="Files and directories; - for standard input. Default: .", metavar="PATH"),
+]
+OneFile = Annotated[str, typer.Argument(help="A config file, or - for standard input.")]
+Format = Annotated[
+    str, typer.Option(help=f"One of {', '.join(FORMATS)}.", callback=_one_of(FORMATS))
+]
+Color = Annotated[
+    str, typer.Option(help="auto, always or never. NO_COLOR is obeyed.", callback=_one_of(COLORS))
+]
+Select = Annotated[
+    list[str] | None, typer.Option(help="Rules to run: codes, prefixes (GA1) or names.")
+]
+Ignore = Annotated[list[str] | None, typer.Option(help="Rules not to run.")]
+FailOn = Annotated[
+    str | None,
+    typer.Option(
+        help="Exit with 1 from this severity on: error, warning (default) or info.",
+        callback=_one_of(SEVERITY_CHOICES),
+    ),
+]
+ExitZero = Annotated[bool, typer.Option("--exit-zero", help="Exit with 0 whatever is found.")]
+Unit = Annotated[
+    str | None, typer.Option(help="The training unit that the observation is of.", metavar="NAME")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a value as the launcher would.", metavar="KEY=VALUE"),
+]
+Assume = Annotated[
+    list[str] | None,
+    typer.Option(help="State what no file says: norm=batch world_size=8.", metavar="SETTING=VALUE"),
+]
+SourceOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--source",
+        help="Python file of the model, read for its normalisation layers, never imported.",
+        metavar="[UNIT=]FILE",
+    ),
+]
+GradNorm = Annotated[
+    float | None,
+    typer.Option(help="A gradient norm that your trainer logged.", callback=_above_zero),
+]
+Epoch = Annotated[int | None, typer.Option(min=1, help="The epoch of that norm, from 1.")]
+Step = Annotated[int | None, typer.Option(min=1, help="The step of that norm, from 1.")]
+Config = Annotated[str | None, typer.Option(help="A settings file to use for every file.")]
+Isolated = Annotated[bool, typer.Option("--isolated", help="Use no settings file.")]
+StdinName = Annotated[str | None, typer.Option(help="The name that standard input stands for.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", help="List skipped files and rules that could not judge.")
+]
+
+
+def _arguments(**values: object) -> CheckArguments:
+    arguments = CheckArguments()
+    for name, value in values.items():
+        if value is not None:
+            setattr(arguments, name, value)
+    return arguments
+
+
+@app.command()
+def check(
+    paths: Paths = None,
+    format: Format = "full",
+    select: Select = None,
+    ignore: Ignore = None,
+    fail_on: FailOn = None,
+    exit_zero: ExitZero = False,
+    unit: Unit = None,
+    observed_grad_norm: GradNorm = None,
+    observed_epoch: Epoch = None,
+    observed_step: Step = None,
+    assume: Assume = None,
+    set: Set = None,
+    source: SourceOption = None,
+    config: Config = None,
+    isolated: Isolated = False,
+    stdin_filename: StdinName = None,
+    color: Color = "auto",
+    verbose: Verbose = False,
+) -> None:
+    """Judge training configs and explain what is wrong with them."""
+    from gradaudit.cli.check import run_check
+
+    raise typer.Exit(run_check(_arguments(**locals())))
+
+
+@app.command()
+def fix(
+    paths: Paths = None,
+    write: Annotated[bool, typer.Option("--write", help="Write the files.")] = False,
+    safe_only: Annotated[
+        bool, typer.Option("--safe-only", help="Only fixes that leave the run as it is.")
+    ] = False,
+    unsafe: Annotated[
+        bool, typer.Option("--unsafe", help="Also fixes that may help: measure first.")
+    ] = False,
+    select: Select = None,
+    ignore: Ignore = None,
+    fail_on: FailOn = None,
+    exit_zero: ExitZero = False,
+    assume: Assume = None,
+    source: SourceOption = None,
+    config: Config = None,
+    isolated: Isolated = False,
+    stdin_filename: StdinName = None,
+    color: Color = "auto",
+) -> None:
+    """Show the repair as a diff; with --write, make it.
+
+    Safe and recommended fixes are taken. Only the bytes of the edited values change.
+    """
+    values = locals()
+    from gradaudit.cli.fix import FixArguments, run_fix
+
+    if safe_only and unsafe:
+        raise typer.BadParameter("--safe-only and --unsafe exclude each other")
+    own = FixArguments(values.pop("write"), values.pop("safe_only"), values.pop("unsafe"))
+    raise typer.Exit(run_fix(_arguments(**values), own))
+
+
+@app.command()
+def report(
+    file: OneFile,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="Write here instead of the screen.")
+    ] = None,
+    select: Select = None,
+    ignore: Ignore = None,
+    unit: Unit = None,
+    observed_grad_norm: GradNorm = None,
+    observed_epoch: Epoch = None,
+    observed_step: Step = None,
+    assume: Assume = None,
+    set: Set = None,
+    source: SourceOption = None,
+    config: Config = None,
+    isolated: Isolated = False,
+    stdin_filename: StdinName = None,
+) -> None:
+    """Write a diagnosis of one config as a Markdown document."""
+    values = locals()
+    from gradaudit.cli.report import run_report
+
+    output = values.pop("output")
+    values["paths"] = [values.pop("file")]
+    raise typer.Exit(run_report(_arguments(**values), output, sys.argv[1:]))
+
+
+@app.command()
+def show(
+    paths: Paths = None,
+    format: Annotated[
+        str, typer.Option(help="text or json.", callback=_one_of(("text", "json")))
+    ] = "text",
+    assume: Assume = None,
+    set: Set = None,
+    source: SourceOption = None,
+    config: Config = None,
+    isolated: Isolated = False,
+    stdin_filename: StdinName = None,
+    color: Color = "auto",
+) -> None:
+    """Show the training plan as understood: each value, where it stands, how it is known."""
+    from gradaudit.cli.show import run_show
+
+    raise typer.Exit(run_show(_arguments(**locals())))
+
+
+@app.command()
+def explain(
+    rule: Annotated[str, typer.Argument(help="A rule's code or name.", metavar="RULE")],
+    color: Color = "auto",
+) -> None:
+    """Explain a rule: why it hurts, an example, how to tell on your own run."""
+    from gradaudit.cli.rules import run_explain
+
+    raise typer.Exit(run_explain(rule, color))
+
+
+@app.command()
+def rules(
+    format: Annotated[
+        str, typer.Option(help="text or json.", callback=_one_of(("text", "json")))
+    ] = "text",
+    color: Color = "auto",
+) -> None:
+    """List all rules."""
+    from gradaudit.cli.rules import run_rules
+
+    raise typer.Exit(run_rules(format, color))
+
+
+def _version(value: bool) -> None:
+    if value:
+        from gradaudit import __version__
+
+        typer.echo(f"gradaudit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", "-V", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Only `--version`; the commands have the rest."""
+
+
+def run(words: list[str]) -> int:
+    """Parse with typer and run; returns the exit code."""
+    try:
+        app(words, prog_name="gradaudit")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    return 0

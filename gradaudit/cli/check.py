@@ -1,0 +1,81 @@
+"""`gradaudit check`."""
+
+from __future__ import annotations
+
+import sys
+
+from gradaudit.cli.common import BadSettings, UsageError, audit_all, fault
+from gradaudit.render.output import use_color, width_of, write_lines
+from gradaudit.render.summary import Summary, exit_code
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gradaudit.cli.common import Run
+    from gradaudit.cli.options import CheckArguments
+
+
+def run_check(arguments: CheckArguments) -> int:
+    try:
+        run = audit_all(arguments)
+    except (BadSettings, UsageError) as error:
+        return fault(str(error))
+    summary = Summary(run.results, run.problems)
+    summary.next_steps = next_steps(summary, arguments)
+    if arguments.format == "json":
+        from gradaudit.render.json import check_document
+
+        sys.stdout.write(check_document(run.results, summary) + "\n")
+    elif arguments.format == "markdown":
+        from gradaudit.render.markdown import check_markdown
+
+        sys.stdout.write(check_markdown(run.results, summary) + "\n")
+    else:
+        _draw(run, summary, arguments)
+    code = exit_code(run.results, run.problems, run.fail_on)
+    return 0 if arguments.exit_zero and code == 1 else code
+
+
+def _draw(run: Run, summary: Summary, arguments: CheckArguments) -> None:
+    from gradaudit.render.text import closing, concise, full, skipped_lines, unjudged_lines
+
+    width = width_of(sys.stdout)
+    lines = concise(run.results) if arguments.format == "concise" else full(run.results, width)
+    if arguments.verbose:
+        lines += unjudged_lines(run.results, width) + skipped_lines(run.results)
+    lines += closing(summary, width)
+    write_lines(lines, use_color(arguments.color, sys.stdout))
+
+
+def next_steps(summary: Summary, arguments: CheckArguments) -> list[str]:
+    """The very next command, with the paths and the options that change what is found."""
+    steps = []
+    if not summary.fixable and not summary.speculative:
+        return steps
+    words = [*(arguments.paths or ["."])]
+    for name in ("select", "ignore", "assume", "source"):
+        for value in getattr(arguments, name):
+            words += [f"--{name}", value]
+    if arguments.config:
+        words += ["--config", arguments.config]
+    command = "gradaudit fix " + " ".join(map(quoted, words))
+    if "-" in arguments.paths or arguments.set:
+        return steps
+    if summary.fixable:
+        many = summary.fixable != 1
+        count = f"{summary.fixable} finding" + ("s have" if many else " has")
+        them = "them" if many else "it"
+        steps.append(f"{count} a fix: `{command}` shows {them}, `--write` applies {them}.")
+        if summary.speculative:
+            steps.append(
+                f"{summary.speculative} more with `--unsafe`: they may help; measure first."
+            )
+    else:
+        count = f"{summary.speculative} finding" + ("s have" if summary.speculative != 1 else " has")
+        steps.append(f"{count} a speculative fix: `{command} --unsafe` shows it.")
+    return steps
+
+
+def quoted(word: str) -> str:
+    """A word as a shell takes it."""
+    safe = word and all(char.isalnum() or char in "-_./=,:@%+~" for char in word)
+    return word if safe else "'" + word.replace("'", "'\\''") + "'"

@@ -1,0 +1,165 @@
+"""What the commands share: from arguments to audited files, and the last words on the screen."""
+
+from __future__ import annotations
+
+import sys
+
+from gradaudit.audit import FileResult, Options, audit_path, audit_source
+from gradaudit.discover import Unavailable, describe, discover
+from gradaudit.settings import BadSettings, Finder, did_you_mean, unknown_selector
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gradaudit.cli.options import CheckArguments
+    from gradaudit.source import Source
+
+    Problems = list[tuple[str, str]]
+
+
+class UsageError(Exception):
+    """A command line that cannot be meant; exit code 2."""
+
+
+def options_of(arguments: CheckArguments) -> Options:
+    """Raises: UsageError."""
+    options = Options()
+    for name, chosen in (("select", arguments.select), ("ignore", arguments.ignore)):
+        codes = [code for item in chosen for code in item.split(",") if code.strip()]
+        for code in codes:
+            problem = unknown_selector(code)
+            if problem:
+                raise UsageError(f"--{name}: {problem}")
+        if chosen:
+            setattr(options, name, codes)
+    for item in arguments.set:
+        key, equals, text = item.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--set {item}: takes KEY=VALUE")
+        options.overrides.append((key, text))
+    for item in arguments.assume:
+        key, equals, text = item.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--assume {item}: takes SETTING=VALUE, as in --assume norm=batch")
+        _check_assumed(key)
+        options.assume[key] = text
+    for item in arguments.source:
+        unit, equals, path = item.partition("=")
+        options.sources.append((unit, path) if equals else (None, item))
+    if arguments.observed_grad_norm is not None:
+        from gradaudit.evidence.observed import Observed
+
+        if arguments.observed_epoch is not None and arguments.observed_step is not None:
+            raise UsageError("--observed-epoch and --observed-step: give one of the two")
+        options.observed = Observed(
+            arguments.observed_grad_norm, arguments.observed_epoch, arguments.observed_step
+        )
+    elif arguments.observed_epoch is not None or arguments.observed_step is not None:
+        raise UsageError("--observed-epoch and --observed-step need --observed-grad-norm")
+    options.unit = arguments.unit
+    return options
+
+
+def _check_assumed(key: str) -> None:
+    from gradaudit.dialects import GENERIC
+
+    name = key.rpartition(".")[2]
+    kinds = tuple(GENERIC["kinds"])
+    if name not in kinds:
+        raise UsageError(f"--assume {key}: no such setting{did_you_mean(name, kinds)}")
+
+
+class Run:
+    """The files of one command, audited.
+
+    fail_on  path -> severity from which the exit code is 1.
+    """
+
+    def __init__(self) -> None:
+        self.results: list[FileResult] = []
+        self.problems: Problems = []
+        self.fail_on: dict[str, str] = {}
+
+
+def read_stdin(arguments: CheckArguments) -> Source:
+    """Raises: source.Unreadable."""
+    from gradaudit.source import decode
+
+    return decode(sys.stdin.buffer.read(), arguments.stdin_filename or "-")
+
+
+def audit_all(arguments: CheckArguments) -> Run:
+    """Audit every file that the arguments name.
+
+    Raises:
+        UsageError, BadSettings: the command line or a settings file cannot be used.
+    """
+    run = Run()
+    options = options_of(arguments)
+    finder = Finder(arguments.config, arguments.isolated)
+    paths = arguments.paths or ["."]
+    if "-" in paths:
+        _audit_stdin(arguments, options, finder, run)
+    for target in discover([path for path in paths if path != "-"]):
+        if isinstance(target, Unavailable):
+            run.problems.append((target.path, target.message))
+            continue
+        try:
+            result = audit_path(target.path, options, finder, target.named)
+        except OSError as error:
+            run.problems.append((target.path, describe(error, target.path)))
+            continue
+        _add(run, result, arguments, finder)
+    _requests_met(run, options)
+    return run
+
+
+def _audit_stdin(
+    arguments: CheckArguments, options: Options, finder: Finder, run: Run
+) -> None:
+    from gradaudit.audit import unparsable
+    from gradaudit.source import Source, Unreadable
+
+    name = arguments.stdin_filename or "-"
+    settings = finder.for_file(name if name != "-" else "stdin.yaml")
+    try:
+        result = audit_source(read_stdin(arguments), options, settings)
+    except Unreadable as error:
+        result = unparsable(Source(name, ""), error, options, settings, True)
+    _add(run, result, arguments, finder)
+
+
+def _add(run: Run, result: FileResult, arguments: CheckArguments, finder: Finder) -> None:
+    run.results.append(result)
+    settings = finder.for_file(result.path)
+    run.fail_on[result.path] = arguments.fail_on or settings.fail_on or "warning"
+
+
+def _requests_met(run: Run, options: Options) -> None:
+    """What was asked of the files, and no file could do: said once, with the file if it is one."""
+    judged = [result for result in run.results if not result.skipped and result.tree is not None]
+    common: set[str] | None = None
+    for result in judged:
+        common = set(result.problems) if common is None else common & set(result.problems)
+    for result in judged:
+        for problem in result.problems:
+            if problem in (common or set()) or not problem.startswith("--"):
+                run.problems.append((result.path, problem))
+                if len(judged) > 1:
+                    (common or set()).discard(problem)
+    if options.unit is not None and judged:
+        names = tuple(unit.name for result in judged for unit in result.units)
+        if options.unit not in names:
+            hint = did_you_mean(options.unit, names) or (
+                f"; units: {', '.join(dict.fromkeys(names))}" if names else ""
+            )
+            run.problems.append((judged[0].path, f"--unit: no unit `{options.unit}`{hint}"))
+
+
+def fault(message: str) -> int:
+    """Say what stopped the command; exit code 2."""
+    sys.stdout.flush()
+    sys.stderr.write(f"gradaudit: error: {message}\n")
+    return 2
+
+
+__all__ = ["BadSettings", "Run", "UsageError", "audit_all", "fault", "options_of", "read_stdin"]

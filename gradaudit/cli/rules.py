@@ -1,0 +1,57 @@
+"""`gradaudit rules` and `gradaudit explain`."""
+
+from __future__ import annotations
+
+import sys
+
+from gradaudit.cli.common import fault
+from gradaudit.render.output import use_color, width_of, write_lines
+from gradaudit.rules import find, load
+
+
+def run_rules(format: str, color: str) -> int:
+    from gradaudit.rules.docs import read_doc
+
+    rules = load().values()
+    if format == "json":
+        import json
+
+        document = {
+            "schema": 1,
+            "rules": [
+                {
+                    "code": rule.code,
+                    "name": rule.name,
+                    "scope": rule.scope,
+                    "severities": list(rule.severities),
+                    "confidence": rule.confidence,
+                    "needs": [list(n) if isinstance(n, tuple) else n for n in rule.needs],
+                    "thresholds": {key.replace("_", "-"): v for key, v in rule.limits.items()},
+                    "title": read_doc(rule).title,
+                    "url": rule.url,
+                }
+                for rule in rules
+            ],
+        }
+        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        return 0
+    from gradaudit.render.rules import rule_list
+
+    write_lines(rule_list(list(rules), width_of(sys.stdout)), use_color(color, sys.stdout))
+    return 0
+
+
+def run_explain(name: str, color: str) -> int:
+    rule = find(name)
+    if rule is None:
+        from gradaudit.settings import unknown_selector
+
+        problem = unknown_selector(name)
+        if problem:
+            return fault(problem)
+        family = [r.code for r in load().values() if r.code.startswith(name.strip().upper())]
+        return fault(f"{name!r} is a family: explain one of {', '.join(family)}")
+    from gradaudit.render.rules import rule_page
+
+    write_lines(rule_page(rule, width_of(sys.stdout)), use_color(color, sys.stdout))
+    return 0

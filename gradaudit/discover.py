@@ -1,0 +1,159 @@
+"""Which files a command looks at: those named, and those found in directories."""
+
+from __future__ import annotations
+
+import os
+
+from gradaudit.syntax import SUFFIXES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+_NEVER = frozenset(
+    ("node_modules", "__pycache__", "site-packages", "venv", "env", "wandb", "mlruns")
+)
+
+
+class Target:
+    """A file to look at. `named` on the command line: judged whatever it holds."""
+
+    __slots__ = ("named", "path")
+
+    def __init__(self, path: str, named: bool) -> None:
+        self.path = path
+        self.named = named
+
+
+class Unavailable:
+    """What was named and is not there, or may not be read: a problem, exit code 2."""
+
+    __slots__ = ("message", "path")
+
+    def __init__(self, path: str, message: str) -> None:
+        self.path = path
+        self.message = message
+
+
+def discover(paths: list[str]) -> Iterator[Target | Unavailable]:
+    """Every file once, named ones as typed, those of a directory joined to it, in name order.
+
+    Directories are walked without hidden ones and without what git ignores.
+    """
+    seen: set[str] = set()
+    for path in paths:
+        try:
+            is_directory = os.path.isdir(path)
+            if not is_directory:
+                os.stat(path)
+        except (OSError, ValueError) as error:
+            yield Unavailable(path, describe(error, path))
+            continue
+        if is_directory:
+            for found in _walk(path):
+                if isinstance(found, Unavailable):
+                    yield found
+                elif os.path.realpath(found) not in seen:
+                    seen.add(os.path.realpath(found))
+                    yield Target(found, named=False)
+        elif os.path.realpath(path) not in seen:
+            seen.add(os.path.realpath(path))
+            yield Target(path, named=True)
+
+
+def describe(error: OSError | ValueError, path: str) -> str:
+    """An operating-system error in plain words, with the mend."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file or directory" + _nearby(path)
+    if isinstance(error, PermissionError):
+        return "no permission to read it"
+    if isinstance(error, IsADirectoryError):
+        return "is a directory"
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return str(error)
+
+
+def _nearby(path: str) -> str:
+    from difflib import get_close_matches
+
+    folder, name = os.path.split(path)
+    try:
+        names = os.listdir(folder or ".")
+    except OSError:
+        return f"; there is no directory {folder} either" if folder else ""
+    close = get_close_matches(name, names, 1, 0.7)
+    return f"; did you mean {os.path.join(folder, close[0])}?" if close else ""
+
+
+def _walk(top: str) -> Iterator[str | Unavailable]:
+    ignores = _Ignores(top)
+    stack = [top]
+    while stack:
+        folder = stack.pop()
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            yield Unavailable(folder, describe(error, folder))
+            continue
+        ignores.read(folder, entries)
+        below = []
+        for entry in entries:
+            name = entry.name
+            if name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                if name not in _NEVER and not ignores.ignored(entry.path, True):
+                    below.append(entry.path)
+            elif name.endswith(SUFFIXES) and not ignores.ignored(entry.path, False):
+                yield entry.path
+        stack.extend(reversed(below))
+
+
+class _Ignores:
+    """The .gitignore files from the repository's top down to where the walk is.
+
+    `pathspec` is imported when the first of them is found, not before.
+    """
+
+    def __init__(self, top: str) -> None:
+        self.specs: list[tuple[str, Any]] = []
+        folder = os.path.abspath(top)
+        above = []
+        while not os.path.isdir(os.path.join(folder, ".git")):
+            parent = os.path.dirname(folder)
+            if parent == folder:
+                return
+            folder = parent
+            above.append(folder)
+        self._add(folder, os.path.join(folder, ".git", "info", "exclude"))
+        for outer in reversed(above):
+            self._add(outer, os.path.join(outer, ".gitignore"))
+
+    def read(self, folder: str, entries: list[os.DirEntry[str]]) -> None:
+        if any(entry.name == ".gitignore" for entry in entries):
+            self._add(os.path.abspath(folder), os.path.join(folder, ".gitignore"))
+
+    def _add(self, folder: str, path: str) -> None:
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                lines = [line for line in file.read().splitlines() if line.strip()]
+        except OSError:
+            return
+        if not any(not line.startswith("#") for line in lines):
+            return
+        from pathspec import GitIgnoreSpec
+
+        self.specs.append((folder + os.sep, GitIgnoreSpec.from_lines(lines)))
+
+    def ignored(self, path: str, is_directory: bool) -> bool:
+        if not self.specs:
+            return False
+        full = os.path.abspath(path) + ("/" if is_directory else "")
+        for folder, spec in reversed(self.specs):
+            if full.startswith(folder):
+                include = spec.check_file(full[len(folder) :]).include
+                if include is not None:
+                    return bool(include)
+        return False

@@ -1,0 +1,131 @@
+"""Write the pages of docs/rules from the rules themselves: `python -m gradaudit.docs_site`.
+
+With `--check` nothing is written: stale, missing and left-over pages are named, and it ends with 1.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from gradaudit.rules import load
+from gradaudit.rules.docs import BadDocs, as_markdown, parse
+
+COMMAND = "python -m gradaudit.docs_site"
+MARK = f"<!-- Generated from the rule's docstring: edit that, then run `{COMMAND}`. -->"
+NAV_BEGIN = f"      # rules, generated: {COMMAND}"
+NAV_END = "      # end of rules"
+
+FAMILIES = {
+    "GA0": "The file and the tool",
+    "GA1": "Clipping",
+    "GA2": "Learning rate and warm-up",
+    "GA3": "Batch and normalisation",
+    "GA4": "Loss",
+    "GA5": "Precision",
+    "GA6": "Optimiser and regularisation",
+    "GA7": "Names, types and values in the file",
+    "GA8": "Across files and frameworks",
+    "GA9": "Measured",
+}
+
+
+def pages(root: Path) -> dict[Path, str]:
+    """Every generated file below `root`, a checkout, with the text that it should have."""
+    rules = load()
+    folder = root / "docs" / "rules"
+    found = {
+        folder / f"{rule.name}.md": f"{MARK}\n\n{as_markdown(rule)}" for rule in rules.values()
+    }
+    found[folder / "index.md"] = f"{MARK}\n\n{_index()}"
+    config = root / "mkdocs.yml"
+    found[config] = _with_nav(config.read_text(encoding="utf-8"))
+    return found
+
+
+def _index() -> str:
+    lines = [
+        "# Rules",
+        "",
+        "Codes and names are accepted alike: `--select GA1,warmup-exceeds-training`. "
+        "`gradaudit explain GA101` shows a page in the terminal.",
+    ]
+    for prefix, title in FAMILIES.items():
+        family = [rule for code, rule in load().items() if code.startswith(prefix)]
+        if not family:
+            continue
+        lines += ["", f"## {prefix} {title}", ""]
+        lines += ["| code | name | severity | what |", "|---|---|---|---|"]
+        for rule in family:
+            severity = ", ".join(rule.severities)
+            what = parse(rule).title
+            lines.append(f"| {rule.code} | [{rule.name}]({rule.name}.md) | {severity} | {what} |")
+    return "\n".join(lines) + "\n"
+
+
+def _with_nav(config: str) -> str:
+    """mkdocs.yml with one navigation entry a rule between the two marks."""
+    before, begin, rest = config.partition(NAV_BEGIN + "\n")
+    _, end, after = rest.partition(NAV_END + "\n")
+    if not begin or not end:
+        raise ValueError(f"mkdocs.yml has no lines `{NAV_BEGIN}` and `{NAV_END}`")
+    entries = "".join(
+        f"      - {rule.code} {rule.name}: rules/{rule.name}.md\n" for rule in load().values()
+    )
+    return before + begin + entries + end + after
+
+
+def problems(root: Path) -> list[str]:
+    """What `--check` would say: one line a stale, missing or left-over page."""
+    wanted = pages(root)
+    found = []
+    for path, text in wanted.items():
+        name = path.relative_to(root)
+        if not path.is_file():
+            found.append(f"{name}: missing")
+        elif path.read_text(encoding="utf-8") != text:
+            found.append(f"{name}: stale")
+    found += [f"{path.relative_to(root)}: left over" for path in _left_over(root, wanted)]
+    return found
+
+
+def _left_over(root: Path, wanted: dict[Path, str]) -> list[Path]:
+    return sorted(path for path in (root / "docs" / "rules").glob("*.md") if path not in wanted)
+
+
+def write(root: Path) -> None:
+    """Write what differs, and delete the pages of rules that are no more."""
+    wanted = pages(root)
+    (root / "docs" / "rules").mkdir(parents=True, exist_ok=True)
+    for path, text in wanted.items():
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+    for path in _left_over(root, wanted):
+        path.unlink()
+
+
+def main(arguments: list[str], root: Path | None = None) -> int:
+    if arguments not in ([], ["--check"]):
+        print(f"usage: {COMMAND} [--check]", file=sys.stderr)
+        return 2
+    root = root or Path(__file__).resolve().parent.parent
+    if not (root / "mkdocs.yml").is_file():
+        print(f"{root} is no checkout: it has no mkdocs.yml", file=sys.stderr)
+        return 2
+    try:
+        if arguments:
+            found = problems(root)
+            for line in found:
+                print(line)
+            if found:
+                print(f"run: {COMMAND}")
+            return 1 if found else 0
+        write(root)
+    except BadDocs as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,107 @@
+"""Facts from the training's Python source, read with `ast` and never imported or run.
+
+So far: which normalisation layers there are.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ast
+
+    from gradaudit.source import Source
+
+_LAYERS = {
+    "BatchNorm1d": "batch", "BatchNorm2d": "batch", "BatchNorm3d": "batch",
+    "LazyBatchNorm1d": "batch", "LazyBatchNorm2d": "batch", "LazyBatchNorm3d": "batch",
+    "SyncBatchNorm": "sync_batch", "FrozenBatchNorm2d": "frozen_batch",
+    "GroupNorm": "group", "LayerNorm": "layer", "RMSNorm": "rms",
+    "InstanceNorm1d": "instance", "InstanceNorm2d": "instance", "InstanceNorm3d": "instance",
+}  # fmt: skip
+
+
+class NormLayer:
+    """One use of a normalisation layer: its class, its kind (`batch`, `group`, ...), its span."""
+
+    __slots__ = ("class_name", "end", "kind", "start")
+
+    def __init__(self, class_name: str, kind: str, start: int, end: int) -> None:
+        self.class_name = class_name
+        self.kind = kind
+        self.start = start
+        self.end = end
+
+
+def norm_layers(source: Source) -> list[NormLayer]:
+    """Every place where a normalisation class is used (called, passed or assigned), in file order.
+
+    Names are followed through imports (`import torch.nn as nn`, `from torch.nn import
+    BatchNorm1d as BN`), so that a class of another library with the same name is still found but
+    a local variable is not. `SyncBatchNorm.convert_sync_batchnorm(...)` turns every batch norm
+    into a synchronised one.
+
+    Raises:
+        SyntaxError, ValueError, RecursionError: not Python that `ast` can parse.
+    """
+    import ast
+
+    tree = ast.parse(source.text)
+    aliases: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            for name in node.names:
+                if name.name in _LAYERS:
+                    aliases[name.asname or name.name] = name.name
+    asked_about = _only_asked_about(tree)
+    found: list[NormLayer] = []
+    converted = False
+    for node in ast.walk(tree):
+        if id(node) in asked_about:
+            continue
+        class_name = None
+        if isinstance(node, ast.Attribute):
+            if node.attr == "convert_sync_batchnorm":
+                converted = True
+            elif node.attr in _LAYERS and isinstance(node.value, (ast.Name, ast.Attribute)):
+                class_name = node.attr
+        elif isinstance(node, ast.Name) and node.id in aliases:
+            class_name = aliases[node.id]
+        if class_name and isinstance(node, (ast.Attribute, ast.Name)):
+            start, end = _span(node, source)
+            found.append(NormLayer(class_name, _LAYERS[class_name], start, end))
+    if converted:
+        found = [layer for layer in found if layer.class_name != "SyncBatchNorm"]
+        for layer in found:
+            if layer.kind == "batch":
+                layer.kind = "sync_batch"
+    return sorted(found, key=lambda layer: layer.start)
+
+
+def _only_asked_about(tree: ast.AST) -> set[int]:
+    """`isinstance(m, nn.BatchNorm2d)` and annotations name a layer without making one."""
+    import ast
+
+    asked: list[ast.AST] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            if node.func.id in ("isinstance", "issubclass"):
+                asked.extend(node.args[1:])
+        elif isinstance(node, ast.AnnAssign):
+            asked.append(node.annotation)
+        elif isinstance(node, ast.arg) and node.annotation:
+            asked.append(node.annotation)
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.returns:
+            asked.append(node.returns)
+    return {id(inner) for outer in asked for inner in ast.walk(outer)}
+
+
+def _span(node: ast.expr, source: Source) -> tuple[int, int]:
+    """`ast` counts columns in UTF-8 bytes; spans here are in characters."""
+
+    def offset(line: int, column: int) -> int:
+        text = source.line(line)
+        return source.offset(line) + len(text.encode()[:column].decode(errors="replace"))
+
+    end_line = node.end_lineno or node.lineno
+    end_column = node.end_col_offset if node.end_col_offset is not None else node.col_offset
+    return offset(node.lineno, node.col_offset), offset(end_line, end_column)

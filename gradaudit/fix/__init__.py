@@ -1,0 +1,1 @@
+"""Edits carried out on a file: spliced, verified, written."""

@@ -1,0 +1,60 @@
+"""Where a file's comments are. No parser tells: they are the `#` between the values."""
+
+from __future__ import annotations
+
+import re
+
+from gradaudit.syntax.tree import Alias, Scalar, Tree, walk
+from gradaudit.syntax.yaml_reader import content_span
+
+COMMENT = re.compile(r"(?<![^\s])#[^\r\n]*")
+BLOCK_HEADER = re.compile(r"[|>][-+0-9]*")
+
+
+def comments(tree: Tree) -> list[tuple[int, int]]:
+    """The span of every comment, `#` included and line ending not, in file order."""
+    text = tree.source.text
+    found: list[tuple[int, int]] = []
+    at = 0
+    for root in tree.roots:
+        for node in walk(root):
+            if type(node) is Scalar:
+                start, end = content_span(node, text)
+                _search(text, at, start, found)
+                header = BLOCK_HEADER.match(text, start, end) if node.style in ("|", ">") else None
+                if header:
+                    _search(text, header.end(), line_end(text, header.end()), found)
+                    end = node.end
+                at = max(at, end)
+            elif type(node) is Alias:
+                _search(text, at, node.start, found)
+                at = node.end
+    _search(text, at, len(text), found)
+    return found
+
+
+def line_start(text: str, offset: int) -> int:
+    return text.rfind("\n", 0, offset) + 1
+
+
+def line_end(text: str, offset: int) -> int:
+    """Where the line ends, before its CR or LF."""
+    end = text.find("\n", offset)
+    if end < 0:
+        return len(text)
+    return end - 1 if end > offset and text[end - 1] == "\r" else end
+
+
+def next_line(text: str, offset: int) -> int:
+    """Where the next line begins; the end of the text where there is none."""
+    end = text.find("\n", offset)
+    return len(text) if end < 0 else end + 1
+
+
+def has_comment(text: str, start: int, end: int) -> bool:
+    """A stretch between two entries, which holds no value, has a comment."""
+    return COMMENT.search(text, start, end) is not None
+
+
+def _search(text: str, start: int, end: int, found: list[tuple[int, int]]) -> None:
+    found.extend(match.span() for match in COMMENT.finditer(text, start, end))

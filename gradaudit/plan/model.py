@@ -1,0 +1,242 @@
+"""What the training will do, in canonical terms: settings, durations, loss terms, units.
+
+Every setting knows its value, where it stands and how it is known.
+"""
+
+from __future__ import annotations
+
+from gradaudit.findings import Place
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gradaudit.evidence.observed import Observed
+    from gradaudit.syntax.scalars import Value
+    from gradaudit.syntax.tree import Mapping, Node, Scalar, Tree
+
+    SettingValue = Value | tuple[float, float]
+
+WRITTEN, INHERITED, DEFAULT = "written", "inherited", "default"
+COMPUTED, MEASURED, OVERRIDE, ASSUMED = "computed", "measured", "override", "assumed"
+
+ADAPTIVE = frozenset((
+    "adam", "adamw", "adamax", "nadam", "nadamw", "radam", "amsgrad", "rmsprop", "adagrad",
+    "adadelta", "adafactor", "lamb", "novograd", "adabelief", "ranger", "came", "adan",
+    "adam_mini", "galore_adamw", "apollo_adamw", "schedulefree_adamw",
+))  # fmt: skip
+"""Optimisers whose step does not grow with the gradient's scale (per coordinate or per layer)."""
+
+DECOUPLED = frozenset((
+    "adamw", "nadamw", "lamb", "adan", "lion", "schedulefree_adamw", "galore_adamw",
+    "apollo_adamw", "adafactor",
+))  # fmt: skip
+"""Weight decay outside the gradient, so that scaling loss, clip and eps together changes nothing."""
+
+SGD_LIKE = frozenset(("sgd", "momentum", "nesterov", "asgd", "lars"))
+SIGN = frozenset(("lion", "signsgd", "signum", "tiger"))
+LEARNING_RATE_FREE = frozenset(("prodigy", "dadaptadam", "dadaptadamw", "dadaptsgd", "dadaptlion"))
+
+
+class Setting:
+    """One canonical setting as found.
+
+    value     in the setting's one unit; None means off or null (`note` says which).
+    raw       the text in the file ('' where it is not written).
+    key       dotted path in the file, or the option that set it.
+    is_text   a number in the file that PyYAML reads as text.
+    node      the value's node, None where it is not in a config file.
+    """
+
+    __slots__ = (
+        "is_text", "key", "key_node", "name", "node", "note", "origin", "place", "raw", "tree",
+        "value",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        name: str,
+        value: SettingValue,
+        *,
+        origin: str = WRITTEN,
+        raw: str = "",
+        key: str = "",
+        place: Place | None = None,
+        node: Scalar | None = None,
+        key_node: Node | None = None,
+        tree: Tree | None = None,
+        note: str = "",
+        is_text: bool = False,
+    ) -> None:
+        self.name = name
+        self.value = value
+        self.origin = origin
+        self.raw = raw
+        self.key = key
+        self.place = place
+        self.node = node
+        self.key_node = key_node
+        self.tree = tree
+        self.note = note
+        self.is_text = is_text
+
+    @property
+    def number(self) -> float | None:
+        """The value where it is a finite number."""
+        value = self.value
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return None
+        return value if value - value == 0 else None
+
+    @property
+    def last_key(self) -> str:
+        """The key as the user knows it, without the sections around it."""
+        return self.key.rsplit(".", 1)[-1]
+
+
+class LossTerm:
+    """One summand of the loss. `weight` is as written, before any schedule."""
+
+    __slots__ = ("name", "role", "setting", "tokens", "weight")
+
+    def __init__(
+        self, name: str, weight: float, role: str, setting: Setting, tokens: tuple[str, ...]
+    ) -> None:
+        self.name = name
+        self.weight = weight
+        self.role = role
+        self.setting = setting
+        self.tokens = tokens
+
+    @property
+    def is_auxiliary(self) -> bool:
+        """Unknown roles count as primary: a task is not called a penalty on a guess."""
+        return self.role in ("auxiliary", "regulariser")
+
+
+class Duration:
+    """A length of training with its unit: `steps`, `epochs` or `ratio` (of the whole)."""
+
+    __slots__ = ("setting", "unit", "value")
+
+    def __init__(self, value: float, unit: str, setting: Setting) -> None:
+        self.value = value
+        self.unit = unit
+        self.setting = setting
+
+    def __str__(self) -> str:
+        if self.unit == "ratio":
+            return f"{self.value:.3g} of the run"
+        unit = self.unit[:-1] if self.value == 1 else self.unit
+        return f"{self.value:,.10g} {unit}"
+
+    def share_of(self, length: Duration | None, steps_per_epoch: float | None) -> float | None:
+        """This as a share of `length`, or None where the units cannot be compared."""
+        if self.unit == "ratio":
+            return self.value
+        if length is None or length.value <= 0:
+            return None
+        if self.unit == length.unit:
+            return self.value / length.value
+        if not steps_per_epoch:
+            return None
+        in_steps = self.value * (steps_per_epoch if self.unit == "epochs" else 1)
+        length_in_steps = length.value * (steps_per_epoch if length.unit == "epochs" else 1)
+        return in_steps / length_in_steps
+
+
+class TrainingUnit:
+    """One training in a file: an optimiser and what stands around it.
+
+    name      the section's key; `main` where there is none.
+    settings  canonical name to the setting in force.
+    others    further occurrences of a name, losing duplicates included.
+    unknown   canonical name to the reason why its value cannot be known.
+    keys      every normalised key in the unit, for rules that look for words.
+    mapping   the unit's section. norms: normalisation layers read from the Python source.
+    observed  what the user says was measured, and whether it is known to be of this unit.
+    """
+
+    __slots__ = (
+        "keys", "loss_terms", "mapping", "name", "norms", "observed", "observed_here", "others",
+        "settings", "tree", "unknown",
+    )  # fmt: skip
+
+    def __init__(self, name: str, tree: Tree, mapping: Mapping) -> None:
+        self.name = name
+        self.tree = tree
+        self.mapping = mapping
+        self.settings: dict[str, Setting] = {}
+        self.others: dict[str, list[Setting]] = {}
+        self.unknown: dict[str, str] = {}
+        self.loss_terms: list[LossTerm] = []
+        self.keys: set[str] = set()
+        self.norms: list[Setting] = []
+        self.observed: Observed | None = None
+        self.observed_here = True
+
+    def get(self, name: str) -> Setting | None:
+        return self.settings.get(name)
+
+    def number(self, name: str) -> float | None:
+        """A setting's number, or None where it is absent, off, unknown or not a number."""
+        setting = self.settings.get(name)
+        return setting.number if setting else None
+
+    def every(self, name: str) -> list[Setting]:
+        """The setting in force and the rest."""
+        setting = self.settings.get(name)
+        return ([setting] if setting else []) + self.others.get(name, [])
+
+    @property
+    def optimizer(self) -> str | None:
+        """The optimiser's family in lower case (`adamw`, `sgd`), or None."""
+        setting = self.settings.get("optimizer")
+        return setting.value if setting and isinstance(setting.value, str) else None
+
+    @property
+    def is_adaptive(self) -> bool:
+        return self.optimizer in ADAPTIVE
+
+    @property
+    def is_sgd(self) -> bool:
+        return self.optimizer in SGD_LIKE
+
+    @property
+    def warmup(self) -> Duration | None:
+        for name, unit in (
+            ("warmup_steps", "steps"), ("warmup_epochs", "epochs"), ("warmup_ratio", "ratio"),
+        ):  # fmt: skip
+            setting = self.settings.get(name)
+            if setting and setting.number is not None and setting.number > 0:
+                return Duration(setting.number, unit, setting)
+        return None
+
+    @property
+    def length(self) -> Duration | None:
+        """How long the training is: steps where they are written, because they end a run first."""
+        for name, unit in (("total_steps", "steps"), ("epochs", "epochs")):
+            setting = self.settings.get(name)
+            if setting and setting.number is not None and setting.number > 0:
+                return Duration(setting.number, unit, setting)
+        return None
+
+    @property
+    def norm(self) -> str | None:
+        setting = self.settings.get("norm")
+        return setting.value if setting and isinstance(setting.value, str) else None
+
+    @property
+    def norm_batch(self) -> int | None:
+        """Samples over which one BatchNorm takes its statistics: the micro-batch, times the
+        devices where they are synchronised. Accumulation never enters."""
+        micro = self.number("micro_batch")
+        if micro is None or micro < 1:
+            return None
+        if self.norm == "sync_batch":
+            world = self.number("world_size")
+            return int(micro * world) if world else None
+        return int(micro)
+
+    def has_word(self, words: frozenset[str] | tuple[str, ...]) -> bool:
+        """Whether any key of the unit contains one of the words as a part between underscores."""
+        wanted = frozenset(words)
+        return any(not wanted.isdisjoint(key.split("_")) for key in self.keys)

@@ -1,0 +1,70 @@
+"""The learning rate really in force at a given time."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gradaudit.plan.model import TrainingUnit
+
+
+class RateAt:
+    """The learning rate at an epoch or step inside (or at the end of) a linear warm-up.
+
+    low    the rate at the start of the epoch; all through it where the scheduler steps per epoch.
+    high   the rate at its end where the scheduler steps per batch. Equal to `low` for a step.
+    share  `low` as a share of the peak.
+    """
+
+    __slots__ = ("high", "inside_warmup", "low", "peak")
+
+    def __init__(self, low: float, high: float, peak: float, inside_warmup: bool) -> None:
+        self.low = low
+        self.high = high
+        self.peak = peak
+        self.inside_warmup = inside_warmup
+
+    @property
+    def share(self) -> float:
+        return self.low / self.peak
+
+
+def rate_at(unit: TrainingUnit, epoch: int | None = None, step: int | None = None) -> RateAt | None:
+    """The learning rate at an epoch or a step, both counted from 1; None where it is not known.
+
+    A warm-up is taken as linear from `warmup_start_factor` to 1, as torch's `LinearLR` does:
+    after k of n units the factor is s + (1 - s) * k / n. Without a start factor it is taken from
+    0, as in most trainers. After the warm-up the rate follows the scheduler and is not computed
+    here, except that a constant one stays at its peak.
+    """
+    peak = unit.number("learning_rate")
+    warmup = unit.warmup
+    if peak is None or peak <= 0 or warmup is None or (epoch is None and step is None):
+        return None
+    start = unit.number("warmup_start_factor") or 0.0
+    per_epoch = unit.number("steps_per_epoch")
+    length = unit.length
+    duration = warmup.value
+    measure = warmup.unit
+    if measure == "ratio":
+        if length is None:
+            return None
+        duration, measure = duration * length.value, length.unit
+    if epoch is not None:
+        first, last = float(epoch - 1), float(epoch)
+        have = "epochs"
+    else:
+        assert step is not None
+        first = last = float(step - 1)
+        have = "steps"
+    if have != measure:
+        if not per_epoch:
+            return None
+        scale = per_epoch if measure == "steps" else 1 / per_epoch
+        first, last = first * scale, last * scale
+    if duration <= 0:
+        return None
+
+    def factor(done: float) -> float:
+        return start + (1 - start) * min(done / duration, 1.0)
+
+    return RateAt(peak * factor(first), peak * factor(last), peak, first < duration)

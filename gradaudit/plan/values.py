@@ -1,0 +1,253 @@
+"""From keys found to settings in force: typing, normalising, choosing among occurrences."""
+
+from __future__ import annotations
+
+from gradaudit.findings import Place
+from gradaudit.plan.model import COMPUTED, OVERRIDE, WRITTEN, Setting
+from gradaudit.syntax.scalars import read_scalar, to_number
+from gradaudit.syntax.tree import Alias, Scalar, Sequence, resolve
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gradaudit.dialects import Dialect
+    from gradaudit.plan.model import SettingValue, TrainingUnit
+    from gradaudit.syntax.tree import Node, Tree
+
+_OPTIMIZER_ALIASES = {
+    "adamw_torch": "adamw", "adamw_torch_fused": "adamw", "adamw_hf": "adamw",
+    "adamw_apex_fused": "adamw", "fusedadam": "adam", "fused_adam": "adam", "adamw_bnb": "adamw",
+    "adamw_bnb_8bit": "adamw", "adamw_8bit": "adamw", "adamw8bit": "adamw",
+    "paged_adamw": "adamw", "paged_adamw_8bit": "adamw", "paged_adamw_32bit": "adamw",
+    "pagedadamw8bit": "adamw", "paged_lion_8bit": "lion", "lion_8bit": "lion",
+    "sgd_momentum": "sgd", "nesterov": "sgd", "momentum": "sgd", "decoupledadamw": "adamw",
+    "decoupled_adamw": "adamw", "schedule_free_adamw": "schedulefree_adamw",
+    "adamwschedulefree": "schedulefree_adamw", "rms_prop": "rmsprop", "adafactor_torch":
+    "adafactor", "adamw_anyprecision": "adamw", "anyprecisionadamw": "adamw",
+}  # fmt: skip
+
+_NORM_WORDS = (
+    ("frozen", "frozen_batch"), ("sync", "sync_batch"), ("batch", "batch"), ("group", "group"),
+    ("rms", "rms"), ("layer", "layer"), ("instance", "instance"),
+)  # fmt: skip
+_NORM_SHORT = {
+    "bn": "batch", "bn1d": "batch", "bn2d": "batch", "bn3d": "batch", "syncbn": "sync_batch",
+    "gn": "group", "ln": "layer", "in": "instance", "frozenbn": "frozen_batch", "none": "none",
+    "identity": "none",
+}  # fmt: skip
+
+_PRECISION = {
+    "32": "fp32", "32-true": "fp32", "fp32": "fp32", "float32": "fp32", "no": "fp32",
+    "16": "fp16-mixed", "16-mixed": "fp16-mixed", "fp16": "fp16-mixed", "float16": "fp16",
+    "16-true": "fp16", "bf16": "bf16-mixed", "bf16-mixed": "bf16-mixed", "bf16-true": "bf16",
+    "bfloat16": "bf16", "amp_bf16": "bf16-mixed", "amp_fp16": "fp16-mixed", "64": "fp64",
+}  # fmt: skip
+
+_OFF_BELOW_ZERO = {"total_steps", "epochs", "warmup_steps", "warmup_epochs", "micro_batch"}
+
+
+class Found:
+    """A key that a dialect knows, where it stands, before its value is read."""
+
+    __slots__ = ("depth", "key", "merged", "name", "path", "section", "setting", "value")
+
+    def __init__(
+        self, setting: str | None, name: str, key: Scalar, value: Node, path: str, section: str,
+        depth: int, merged: bool,
+    ) -> None:  # fmt: skip
+        self.setting = setting
+        self.name = name
+        self.key = key
+        self.value = value
+        self.path = path
+        self.section = section
+        self.depth = depth
+        self.merged = merged
+
+
+def optimizer_family(text: str) -> str:
+    """`torch.optim.AdamW`, `FusedAdam`, `paged_adamw_8bit` -> `adamw`, `adam`, `adamw`."""
+    name = text.rsplit(".", 1)[-1].strip().lower().replace("-", "_")
+    return _OPTIMIZER_ALIASES.get(name, name)
+
+
+def norm_kind(text: str) -> str | None:
+    """`nn.BatchNorm2d`, `BN`, `sync_bn` -> `batch`, `batch`, `sync_batch`; None if none is named."""
+    name = text.rsplit(".", 1)[-1].strip().lower()
+    short = _NORM_SHORT.get(name.replace("_", "").replace("-", ""))
+    if short:
+        return short
+    if "norm" in name or name in ("batch", "group", "layer", "rms", "instance", "sync_batch"):
+        for word, kind in _NORM_WORDS:
+            if word in name:
+                return kind
+    return None
+
+
+def to_setting(
+    name: str, kind: str, node: Node, key: Node | None, path: str, tree: Tree
+) -> Setting | str:
+    """The setting that a value node gives, or the reason why its value cannot be known."""
+    target = resolve(node)
+    if type(target) is Sequence and kind == "pair":
+        numbers = [_number(item) for item in target.items]
+        if len(numbers) == 2 and None not in numbers:
+            pair = (float(numbers[0] or 0), float(numbers[1] or 0))
+            return Setting(
+                name, pair, raw=tree.source.text[target.start : target.end], key=path,
+                place=Place(tree.source, target.start, target.end), key_node=key, tree=tree,
+            )  # fmt: skip
+        return "not a pair of numbers"
+    if type(target) is not Scalar:
+        return "not a single value"
+    text = target.value
+    if "${" in text or "{{" in text or text.startswith("!"):
+        return f"{text!r} is filled in elsewhere"
+    value: SettingValue = read_scalar(target)
+    is_text = False
+    note = ""
+    if kind == "number":
+        if isinstance(value, str):
+            number = to_number(value)
+            if number is None:
+                return f"{value!r} is not a number"
+            value, is_text = number, True
+        elif isinstance(value, bool):
+            return "a switch, not a number"
+        elif value is None:
+            note = "off (null)" if name.startswith("clip") else "null"
+    elif kind == "optimizer":
+        if not isinstance(value, str):
+            return "no name"
+        value = optimizer_family(value)
+    elif kind == "norm":
+        family = norm_kind(value) if isinstance(value, str) else None
+        if family is None:
+            return f"{text!r} names no normalisation layer"
+        value = family
+    elif kind == "precision":
+        value = _PRECISION.get(str(value).lower(), value)
+    elif kind == "pair":
+        return "not a pair of numbers"
+    node_in_file = node if type(node) is Scalar else None
+    overridden = id(target) in tree.overridden
+    return Setting(
+        name, value, origin=OVERRIDE if overridden else WRITTEN, raw=text if overridden else tree.source.text[target.start : target.end], key=path,
+        place=Place(tree.source, node.start, node.end), node=node_in_file, key_node=key,
+        tree=tree, note=note, is_text=is_text,
+    )  # fmt: skip
+
+
+def _number(node: Node) -> float | None:
+    target = resolve(node)
+    return to_number(target.value) if type(target) is Scalar else None
+
+
+def fill(unit: TrainingUnit, found: list[Found], dialect: Dialect, shared: bool) -> None:
+    """Put what was found into the unit; settings that it already has win."""
+    kinds: dict[str, str] = dialect["kinds"]
+    known_before = set(unit.settings)
+    # Nearest to the section's top first; a named section before one that no dialect knows.
+    found = sorted(found, key=lambda f: (f.section == "other" and f.depth > 0, f.depth))
+    by_name: dict[str, list[Setting]] = {}
+    for item in found:
+        if item.setting is None:
+            setting = _flag(item, dialect["flags"][item.name], unit.tree)
+            if setting is None:
+                continue
+        else:
+            kind = kinds[item.setting]
+            made = to_setting(
+                item.setting, kind, item.value, item.key, item.path, unit.tree
+            )
+            if isinstance(made, str):
+                if type(resolve(item.value)) is Scalar:
+                    unit.unknown.setdefault(item.setting, made)
+                continue
+            setting = made
+        if shared:
+            setting.note = setting.note or "stands outside the section; shared"
+        elif item.merged or type(item.value) is Alias:
+            setting.note = setting.note or "through an anchor"
+        by_name.setdefault(setting.name, []).append(setting)
+    for name, settings in by_name.items():
+        best = _in_force(settings)
+        if name not in known_before:
+            unit.settings[name] = best
+            unit.unknown.pop(name, None)
+            unit.others.setdefault(name, []).extend(s for s in settings if s is not best)
+    _combine(unit, dialect)
+
+
+def _in_force(settings: list[Setting]) -> Setting:
+    """The first, or its last duplicate: PyYAML keeps the last of two equal keys."""
+    best = settings[0]
+    for setting in settings[1:]:
+        if setting.key == best.key:
+            best = setting
+    return best
+
+
+def _flag(item: Found, norm: str, tree: Tree) -> Setting | None:
+    """`sync_bn: true` says what the normalisation is; `sync_bn: false` says nothing."""
+    target = resolve(item.value)
+    if type(target) is not Scalar or read_scalar(target) is not True:
+        return None
+    return Setting(
+        "norm", norm, raw=target.value, key=item.path,
+        place=Place(tree.source, item.value.start, item.value.end), key_node=item.key, tree=tree,
+    )  # fmt: skip
+
+
+def _combine(unit: TrainingUnit, dialect: Dialect) -> None:
+    """Settings that follow from several keys."""
+    settings = unit.settings
+    norms = unit.every("norm")
+    for strongest in ("frozen_batch", "sync_batch"):
+        for setting in norms:
+            if setting.value == strongest and settings["norm"] is not setting:
+                unit.others["norm"] = [s for s in norms if s is not setting]
+                settings["norm"] = setting
+    if "betas" not in settings and "beta1" in settings and "beta2" in settings:
+        first, second = settings["beta1"], settings["beta2"]
+        if first.number is not None and second.number is not None:
+            settings["betas"] = Setting(
+                "betas", (first.number, second.number), origin=COMPUTED, key=first.key,
+                place=first.place, tree=unit.tree, note=f"from {first.key} and {second.key}",
+            )  # fmt: skip
+    kind = settings.get("clip_kind")
+    clip = settings.get("clip_norm")
+    if clip and kind and isinstance(kind.value, str):
+        name = {"value": "clip_value", "agc": "clip_agc"}.get(kind.value.lower())
+        if name and name not in settings:
+            settings[name] = settings.pop("clip_norm")
+            settings[name].name = name
+            clip = None
+    if clip and clip.number == 0 and clip.last_key.lower() in dialect["zero_is_off"]:
+        clip.value = None
+        clip.note = "off (0)"
+    for name in _OFF_BELOW_ZERO:
+        written = settings.get(name)
+        if written and written.number == -1:
+            written.value = None
+            written.note = "-1: left to the framework"
+
+
+def add_computed(unit: TrainingUnit) -> None:
+    """`global_batch` from micro-batch, accumulation and devices, or the micro-batch back from it."""
+    settings = unit.settings
+    accumulation = unit.number("accumulation")
+    world = unit.number("world_size")
+    micro, total = unit.number("micro_batch"), unit.number("global_batch")
+    if micro and not total and accumulation and world:
+        settings["global_batch"] = Setting(
+            "global_batch", int(micro * accumulation * world), origin=COMPUTED,
+            note="micro_batch x accumulation x world_size",
+        )  # fmt: skip
+    elif total and not micro and "micro_batch" not in settings and world:
+        share = total / (world * (accumulation or 1))
+        if share == int(share) and share >= 1:
+            settings["micro_batch"] = Setting(
+                "micro_batch", int(share), origin=COMPUTED, place=settings["global_batch"].place,
+                tree=unit.tree, key=settings["global_batch"].key,
+                note="global_batch / world_size / accumulation",
+            )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Outputs: one finding model, many forms. Only this room and `cli` print."""

@@ -1,0 +1,176 @@
+"""`--format json`: the documents of `check` and `show`. Stable from the first release."""
+
+from __future__ import annotations
+
+import json
+
+from gradaudit import __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from gradaudit.audit import FileResult
+    from gradaudit.findings import Edit, Finding, Fix, Place
+    from gradaudit.plan.model import Setting, TrainingUnit
+    from gradaudit.render.summary import Summary
+
+
+def check_document(results: list[FileResult], summary: Summary) -> str:
+    document = {
+        "schema": 1,
+        "version": __version__,
+        "files": [
+            {
+                "path": result.path,
+                "dialect": "generic",
+                "units": [unit.name for unit in result.units],
+                "findings": [finding_object(finding) for finding in result.findings],
+            }
+            for result in results
+            if not result.skipped
+        ],
+        "problems": [{"path": path, "message": message} for path, message in summary.problems],
+        "summary": {
+            "files": summary.files,
+            "skipped": summary.skipped,
+            "errors": summary.errors,
+            "warnings": summary.warnings,
+            "infos": summary.infos,
+            "suppressed": summary.suppressed,
+            "fixable": summary.fixable,
+        },
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False)
+
+
+def finding_object(finding: Finding) -> dict[str, Any]:
+    return {
+        "code": finding.rule.code,
+        "name": finding.rule.name,
+        "severity": finding.severity,
+        "confidence": finding.confidence,
+        "message": finding.message,
+        "unit": finding.unit,
+        **_span(finding.place),
+        "key": finding.key,
+        "related": [
+            {**_span(related.place), "message": related.message} for related in finding.related
+        ],
+        "evidence": list(finding.evidence),
+        "fix": _fix(finding.fix),
+        "url": finding.rule.url,
+    }
+
+
+def _span(place: Place) -> dict[str, Any]:
+    line, column = place.source.position(place.start)
+    end_line, end_column = place.source.position(place.end)
+    return {
+        "path": place.source.path,
+        "line": line,
+        "column": column,
+        "end_line": end_line,
+        "end_column": end_column,
+    }
+
+
+def _fix(fix: Fix | None) -> dict[str, Any] | None:
+    if fix is None:
+        return None
+    return {
+        "applicability": fix.applicability,
+        "title": fix.title,
+        "edits": [_edit(edit) for edit in fix.edits],
+    }
+
+
+def _edit(edit: Edit) -> dict[str, Any]:
+    return {
+        "op": edit.op,
+        "path": edit.tree.source.path,
+        "key": edit.key,
+        "line": edit.line,
+        "old": edit.old,
+        "new": edit.new,
+    }
+
+
+def show_document(results: list[FileResult]) -> str:
+    document = {
+        "schema": 1,
+        "files": [
+            {
+                "path": result.path,
+                "dialect": "generic",
+                "why_dialect": ["no framework's marks were looked for; keys are read by name"],
+                "chain": [result.path],
+                "units": [_unit(unit, result) for unit in result.units],
+            }
+            for result in results
+        ],
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False)
+
+
+def _unit(unit: TrainingUnit, result: FileResult) -> dict[str, Any]:
+    settings = {name: _setting(setting) for name, setting in unit.settings.items()}
+    for name, reason in unit.unknown.items():
+        if name not in settings:
+            settings[name] = _absent(reason)
+    return {
+        "name": unit.name,
+        "settings": settings,
+        "others": {
+            name: [_setting(setting) for setting in others]
+            for name, others in unit.others.items()
+            if others
+        },
+        "loss_terms": [
+            {
+                "name": term.name,
+                "weight": term.weight,
+                "role": term.role,
+                "key": term.setting.key,
+                "line": term.setting.place.line if term.setting.place else None,
+            }
+            for term in unit.loss_terms
+        ],
+        "not_judged": [
+            {"code": rule.code, "missing": missing}
+            for rule, missing in result.not_judged.get(unit.name, [])
+        ],
+    }
+
+
+UNITS = {
+    "micro_batch": "samples", "global_batch": "samples", "accumulation": "micro-batches",
+    "world_size": "devices", "warmup_steps": "steps", "total_steps": "steps",
+    "steps_per_epoch": "steps", "warmup_epochs": "epochs", "epochs": "epochs",
+    "warmup_ratio": "share of the training",
+}  # fmt: skip
+"""The unit of each canonical setting that has one."""
+
+
+def _setting(setting: Setting) -> dict[str, Any]:
+    place = setting.place
+    line, column = place.source.position(place.start) if place else (None, None)
+    value = setting.value
+    return {
+        "value": list(value) if isinstance(value, tuple) else value,
+        "unit": UNITS.get(setting.name),
+        "origin": setting.origin,
+        "raw": setting.raw,
+        "key": setting.key,
+        "path": place.source.path if place else None,
+        "line": line,
+        "column": column,
+        "note": setting.note,
+    }
+
+
+def _absent(reason: str) -> dict[str, Any]:
+    return {
+        "value": None, "unit": None, "origin": "written", "raw": "", "key": "", "path": None,
+        "line": None, "column": None, "note": f"not known: {reason}",
+    }  # fmt: skip

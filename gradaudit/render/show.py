@@ -1,0 +1,98 @@
+"""The screen of `show`: each setting with its value, its origin and its place."""
+
+from __future__ import annotations
+
+from gradaudit.render.layout import clean, display_width, piece, wrap
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gradaudit.audit import FileResult
+    from gradaudit.plan.model import Setting, TrainingUnit
+    from gradaudit.render.layout import Line
+
+
+def show_lines(results: list[FileResult], width: int) -> list[Line]:
+    lines: list[Line] = []
+    for result in results:
+        lines.append([piece(clean(result.path), "path")])
+        if not result.units:
+            lines.append([piece("  no mapping at the top: no training settings")])
+        for unit in result.units:
+            lines.extend(_unit(unit, result, width))
+        lines.append([])
+    if not results:
+        lines.append([piece("No training config found.", "warning")])
+    return lines
+
+
+def _unit(unit: TrainingUnit, result: FileResult, width: int) -> list[Line]:
+    lines: list[Line] = [[], [piece(f"  {clean(unit.name)}", "heading")]]
+    rows = [_row(name, setting) for name, setting in unit.settings.items()]
+    rows += [
+        (name, "?", f"not known: {reason}")
+        for name, reason in unit.unknown.items()
+        if name not in unit.settings
+    ]
+    if not rows:
+        lines.append([piece("    no training settings")])
+    left = max((len(name) for name, _, _ in rows), default=0)
+    middle = min(max((display_width(value) for _, value, _ in rows), default=0), 24)
+    for name, value, about in rows:
+        head = f"    {name:<{left}}  "
+        pad = " " * max(middle - display_width(value), 0)
+        first, *rest = wrap(clean(about), width, head + value + pad + "  ", " " * (left + 8))
+        lines.append([piece(head), piece(value, "bold"), piece(first[len(head + value) :], "dim")])
+        lines.extend([piece(line, "dim")] for line in rest)
+    for name, others in unit.others.items():
+        for other in others:
+            _, value, about = _row(name, other)
+            text = f"    {name:<{left}}  {value} also: {about}"
+            lines.extend([piece(line, "dim")] for line in wrap(text, width, "    ", " " * (left + 8)))
+    if unit.loss_terms:
+        lines += [[], [piece("    loss terms", "heading")]]
+        size = max(len(term.name) for term in unit.loss_terms)
+        lines.extend(
+            [
+                piece(f"    {clean(term.name):<{size}}  "),
+                piece(f"{term.weight:<8g}", "bold"),
+                piece(f"  {term.role:<11}  line {term.setting.place.line}", "dim")
+                if term.setting.place
+                else piece(f"  {term.role}", "dim"),
+            ]
+            for term in unit.loss_terms
+        )
+    missing = result.not_judged.get(unit.name, [])
+    by_need: dict[str, list[str]] = {}
+    for rule, needs in missing:
+        by_need.setdefault(", ".join(needs), []).append(rule.code)
+    if by_need:
+        lines += [[], [piece("    not judged", "heading")]]
+        for needs, codes in by_need.items():
+            text = f"{', '.join(codes)}: {needs} unknown"
+            lines.extend([piece(line, "dim")] for line in wrap(text, width, "    ", "      "))
+    return lines
+
+
+def _row(name: str, setting: Setting) -> tuple[str, str, str]:
+    value = setting.value
+    if value is None:
+        shown = "off" if "off" in setting.note else "null"
+    elif isinstance(value, tuple):
+        shown = "[" + ", ".join(f"{part:g}" for part in value) + "]"
+    elif isinstance(value, bool):
+        shown = str(value).lower()
+    else:
+        shown = f"{value:g}" if isinstance(value, float) else str(value)
+    about = setting.origin
+    if setting.place is not None:
+        line = setting.place.line
+        own = setting.tree is not None
+        where = f"line {line}" if own else f"{setting.place.source.path}:{line}"
+        about += f", {where}"
+        if setting.key and own:
+            about += f", {setting.key}"
+    if setting.is_text:
+        about += f"; {setting.raw!r} is text to PyYAML"
+    if setting.note:
+        about += f"; {setting.note}"
+    return name, clean(shown), about

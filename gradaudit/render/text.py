@@ -1,0 +1,216 @@
+"""The screen: a frame a cause, one summary, and the very next command to type."""
+
+from __future__ import annotations
+
+from gradaudit.findings import ERROR, INFO, SPECULATIVE, WARNING
+from gradaudit.render.frame import Mark, diff_lines, frame, gutter_width
+from gradaudit.render.group import grouped
+from gradaudit.render.layout import PROSE, clean, display_width, piece, wrap
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gradaudit.audit import FileResult
+    from gradaudit.findings import Finding, Fix
+    from gradaudit.render.group import Group
+    from gradaudit.render.layout import Line
+    from gradaudit.render.summary import Summary
+
+
+def full(results: list[FileResult], width: int) -> list[Line]:
+    """Every finding of every file, in frames."""
+    lines: list[Line] = []
+    for result in results:
+        for group in grouped(result.findings):
+            lines.extend(group_lines(group, width))
+            lines.append([])
+    return lines
+
+
+def concise(results: list[FileResult]) -> list[Line]:
+    """One line a finding: `path:line:column: severity[code] message`, `[*]` where it has a fix."""
+    lines: list[Line] = []
+    for result in results:
+        for finding in result.findings:
+            source = finding.place.source
+            line, column = source.position(finding.place.start)
+            unit = f"{finding.unit}: " if finding.unit and len(result.units) > 1 else ""
+            lines.append([
+                piece(clean(f"{source.path}:{line}:{column}"), "path"),
+                piece(": "),
+                piece(finding.severity, finding.severity),
+                piece("["), piece(finding.rule.code, "code", finding.rule.url), piece("] "),
+                piece("[*] " if finding.fix else "", "fix"),
+                piece(clean(unit + finding.message)),
+            ])  # fmt: skip
+    return lines
+
+
+def group_lines(group: Group, width: int) -> list[Line]:
+    lead = group.lead
+    lines = _heading(lead, width)
+    marks = [Mark(lead.place, lead.label, True, lead.severity)]
+    marks += [Mark(related.place, related.message, False, "related") for related in lead.related]
+    gutter = gutter_width(marks)
+    lines.extend(_where(lead, gutter, width))
+    lines.extend(frame(marks, gutter, width))
+    lines.append([piece(" " * (gutter + 1) + "|", "gutter")])
+    lines.extend(_note("why", " ".join(lead.why), gutter, width))
+    for text in lead.evidence:
+        lines.extend(_note("known", text, gutter, width))
+    lines.extend(_note("next", lead.next, gutter, width))
+    for other in group.also:
+        lines.extend(_also(other, gutter, width))
+    for _, fix in group.fixes:
+        lines.extend(_fix(fix, gutter, width))
+    return lines
+
+
+def _heading(finding: Finding, width: int) -> list[Line]:
+    label = f"{finding.severity}[{finding.rule.code}]"
+    first, *rest = wrap(f"{label}: {clean(finding.message)}", min(width, PROSE), "", "  ")
+    lines: list[Line] = [[
+        piece(finding.severity, finding.severity),
+        piece("[", finding.severity),
+        piece(finding.rule.code, f"{finding.severity} code", finding.rule.url),
+        piece("]", finding.severity),
+        piece(first[len(label) :], "bold"),
+    ]]  # fmt: skip
+    lines.extend([piece(line, "bold")] for line in rest)
+    return lines
+
+
+def _where(finding: Finding, gutter: int, width: int) -> list[Line]:
+    source = finding.place.source
+    line, column = source.position(finding.place.start)
+    where = clean(f"{source.path}:{line}:{column}")
+    about = finding.rule.name
+    if finding.unit and finding.unit != "main":
+        about = f"{finding.unit}, {about}"
+    if finding.confidence != "high":
+        about += f", {finding.confidence} confidence"
+    arrow = " " * gutter + "--> "
+    together: Line = [piece(arrow, "gutter"), piece(where, "path")]
+    if display_width(arrow + where + "  " + about) <= width:
+        return [[*together, piece("  " + clean(about), "dim")]]
+    return [together, [piece(" " * len(arrow)), piece(clean(about), "dim")]]
+
+
+def _note(word: str, text: str, gutter: int, width: int) -> list[Line]:
+    return _remark(word, "word", clean(text), [], gutter, width) if text else []
+
+
+def _also(finding: Finding, gutter: int, width: int) -> list[Line]:
+    label: Line = [
+        piece(finding.severity + "[", finding.severity),
+        piece(finding.rule.code, f"{finding.severity} code", finding.rule.url),
+        piece("]", finding.severity),
+    ]
+    text = f"line {finding.place.line}: {finding.message}"
+    return _remark("also", "word", clean(text), label, gutter, width)
+
+
+def _remark(
+    word: str, style: str, text: str, label: Line, gutter: int, width: int, tone: str = ""
+) -> list[Line]:
+    """`   = word: label text`, wrapped with the text in one column."""
+    start = " " * (gutter + 1) + "= "
+    head = f"{word}: "
+    before = "".join(content for content, _, _ in label)
+    full_text = f"{before} {text}" if before else text
+    first, *rest = wrap(full_text, min(width, PROSE), start + head)
+    lines: list[Line] = [
+        [
+            piece(start, "gutter"),
+            piece(head, style),
+            *label,
+            piece(first[len(start + head + before) :], tone),
+        ]
+    ]
+    lines.extend([piece(line, tone)] for line in rest)
+    return lines
+
+
+def _fix(fix: Fix, gutter: int, width: int) -> list[Line]:
+    text = f"({fix.applicability}) {clean(fix.title)}"
+    tone = "fix" if fix.applicability != SPECULATIVE else ""
+    lines = _remark("fix", "fix", text, [], gutter, width, tone)
+    changes = fix_changes(fix)
+    if changes:
+        lines.extend(diff_lines(fix.edits[0].tree.source, changes, gutter, width))
+    for note in fix.notes:
+        lines.extend(
+            [piece(line, "dim")]
+            for line in wrap(clean(note), min(width, PROSE), " " * (gutter + 3) + "· ")
+        )
+    return lines
+
+
+def fix_changes(fix: Fix) -> list[tuple[int, int, str]]:
+    """The characters that a fix changes; empty where it will be refused."""
+    changes: list[tuple[int, int, str]] = []
+    for edit in fix.edits:
+        if edit.op == "replace" and edit.new is not None:
+            from gradaudit.syntax.yaml_reader import content_span
+
+            changes.append((*content_span(edit.node, edit.tree.source.text), edit.new))
+            continue
+        from gradaudit.fix.splice import Refused, splices
+
+        try:
+            changes.extend(splices(edit))
+        except Refused:
+            return []
+    return changes
+
+
+def closing(summary: Summary, width: int) -> list[Line]:
+    """The last lines: what was found, and what to type next."""
+    lines: list[Line] = []
+    for path, message in summary.problems:
+        lines.extend(_problem(path, message, width))
+    if summary.total:
+        counts: Line = []
+        for count, severity in (
+            (summary.errors, ERROR), (summary.warnings, WARNING), (summary.infos, INFO),
+        ):  # fmt: skip
+            if count:
+                if counts:
+                    counts.append(piece(", "))
+                plural = "s" if count != 1 else ""
+                counts.append(piece(f"{count} {severity}{plural}", severity))
+        lines.append([piece("Found "), *counts, piece(f" in {summary.where}{summary.aside}.")])
+    elif summary.files:
+        lines.append([piece("No findings", "ok"), piece(f" in {summary.where}{summary.aside}.")])
+    elif not summary.problems:
+        lines.append([piece(f"No training config found{summary.aside}.", "warning")])
+    for text in summary.next_steps:
+        lines.extend([piece(line)] for line in wrap(text, max(width, 60), "", "  "))
+    return lines
+
+
+def _problem(path: str, message: str, width: int) -> list[Line]:
+    first, *rest = wrap(f"error: {clean(path)}: {clean(message)}", width, "", "  ")
+    return [[piece("error", "error"), piece(first[5:])], *([piece(line)] for line in rest)]
+
+
+def unjudged_lines(results: list[FileResult], width: int) -> list[Line]:
+    """`--verbose`: which rules could not judge a unit, and what they would need."""
+    lines: list[Line] = []
+    for result in results:
+        for unit, rules in result.not_judged.items():
+            by_need: dict[str, list[str]] = {}
+            for rule, missing in rules:
+                by_need.setdefault(" and ".join(missing), []).append(rule.code)
+            for missing, codes in by_need.items():
+                text = f"{result.path}: {unit}: not judged: {', '.join(codes)} ({missing} unknown)"
+                lines.extend([piece(line, "dim")] for line in wrap(clean(text), width, "", "  "))
+    return lines
+
+
+def skipped_lines(results: list[FileResult]) -> list[Line]:
+    """`--verbose`: the files of a directory that were not judged."""
+    return [
+        [piece(clean(f"{result.path}: skipped: {result.skipped}"), "dim")]
+        for result in results
+        if result.skipped
+    ]

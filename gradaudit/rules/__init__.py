@@ -1,0 +1,125 @@
+"""The rules: one function each, one file a family. What a rule is, and the table of all of them.
+
+A rule is one object that feeds everything: `check`, `explain`, its docs page, its own tests. It
+is a pure function of what its scope hands it, and speaks of settings, never of lines.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from gradaudit.findings import Finding
+
+    Limits = dict[str, float]
+    RuleFunction = Callable[..., Iterable[Finding]]
+
+DOCS_URL = "https://gradaudit.github.io/gradaudit/rules/"
+
+
+class Rule:
+    """A rule's metadata and its function.
+
+    scope       `file`: called with the tree; `unit`: with each training unit; `tool`: never
+                called, its findings come from the engine itself (unparsable file, ...).
+    needs       canonical settings without which the rule cannot judge; `loss_terms` and
+                `observed` stand for themselves. A tuple inside means one of several.
+    severities  those that it can report, strongest first.
+    limits      thresholds by name; a settings file may override each.
+    """
+
+    __slots__ = (
+        "check", "code", "confidence", "limits", "name", "needs", "references", "scope",
+        "severities",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        check: RuleFunction,
+        code: str,
+        name: str,
+        scope: str,
+        needs: tuple[str | tuple[str, ...], ...],
+        severities: tuple[str, ...],
+        confidence: str,
+        limits: Limits,
+        references: tuple[str, ...],
+    ) -> None:
+        self.check = check
+        self.code = code
+        self.name = name
+        self.scope = scope
+        self.needs = needs
+        self.severities = severities
+        self.confidence = confidence
+        self.limits = limits
+        self.references = references
+
+    @property
+    def url(self) -> str:
+        return f"{DOCS_URL}{self.name}/"
+
+
+FAMILIES = (
+    "batch", "clipping", "file", "history", "learning_rate", "loss", "names", "values",
+)  # fmt: skip
+"""The modules that hold rules. A new family is named here."""
+
+RULES: dict[str, Rule] = {}
+"""Every rule by its code, in code order once `load()` has run."""
+
+
+def rule(
+    code: str,
+    name: str,
+    *,
+    scope: str,
+    severities: tuple[str, ...],
+    confidence: str,
+    needs: tuple[str | tuple[str, ...], ...] = (),
+    limits: Limits | None = None,
+    references: tuple[str, ...] = (),
+) -> Callable[[RuleFunction], RuleFunction]:
+    """Register a rule function; see `Rule` for the fields, CONTRIBUTING.md for its docstring."""
+
+    def register(check: RuleFunction) -> RuleFunction:
+        if code in RULES:
+            raise ValueError(f"two rules have the code {code}")
+        RULES[code] = Rule(
+            check, code, name, scope, needs, severities, confidence, limits or {}, references
+        )
+        return check
+
+    return register
+
+
+def load() -> dict[str, Rule]:
+    """Import every family and return all rules in code order. Repeated calls cost nothing."""
+    if not RULES:
+        for family in FAMILIES:
+            __import__(f"gradaudit.rules.{family}")
+        for code in sorted(RULES):
+            RULES[code] = RULES.pop(code)
+    return RULES
+
+
+def find(text: str) -> Rule | None:
+    """A rule by its code or name, in any case."""
+    rules = load()
+    wanted = text.strip()
+    if wanted.upper() in rules:
+        return rules[wanted.upper()]
+    return next((r for r in rules.values() if r.name == wanted.lower()), None)
+
+
+def missing_needs(rule: Rule, have: set[str]) -> list[str]:
+    """The needs of a rule that a unit does not meet, in canonical names."""
+    missing = []
+    for need in rule.needs:
+        if isinstance(need, tuple):
+            if not any(name in have for name in need):
+                missing.append(" or ".join(need))
+        elif need not in have:
+            missing.append(need)
+    return missing

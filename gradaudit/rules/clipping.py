@@ -1,0 +1,454 @@
+"""GA1: gradient clipping."""
+
+from __future__ import annotations
+
+from statistics import median
+
+from gradaudit.findings import (
+    ERROR, HIGH, INFO, LOW, MEDIUM, SPECULATIVE, WARNING, Finding, Fix, Related,
+)  # fmt: skip
+from gradaudit.plan.schedule import rate_at
+from gradaudit.rules import rule
+from gradaudit.rules.repair import change, place_of
+from gradaudit.rules.text import number, optimizer_name, percent, times
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gradaudit.plan.model import LossTerm, Setting, TrainingUnit
+    from gradaudit.rules import Limits
+
+CUSTOMARY = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Clip norms that published recipes use: 907 positive values counted over 40 frameworks, 47 % of
+them 1.0 (docs/measurements.md)."""
+
+PRE_CLIP = (
+    "`clip_grad_norm_` returns the norm before clipping, and that is what trainers log: a reported "
+    "norm above the threshold is what a working clip looks like, not a clip that failed."
+)
+
+
+@rule(
+    "GA101",
+    "clip-norm-too-tight",
+    scope="unit",
+    needs=("clip_norm",),
+    severities=(WARNING, INFO),
+    confidence=LOW,
+    limits={"terms": 4, "sum_to_clip": 5, "spread": 5, "norm_to_clip": 5, "norm_to_clip_sgd": 10},
+    references=(
+        "Pascanu et al. 2013, On the difficulty of training recurrent neural networks",
+        "https://docs.pytorch.org/docs/stable/generated/torch.nn.utils.clip_grad_norm_.html",
+        "https://github.com/google-research/tuning_playbook (clip at the 90th percentile)",
+        "https://github.com/volcengine/verl/issues/2282",
+        "https://github.com/hiyouga/LLaMA-Factory/issues/3996",
+        "https://github.com/facebookresearch/detr/issues/198",
+    ),
+)
+def clip_norm_too_tight(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
+    """The clip norm is small against what the loss can produce, or against a measured norm.
+
+    Why:
+        The norm that trainers log is the one before clipping, so a large number beside a small
+        threshold is no proof of a failed clip, and raising the threshold cannot lower it. What a
+        tight clip does depends on the optimiser. Under SGD each clipped step is at most
+        learning rate x threshold long. Under Adam and AdamW a scale that is the same at every
+        step cancels; clipping only the rare spikes does not: it limits how much a spike weighs in
+        both moments, which is usually wanted. Without a measured norm this is a suspicion: several
+        summed terms, one of them heavy and auxiliary, under a threshold far below their weights.
+
+    Bad:
+        optimizer: adamw
+        learning_rate: 1.0e-4
+        gradient_clip_norm: 0.2
+        loss_weights:
+          ce: 0.10
+          mse: 0.10
+          dice: 0.10
+          calibration: 0.85
+
+    Good:
+        optimizer: adamw
+        learning_rate: 1.0e-4
+        gradient_clip_norm: 0.25
+        loss_weights:
+          ce: 0.10
+          mse: 0.10
+          dice: 0.10
+          calibration: 0.85
+
+    Tell:
+        Log the value that `clip_grad_norm_` returns for 100 steps after the warm-up. Look at the
+        median, the 90th percentile and the largest, never at one step or an epoch's mean. Over
+        half of the steps clipped is aggressive under SGD; under Adam it is a normalisation, and
+        only a heavy tail (90th percentile at ten times the median) is worth a repair.
+
+    Fix:
+        Speculative: the smallest customary threshold that is at least a fifth of the sum of the
+        weights. It cannot lower the norm. Measured on the reconstructed training (see
+        measurements): no gain. Lower the heavy term first, measure, then clip at the 90th
+        percentile.
+
+    False positives:
+        DETR trains with 0.1 and norms of 10 to 100, Mask2Former with 0.01, QLoRA with 0.3. A
+        threshold alone is therefore never reported: several unbalanced terms or a measured norm
+        are needed.
+    """
+    clip = unit.settings["clip_norm"]
+    threshold = clip.number
+    if threshold is None or threshold <= 0:
+        return
+    crowded = _crowded(unit, threshold, limits)
+    if unit.observed is not None:
+        yield from _with_evidence(unit, clip, threshold, crowded, limits)
+    elif crowded:
+        terms, heaviest = crowded
+        total = sum(term.weight for term in terms)
+        yield Finding(
+            place_of(clip, unit),
+            f"clip norm {number(threshold)} is tight for {len(terms)} summed loss terms whose "
+            f"weights add up to {number(total)}",
+            severity=WARNING,
+            confidence=LOW,
+            key=clip.key,
+            label=f"clips at {number(threshold)}",
+            related=[_heaviest(heaviest, terms, unit)],
+            why=[_what_a_clip_does(unit, threshold), PRE_CLIP],
+            next="Log the pre-clip norm of 100 steps after the warm-up, then check again with "
+            "--observed-grad-norm.",
+            fix=_raise(unit, clip, threshold, total),
+            cause="loss-weights",
+        )
+
+
+def _crowded(
+    unit: TrainingUnit, threshold: float, limits: Limits
+) -> tuple[list[LossTerm], LossTerm] | None:
+    """The terms and the heaviest auxiliary one, where the static part of the rule holds."""
+    terms = [term for term in unit.loss_terms if term.weight > 0]
+    auxiliary = [term for term in terms if term.is_auxiliary]
+    primary = [term for term in terms if not term.is_auxiliary]
+    if len(terms) < limits["terms"] or not auxiliary or not primary:
+        return None
+    weights = [term.weight for term in terms]
+    heaviest = max(auxiliary, key=lambda term: term.weight)
+    holds = (
+        sum(weights) / threshold >= limits["sum_to_clip"]
+        and max(weights) / median(weights) >= limits["spread"]
+        and heaviest.weight > max(term.weight for term in primary)
+    )
+    return (terms, heaviest) if holds else None
+
+
+def _heaviest(term: LossTerm, terms: list[LossTerm], unit: TrainingUnit) -> Related:
+    share = term.weight / sum(t.weight for t in terms)
+    return Related(
+        place_of(term.setting, unit), f"the heaviest term: {percent(share)} of the sum of weights"
+    )
+
+
+def _what_a_clip_does(unit: TrainingUnit, threshold: float) -> str:
+    if unit.is_adaptive:
+        return (
+            f"Under {optimizer_name(unit)} a scale that is the same at every step cancels, so a "
+            "clip on every step changes little; clipping only rare spikes limits how much they "
+            "weigh in both moments. Raising the threshold cannot lower the norm."
+        )
+    if unit.is_sgd:
+        return (
+            f"Under {optimizer_name(unit)} a clipped step is at most learning rate x "
+            f"{number(threshold)} long before momentum, however large the gradient. Raising the "
+            "threshold lengthens those steps; it cannot lower the norm."
+        )
+    return (
+        "What a tight clip does depends on the optimiser, which the file does not say: under SGD "
+        "it shortens the step, under Adam a constant scale cancels."
+    )
+
+
+def _with_evidence(
+    unit: TrainingUnit,
+    clip: Setting,
+    threshold: float,
+    crowded: tuple[list[LossTerm], LossTerm] | None,
+    limits: Limits,
+) -> Iterator[Finding]:
+    observed = unit.observed
+    assert observed is not None
+    norm = observed.grad_norm
+    ratio = norm / threshold
+    severity, confidence = _judged(unit, ratio, bool(crowded), limits)
+    if ratio <= 1 and not crowded:
+        return
+    if ratio > 1:
+        message = (
+            f"{number(norm)}{observed.when} is the norm before clipping, {times(ratio)} the "
+            f"threshold {number(threshold)}: the step was scaled by {threshold / norm:.2g}"
+        )
+        label = f"clipped {number(norm)} to {number(threshold)}"
+    else:
+        message = (
+            f"{number(norm)}{observed.when} is below the threshold {number(threshold)}: "
+            "the clip did not act on that step"
+        )
+        label = "did not act"
+    if not unit.observed_here:
+        message = f"if it is of `{unit.name}`: {message}"
+    evidence = [f"given: gradient norm {number(norm)}{observed.when}, taken as the pre-clip norm"]
+    if not unit.observed_here:
+        evidence.append(
+            "which unit of this file it was measured on is not known: say so with --unit"
+        )
+    evidence.extend(_rate_then(unit))
+    related = []
+    fix = None
+    following = (
+        "Measure the pre-clip norm over 100 steps after the warm-up and report median, p90 and "
+        "maximum: one number, or an epoch's mean, says little about a series with spikes."
+    )
+    if crowded:
+        terms, heaviest = crowded
+        related.append(_heaviest(heaviest, terms, unit))
+        fix = _raise(unit, clip, threshold, sum(term.weight for term in terms))
+        following += (
+            f" Log the gradient norm of each loss term too: is it `{heaviest.name}`? "
+            "Lower that weight first; then set the threshold to p90."
+        )
+    else:
+        following += " Then set the threshold to p90, or leave it."
+    yield Finding(
+        place_of(clip, unit),
+        message,
+        severity=severity,
+        confidence=confidence if unit.observed_here else LOW,
+        key=clip.key,
+        label=label,
+        related=related,
+        why=[PRE_CLIP, _what_a_clip_does(unit, threshold)],
+        evidence=evidence,
+        next=following,
+        fix=fix,
+        cause="loss-weights" if crowded else "",
+    )
+
+
+def _judged(
+    unit: TrainingUnit, ratio: float, crowded: bool, limits: Limits
+) -> tuple[str, str]:
+    if unit.is_sgd:
+        if ratio >= limits["norm_to_clip_sgd"]:
+            return WARNING, MEDIUM if crowded else LOW
+        return (WARNING, LOW) if crowded else (INFO, LOW)
+    if crowded:
+        if ratio >= limits["norm_to_clip"]:
+            return WARNING, MEDIUM
+        return (WARNING, LOW) if ratio > 1 else (INFO, LOW)
+    return INFO, MEDIUM if ratio >= limits["norm_to_clip"] else LOW
+
+
+def _rate_then(unit: TrainingUnit) -> Iterator[str]:
+    observed = unit.observed
+    assert observed is not None
+    rate = rate_at(unit, observed.epoch, observed.step)
+    if rate is None:
+        return
+    if not rate.inside_warmup:
+        yield f"the warm-up was over{observed.when}: the learning rate had reached its peak"
+    elif rate.high > rate.low:
+        yield (
+            f"the learning rate{observed.when} was {number(rate.low)} if the scheduler steps per "
+            f"epoch, up to {number(rate.high)} if it steps per batch: {percent(rate.share)} to "
+            f"{percent(rate.high / rate.peak)} of the peak {number(rate.peak)}, still in the "
+            "warm-up"
+        )
+    else:
+        yield (
+            f"the learning rate{observed.when} was {number(rate.low)}, {percent(rate.share)} of "
+            f"the peak {number(rate.peak)}, still in the warm-up"
+        )
+
+
+def _raise(unit: TrainingUnit, clip: Setting, threshold: float, total: float) -> Fix | None:
+    target = next((c for c in CUSTOMARY if c >= total / 5), None)
+    if target is None or target <= threshold:
+        return None
+    edit = change(clip, target)
+    if edit is None:
+        return None
+    return Fix(
+        SPECULATIVE,
+        f"raise `{clip.last_key}` from {clip.raw} to {edit.new}",
+        [edit],
+        [
+            f"{number(target)} is the smallest customary threshold that is at least a fifth of "
+            f"the sum of the weights, {number(total)}",
+            "it cannot lower the reported norm, and no gain was measured over 8 seeds "
+            "(docs/measurements.md)",
+        ],
+    )
+
+
+@rule(
+    "GA102",
+    "clip-not-positive",
+    scope="unit",
+    needs=(("clip_norm", "clip_value"),),
+    severities=(ERROR, WARNING),
+    confidence=MEDIUM,
+    references=(
+        "https://docs.pytorch.org/docs/stable/generated/torch.nn.utils.clip_grad_norm_.html",
+        "https://github.com/huggingface/transformers/blob/main/src/transformers/training_args.py",
+    ),
+)
+def clip_not_positive(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
+    """The clip threshold is zero or negative.
+
+    Why:
+        torch scales every gradient by threshold / norm. With 0 all gradients become zero and
+        nothing is learnt; with a negative threshold their sign flips and the training climbs the
+        loss. This holds for every optimiser: Adam keeps the sign. Many trainers test for "greater
+        than zero" first and read 0 or -1 as off; which one loads this file is not known.
+
+    Bad:
+        optimizer: adamw
+        learning_rate: 1.0e-4
+        gradient_clip_norm: -2.0
+
+    Good:
+        optimizer: adamw
+        learning_rate: 1.0e-4
+        gradient_clip_norm: 2.0
+
+    Tell:
+        `grep clip_grad_norm_` in the trainer: is it called under `if clip > 0`? With 0 the logged
+        loss stays flat from the first step; with a negative threshold it rises.
+
+    Fix:
+        Speculative, for a negative threshold other than -1: the same number without its sign.
+
+    False positives:
+        0 for `max_grad_norm`, `gradient_clip_val`, `gradient_clipping`, `clip_norm` and
+        `clip_max_norm` is read as off and not reported: their trainers all test for it. -1 is
+        "off" in ParallelWaveGAN and in espnet's GAN trainer, but flips the sign in espnet's
+        ordinary one.
+    """
+    for setting in (*unit.every("clip_norm"), *unit.every("clip_value")):
+        value = setting.number
+        if value is None or value > 0:
+            continue
+        fix = None
+        if value == 0:
+            what = "zeroes every gradient in torch: nothing is learnt"
+        else:
+            what = "flips the sign of every gradient in torch: the training climbs the loss"
+            edit = change(setting, -value) if value != -1 else None
+            if edit is not None:
+                fix = Fix(
+                    SPECULATIVE,
+                    f"drop the sign of `{setting.last_key}`: {edit.new}",
+                    [edit],
+                    ["right if the sign is a slip of the pen; `null` if clipping is to be off"],
+                )
+        yield Finding(
+            place_of(setting, unit),
+            f"clip threshold {number(value)} {what}",
+            severity=ERROR if value < 0 and value != -1 else WARNING,
+            confidence=MEDIUM,
+            key=setting.key,
+            label="scales gradients by this over their norm",
+            why=[
+                "`clip_grad_norm_` multiplies by threshold / norm without looking at its sign. "
+                "Many trainers read 0 or -1 as off and never call it; which trainer loads this "
+                "file is not known."
+            ],
+            next="Look for a `> 0` test around `clip_grad_norm_` in the trainer; to turn clipping "
+            "off without doubt, use the trainer's own spelling (often null).",
+            fix=fix,
+        )
+
+
+@rule(
+    "GA103",
+    "clip-norm-degenerate",
+    scope="unit",
+    needs=("clip_norm",),
+    severities=(ERROR, WARNING, INFO),
+    confidence=MEDIUM,
+    limits={"smallest": 1e-3},
+    references=(
+        "Cheng et al. 2022, Mask2Former (clip norm 0.01, the lowest published)",
+        "Carion et al. 2020, DETR (clip norm 0.1)",
+    ),
+)
+def clip_norm_degenerate(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
+    """The clip norm is ten times below the lowest that is published.
+
+    Why:
+        Under SGD every step is at most learning rate x threshold long: the training crawls. Under
+        Adam and its kin the constant scale cancels, until the clipped coordinates come near `eps`
+        (threshold / sqrt(parameters) against 1e-8): there it is usually a misunderstanding, not a
+        fault.
+
+    Bad:
+        optimizer: sgd
+        learning_rate: 0.1
+        gradient_clip_norm: 0.0001
+
+    Good:
+        optimizer: sgd
+        learning_rate: 0.1
+        gradient_clip_norm: 1.0
+
+    Tell:
+        Every logged pre-clip norm is far above the threshold, and under SGD the loss hardly moves.
+
+    Fix:
+        Speculative: 1.0, the threshold of 47 % of the published recipes that clip. Better: the
+        90th percentile of 100 measured pre-clip norms.
+
+    False positives:
+        A loss scaled down by a large constant makes small gradients and small thresholds honest.
+        Clipping by value is another matter and not judged here.
+    """
+    clip = unit.settings["clip_norm"]
+    value = clip.number
+    if value is None or not 0 < value < limits["smallest"]:
+        return
+    if unit.is_sgd:
+        severity = ERROR
+        why = (
+            f"Under {optimizer_name(unit)} a step is at most learning rate x {number(value)} long, "
+            "before momentum: the training crawls."
+        )
+    elif unit.is_adaptive:
+        severity = INFO
+        why = (
+            f"Under {optimizer_name(unit)} the constant scale cancels while the clipped gradients "
+            "stay well above `eps`: probably harmless, and probably not what was meant."
+        )
+    else:
+        severity = WARNING
+        why = (
+            "Under SGD the training crawls; under Adam the constant scale cancels. The file does "
+            "not say which optimiser it is."
+        )
+    edit = change(clip, 1.0)
+    yield Finding(
+        place_of(clip, unit),
+        f"clip norm {number(value)} is {times(0.01 / value)} below the lowest published (0.01)",
+        severity=severity,
+        confidence=MEDIUM,
+        key=clip.key,
+        label="clips every step",
+        why=[why],
+        next="Log the value that `clip_grad_norm_` returns for 100 steps and clip at its p90.",
+        fix=Fix(
+            SPECULATIVE,
+            f"set `{clip.last_key}` to {edit.new}",
+            [edit],
+            ["1.0 is the threshold of 47 % of the published recipes that clip"],
+        )
+        if edit
+        else None,
+    )

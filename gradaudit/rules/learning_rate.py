@@ -1,0 +1,474 @@
+"""GA2: learning rate and warm-up."""
+
+from __future__ import annotations
+
+from gradaudit.findings import (
+    ERROR, HIGH, INFO, MEDIUM, RECOMMENDED, SPECULATIVE, WARNING, Finding, Fix, Related,
+)  # fmt: skip
+from gradaudit.plan.model import LEARNING_RATE_FREE, SIGN
+from gradaudit.plan.schedule import rate_at
+from gradaudit.rules import rule
+from gradaudit.rules.repair import change, place_of
+from gradaudit.rules.text import number, optimizer_name, percent
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gradaudit.plan.model import Duration, TrainingUnit
+    from gradaudit.rules import Limits
+
+PLAYBOOK = "https://github.com/google-research/tuning_playbook (learning-rate warm-up)"
+
+
+def _is_factor(unit: TrainingUnit) -> bool:
+    """Whether `learning_rate` is multiplied later: Noam's 2.0 or 5.0 is a factor, not a rate."""
+    scheduler = unit.get("scheduler")
+    return bool(scheduler and isinstance(scheduler.value, str) and "noam" in scheduler.value.lower())
+
+
+@rule(
+    "GA201",
+    "learning-rate-too-high",
+    scope="unit",
+    needs=("learning_rate", "optimizer"),
+    severities=(ERROR, WARNING),
+    confidence=MEDIUM,
+    limits={
+        "adaptive_warning": 1e-2, "adaptive_error": 0.1, "sgd_warning": 1.0, "sgd_error": 10.0,
+        "sgd_large_batch": 4096, "sign_warning": 1e-3, "free_warning": 10.0,
+    },
+    references=(
+        "Goyal et al. 2017, Accurate, Large Minibatch SGD (0.1 x batch / 256)",
+        "Kingma & Ba 2015, Adam (a step is at most about the learning rate per weight)",
+        "Chen et al. 2023, Lion (3 to 10 times below AdamW's)",
+    ),
+)  # fmt: skip
+def learning_rate_too_high(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
+    """The learning rate is above what is published for this kind of optimiser.
+
+    Why:
+        Under Adam and its kin each weight moves by about the learning rate a step, whatever the
+        gradient: at 0.01 most weights of a usual network move by their own size within a few
+        steps. Under SGD the step grows with the gradient; 0.1 x batch / 256 is the usual bound.
+        Lion's step is the sign, so its rates are 3 to 10 times below AdamW's.
+
+    Bad:
+        optimizer: adamw
+        learning_rate: 0.5
+        batch_size: 64
+
+    Good:
+        optimizer: adamw
+        learning_rate: 0.001
+        batch_size: 64
+
+    Tell:
+        After the warm-up, the ratio of update to weight per matrix is far above 1e-3, or the loss
+        rises within the first hundred steps. Train 500 steps at half the rate and compare.
+
+    Fix:
+        None: the right rate depends on the model. Start from a published recipe of its kind.
+
+    False positives:
+        Tiny networks, hash grids and implicit representations train at 0.01 under Adam (not
+        reported); networks that are scale-invariant through BatchNorm tolerate more. A Noam
+        scheduler's rate is a factor and never judged; Prodigy and D-Adaptation use 1.0.
+    """
+    rate = unit.settings["learning_rate"]
+    value = rate.number
+    if value is None or value <= 0 or _is_factor(unit):
+        return
+    family = unit.optimizer
+    name = optimizer_name(unit)
+    severity, bound, why = None, 0.0, ""
+    if family in LEARNING_RATE_FREE:
+        if value > limits["free_warning"]:
+            severity, bound = WARNING, limits["free_warning"]
+            why = f"{name} finds its own rate; `learning_rate` multiplies it and is normally 1."
+    elif family in SIGN:
+        if value > limits["sign_warning"]:
+            severity, bound = WARNING, limits["sign_warning"]
+            why = f"{name} moves every weight by exactly this a step; usual is 3e-5 to 3e-4."
+    elif unit.is_adaptive:
+        if value > limits["adaptive_warning"]:
+            severity = ERROR if value > limits["adaptive_error"] else WARNING
+            bound = limits["adaptive_error" if severity == ERROR else "adaptive_warning"]
+            why = (
+                f"Under {name} each weight moves by about the learning rate a step, whatever the "
+                "gradient: at this rate most weights change by their own size in a few steps."
+            )
+    elif unit.is_sgd and family != "lars" and value > limits["sgd_warning"]:
+        batch = unit.number("global_batch") or unit.number("micro_batch") or 0
+        if batch < limits["sgd_large_batch"] or value > limits["sgd_error"]:
+            severity = ERROR if value > limits["sgd_error"] else WARNING
+            bound = limits["sgd_error" if severity == ERROR else "sgd_warning"]
+            why = f"Under {name} the usual bound is 0.1 x batch / 256"
+            why += f": {number(0.1 * batch / 256)} for a batch of {number(batch)}." if batch else "."
+    if severity:
+        optimizer = unit.settings["optimizer"]
+        yield Finding(
+            place_of(rate, unit),
+            f"learning rate {number(value)} is above {number(bound)}, high for {name}",
+            severity=severity,
+            confidence=MEDIUM,
+            key=rate.key,
+            label=f"peak rate {number(value)}",
+            related=[Related(place_of(optimizer, unit), f"for {name}")],
+            why=[why],
+            next="Compare with a published recipe of the same model and optimiser; train 500 steps "
+            "at half the rate before the long run.",
+            no_fix="the right rate depends on the model",
+        )
+
+
+@rule(
+    "GA202",
+    "learning-rate-too-low",
+    scope="unit",
+    needs=("learning_rate",),
+    severities=(WARNING,),
+    confidence=MEDIUM,
+    limits={"smallest": 1e-7},
+    references=("Schoop et al. 2021, UMLAUT (lower bound 1e-7)",),
+)
+def learning_rate_too_low(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
+    """The learning rate is so low that no weight moves noticeably.
+
+    Why:
+        Under Adam a weight moves by at most about learning rate x steps over the whole run: at
+        5e-8 and 10,000 steps that is 0.0005. Under SGD it depends on the gradients, which clipping
+        bounds from above.
+
+    Bad:
+        optimizer: adamw
+        learning_rate: 5.0e-9
+        batch_size: 64
+
+    Good:
+        optimizer: adamw
+        learning_rate: 5.0e-5
+        batch_size: 64
+
+    Tell:
+        The median ratio of update to weight per matrix stays below 1e-6 after the warm-up.
+
+    Fix:
+        None: a slip of the exponent is likely, but which one is not known.
+
+    False positives:
+        Reinforcement learning from preferences (DPO, GRPO) goes down to 1e-7, which is not
+        reported. A rate of 0 is judged by value-out-of-domain.
+    """
+    rate = unit.settings["learning_rate"]
+    value = rate.number
+    if value is None or not 0 < value < limits["smallest"] or _is_factor(unit):
+        return
+    yield Finding(
+        place_of(rate, unit),
+        f"learning rate {number(value)} is below {number(limits['smallest'])}: no weight moves "
+        "noticeably",
+        severity=WARNING,
+        confidence=MEDIUM,
+        key=rate.key,
+        label=f"peak rate {number(value)}",
+        why=[
+            f"Under Adam a weight moves by at most about {number(value * 10_000)} in 10,000 such "
+            "steps."
+        ],
+        next="Check the exponent; compare with a published recipe of the same model.",
+        no_fix="which rate was meant is not known",
+    )
+
+
+def _shortened(unit: TrainingUnit, warmup: Duration, length: Duration) -> Fix | None:
+    """A warm-up of a tenth of the training, in its own unit."""
+    per_epoch = unit.number("steps_per_epoch")
+    if warmup.unit == "ratio":
+        edit = change(warmup.setting, 0.1)
+    else:
+        total = length.value
+        if warmup.unit != length.unit:
+            if not per_epoch:
+                return None
+            total *= per_epoch if warmup.unit == "steps" else 1 / per_epoch
+        edit = change(warmup.setting, max(1, round(total / 10)))
+    if edit is None:
+        return None
+    return Fix(
+        RECOMMENDED,
+        f"shorten `{warmup.setting.last_key}` from {warmup.setting.raw} to {edit.new}",
+        [edit],
+        ["a tenth of the training, the tuning playbook's upper bound"],
+    )
+
+
+@rule(
+    "GA203",
+    "warmup-exceeds-training",
+    scope="unit",
+    needs=(("warmup_steps", "warmup_epochs", "warmup_ratio"),),
+    severities=(ERROR, WARNING),
+    confidence=HIGH,
+    limits={"share": 1.0, "debug_steps": 100},
+    references=(PLAYBOOK,),
+)
+def warmup_exceeds_training(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
+    """The warm-up is as long as the training or longer: the peak rate is never reached.
+
+    Why:
+        Whatever the optimiser, the run ends while the rate still rises; the learning rate in the
+        file is never used, and any decay after the warm-up never happens.
+
+    Bad:
+        optimizer: adamw
+        learning_rate: 1.0e-4
+        warmup_steps: 2000
+        max_steps: 1000
+
+    Good:
+        optimizer: adamw
+        learning_rate: 1.0e-4
+        warmup_steps: 100
+        max_steps: 1000
+
+    Tell:
+        Plot the logged learning rate: it rises to the last step.
+
+    Fix:
+        Recommended: a tenth of the training.
+
+    False positives:
+        A smoke test of a few steps (100 or fewer: a warning). A constant schedule that ignores
+        its warm-up keys.
+    """
+    warmup, length = unit.warmup, unit.length
+    share = warmup.share_of(length, unit.number("steps_per_epoch")) if warmup else None
+    if warmup is None or share is None or share < limits["share"]:
+        return
+    related = []
+    if length is not None and warmup.unit != "ratio":
+        related.append(Related(place_of(length.setting, unit), f"training ends after {length}"))
+    short = length is not None and length.unit == "steps" and length.value <= limits["debug_steps"]
+    yield Finding(
+        place_of(warmup.setting, unit),
+        f"warm-up lasts {warmup}, the training {length}: the peak rate is "
+        + ("reached only at its end" if share == 1 else "never reached"),
+        severity=WARNING if short else ERROR,
+        confidence=HIGH,
+        key=warmup.setting.key,
+        label=f"warm-up of {warmup}",
+        related=related,
+        why=["The run ends while the rate still rises; any decay after it never happens."],
+        next="Shorten the warm-up, or check which of the two numbers is in the wrong unit.",
+        fix=_shortened(unit, warmup, length) if length else None,
+    )
+
+
+@rule(
+    "GA204",
+    "warmup-too-long",
+    scope="unit",
+    needs=(("warmup_steps", "warmup_epochs", "warmup_ratio"),),
+    severities=(WARNING, INFO),
+    confidence=MEDIUM,
+    limits={"warning": 0.2, "info": 0.1},
+    references=(PLAYBOOK,),
+)
+def warmup_too_long(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
+    """The warm-up takes more than a fifth of the training.
+
+    Why:
+        It is there to get past the unstable start: Adam's early second moments, large gradients
+        of post-norm transformers. The tuning playbook finds no use in more than a tenth of the
+        training: what is still unstable then is the peak rate. The steps under a low rate are paid
+        for and learn little.
+
+    Bad:
+        optimizer: adamw
+        learning_rate: 1.0e-4
+        warmup_epochs: 30
+        epochs: 100
+
+    Good:
+        optimizer: adamw
+        learning_rate: 1.0e-4
+        warmup_epochs: 10
+        epochs: 100
+
+    Tell:
+        Halve the warm-up: if the first steps at the peak are stable, it was too long.
+
+    Fix:
+        Speculative: a tenth of the training.
+
+    False positives:
+        Short fine-tunings; warm-up-stable-decay schedules; a run that continues an earlier one.
+    """
+    warmup, length = unit.warmup, unit.length
+    share = warmup.share_of(length, unit.number("steps_per_epoch")) if warmup else None
+    if warmup is None or share is None or not limits["info"] < share < 1:
+        return
+    fix = _shortened(unit, warmup, length) if length and share > limits["warning"] else None
+    if fix is not None:
+        fix.applicability = SPECULATIVE
+    related = []
+    if length is not None and warmup.unit != "ratio":
+        related.append(Related(place_of(length.setting, unit), f"of {length}"))
+    yield Finding(
+        place_of(warmup.setting, unit),
+        f"warm-up takes {percent(share)} of the training",
+        severity=WARNING if share > limits["warning"] else INFO,
+        confidence=MEDIUM,
+        key=warmup.setting.key,
+        label=f"warm-up of {warmup}",
+        related=related,
+        why=["What is still unstable after a tenth of the training is the peak rate itself."],
+        next="Try a tenth of the training.",
+        fix=fix,
+    )
+
+
+@rule(
+    "GA205",
+    "warmup-start-factor",
+    scope="unit",
+    needs=("warmup_start_factor",),
+    severities=(ERROR, INFO),
+    confidence=HIGH,
+    limits={"info": 0.5},
+    references=(
+        "https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.LinearLR.html",
+    ),
+)
+def warmup_start_factor(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
+    """The factor that the warm-up starts from is no start: above 1, negative, or hardly below 1.
+
+    Why:
+        The rate begins at factor x learning rate. Above 1 the training starts at its highest rate,
+        below 0 it climbs the loss; torch's `LinearLR` refuses both. From 0.5 on there is hardly
+        any warm-up.
+
+    Bad:
+        optimizer: adamw
+        learning_rate: 1.0e-4
+        warmup_epochs: 5
+        warmup_start_factor: 2.0
+
+    Good:
+        optimizer: adamw
+        learning_rate: 1.0e-4
+        warmup_epochs: 5
+        warmup_start_factor: 0.02
+
+    Tell:
+        Print the learning rate of the first step.
+
+    Fix:
+        None: 2.0 may be 0.02, 0.2 or 2 %.
+
+    False positives:
+        Some frameworks call the number that they divide by a factor; there, 10 is right.
+    """
+    setting = unit.settings["warmup_start_factor"]
+    factor = setting.number
+    if factor is None or 0 <= factor < limits["info"] or factor == 1:
+        return
+    wrong = factor < 0 or factor > 1
+    rate = unit.number("learning_rate")
+    starts = f": the first step uses {number(rate * factor)}" if rate else ""
+    yield Finding(
+        place_of(setting, unit),
+        f"warm-up starts from {number(factor)} x the peak rate{starts}",
+        severity=ERROR if wrong else INFO,
+        confidence=HIGH,
+        key=setting.key,
+        label="outside 0 to 1" if wrong else "hardly a warm-up",
+        why=[
+            "torch's LinearLR refuses a start factor outside (0, 1]."
+            if wrong
+            else "The first steps, which the warm-up is there for, run at half the peak or more."
+        ],
+        next="0.001 to 0.1 is usual.",
+        no_fix="which factor was meant is not known" if wrong else "",
+    )
+
+
+@rule(
+    "GA206",
+    "observed-inside-warmup",
+    scope="unit",
+    needs=(
+        "observed",
+        "learning_rate",
+        ("warmup_steps", "warmup_epochs", "warmup_ratio"),
+    ),
+    severities=(INFO,),
+    confidence=HIGH,
+    references=(
+        "https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.LinearLR.html",
+        PLAYBOOK,
+    ),
+)
+def observed_inside_warmup(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
+    """The observed gradient norm is from the warm-up, when the rate was below its peak.
+
+    Why:
+        Norms are largest in the first steps of most trainings and fall by themselves; the rate in
+        force was not the one in the file. A norm from the warm-up is no ground for a lower peak
+        rate, nor for a clip threshold.
+
+    Bad:
+        optimizer: adamw
+        learning_rate: 8.0e-5
+        epochs: 80
+        warmup_epochs: 6
+        warmup_start_factor: 0.02
+
+    Options:
+        --observed-grad-norm 28.9 --observed-epoch 3
+
+    Good:
+        optimizer: adamw
+        learning_rate: 8.0e-5
+        epochs: 80
+        warmup_epochs: 2
+        warmup_start_factor: 0.02
+
+    Tell:
+        Log the learning rate beside the gradient norm, and look at both after the warm-up.
+
+    Fix:
+        None: nothing is wrong in the file.
+
+    False positives:
+        The warm-up is taken as linear. Epochs and steps are counted from 1.
+    """
+    observed = unit.observed
+    warmup = unit.warmup
+    if observed is None or warmup is None or not unit.observed_here:
+        return
+    rate = rate_at(unit, observed.epoch, observed.step)
+    if rate is None or not rate.inside_warmup:
+        return
+    if rate.high > rate.low:
+        value = (
+            f"{number(rate.low)} if it steps per epoch, up to {number(rate.high)} if per batch"
+        )
+    else:
+        value = number(rate.low)
+    peak = unit.settings["learning_rate"]
+    yield Finding(
+        place_of(warmup.setting, unit),
+        f"observed{observed.when}, inside the warm-up of {warmup}: the learning rate was {value}",
+        severity=INFO,
+        confidence=HIGH,
+        key=warmup.setting.key,
+        label=f"linear to the peak over {warmup}",
+        related=[Related(place_of(peak, unit), f"peak rate {number(rate.peak)}")],
+        why=[
+            "Norms are largest in the first steps of most trainings and fall by themselves: one "
+            "from the warm-up is no ground for a lower rate or another threshold."
+        ],
+        next="Observe the norm again after the warm-up.",
+    )

@@ -1,0 +1,93 @@
+"""What rules share when they point at a setting or change it."""
+
+from __future__ import annotations
+
+from gradaudit.edits import replace_value
+from gradaudit.findings import RECOMMENDED, Edit, Fix, Place
+from gradaudit.plan.model import WRITTEN
+from gradaudit.rules.text import number
+from gradaudit.syntax.scalars import yaml_float
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gradaudit.plan.model import Setting, TrainingUnit
+
+
+def place_of(setting: Setting, unit: TrainingUnit) -> Place:
+    """Where a setting stands; the unit's own first key for one that no file holds."""
+    if setting.place is not None:
+        return setting.place
+    mapping = unit.mapping
+    first = mapping.pairs[0][0] if mapping.pairs else mapping
+    return Place(unit.tree.source, first.start, first.end)
+
+
+def change(setting: Setting, value: float, spelled: str | None = None) -> Edit | None:
+    """An edit that gives a written number another value, or None where none can be made.
+
+    None for what no file holds, what the command line overrides, and what an alias brings in.
+    `spelled` is the text to write; without it the number is spelt in the style of the old one.
+    """
+    if setting.node is None or setting.tree is None or setting.origin != WRITTEN:
+        return None
+    if setting.node.style:
+        return None
+    new = spelled if spelled is not None else _like(setting.raw, value)
+    return replace_value(setting.tree, setting.node, setting.key, value, new)
+
+
+def _like(old: str, value: float) -> str:
+    """`value` with as many decimals as `old` has where that loses nothing: 2.50 -> 0.70."""
+    if isinstance(value, int) or (value == int(value) and "." not in old and "e" not in old):
+        return str(int(value))
+    if "." in old and "e" not in old.lower():
+        decimals = len(old.split(".")[1])
+        text = f"{value:.{decimals}f}"
+        if 0 < decimals <= 2 and float(text) == value:
+            return text
+    return yaml_float(float(value))
+
+
+def raise_micro_batch(unit: TrainingUnit, at_least: float) -> Fix | None:
+    """Double the micro-batch until the layers see `at_least` samples.
+
+    What is accumulated is taken back by the same factor where it divides, so that the global
+    batch, and with it the learning rate, stays as it is.
+    """
+    micro = unit.settings.get("micro_batch")
+    size = unit.number("micro_batch")
+    seen = unit.norm_batch
+    if micro is None or size is None or not seen or size != int(size):
+        return None
+    factor = 1
+    while seen * factor < at_least:
+        factor *= 2
+    new = int(size) * factor
+    edit = change(micro, new)
+    if edit is None or factor == 1:
+        return None
+    notes = [f"memory for activations x {factor}"]
+    edits = [edit]
+    accumulation = unit.settings.get("accumulation")
+    steps = unit.number("accumulation") or 1
+    if accumulation is not None and steps > 1 and steps % factor == 0:
+        lowered = change(accumulation, int(steps) // factor)
+        if lowered is not None:
+            edits.append(lowered)
+            notes.append("the global batch stays as it is, so the learning rate stays too")
+            return Fix(
+                RECOMMENDED,
+                f"raise `{micro.last_key}` from {micro.raw} to {new}, lower "
+                f"`{accumulation.last_key}` from {accumulation.raw} to {lowered.new}",
+                edits,
+                notes,
+            )
+    notes.append(
+        f"steps an epoch / {factor}: whatever is counted in steps lasts {factor} x as many epochs"
+    )
+    rate = unit.number("learning_rate")
+    notes.append(
+        "review the learning rate" + (f" ({number(rate)})" if rate else "") + ": a batch this much "
+        "larger often takes a higher one"
+    )
+    return Fix(RECOMMENDED, f"raise `{micro.last_key}` from {micro.raw} to {new}", edits, notes)

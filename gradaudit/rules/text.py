@@ -1,0 +1,44 @@
+"""Words and numbers for messages: the same spelling in every rule."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gradaudit.plan.model import TrainingUnit
+
+_NAMES = {
+    "adamw": "AdamW", "adam": "Adam", "sgd": "SGD", "lion": "Lion", "rmsprop": "RMSprop",
+    "adagrad": "Adagrad", "adafactor": "Adafactor", "lamb": "LAMB", "lars": "LARS",
+    "radam": "RAdam", "nadam": "NAdam", "novograd": "NovoGrad", "adamax": "Adamax",
+    "muon": "Muon", "prodigy": "Prodigy",
+}  # fmt: skip
+
+
+def number(value: float) -> str:
+    """Three or four significant digits, as a person writes them: 16.05, 8e-05, 0.069, 1,024."""
+    if value == int(value) and abs(value) < 1e6:
+        return f"{int(value):,}" if abs(value) >= 10_000 else str(int(value))
+    if 1e-3 <= abs(value) < 1e4:
+        return f"{value:.4g}"
+    text = f"{value:.3g}"
+    return text.replace("e-0", "e-").replace("e+0", "e")
+
+
+def times(value: float) -> str:
+    """A ratio: `14 times`, `3.3 times`."""
+    return f"{value:.0f} times" if value >= 9.5 else f"{value:.1f} times"
+
+
+def percent(share: float) -> str:
+    return f"{share * 100:.0f} %" if share >= 0.0995 else f"{share * 100:.1f} %"
+
+
+def optimizer_name(unit: TrainingUnit) -> str:
+    """The optimiser as people write it, or `the optimiser` where it is unknown."""
+    family = unit.optimizer
+    return _NAMES.get(family, family) if family else "the optimiser"
+
+
+def listed(items: list[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1]

@@ -1,0 +1,168 @@
+"""GA7: values that a setting cannot have."""
+
+from __future__ import annotations
+
+from gradaudit.findings import ERROR, HIGH, WARNING, Finding, Place
+from gradaudit.plan.model import ADAPTIVE
+from gradaudit.rules import rule
+from gradaudit.rules.repair import place_of
+from gradaudit.rules.text import number
+from gradaudit.syntax.scalars import looks_botched
+from gradaudit.syntax.tree import Scalar, dotted, path_of, walk
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gradaudit.plan.model import Setting, TrainingUnit
+    from gradaudit.rules import Limits
+
+
+def _domain(name: str, value: float, unit: TrainingUnit) -> tuple[str, str] | None:
+    """(severity, what is wrong) for a value that its setting cannot have."""
+    if name == "learning_rate":
+        if value < 0:
+            return ERROR, "a negative learning rate climbs the loss; torch refuses it"
+        if value == 0:
+            return WARNING, "a learning rate of 0 changes nothing"
+    elif name in ("micro_batch", "global_batch", "accumulation", "world_size"):
+        if value < 1 and not (name in ("micro_batch", "global_batch") and value > 0):
+            return ERROR, "must be 1 or more"
+    elif name in ("epochs", "total_steps"):
+        if value < 0 and value != -1:
+            return ERROR, "must be above 0"
+        if value == 0:
+            return WARNING, "0: nothing is trained"
+    elif name in ("warmup_steps", "warmup_epochs"):
+        if value < 0:
+            return ERROR, "must not be negative"
+    elif name == "warmup_ratio":
+        if not 0 <= value <= 1:
+            return ERROR, "a ratio of the training lies between 0 and 1"
+    elif name == "dropout":
+        if not 0 <= value <= 1:
+            return ERROR, "a probability lies between 0 and 1"
+        if value == 1:
+            return WARNING, "drops everything: no gradient passes"
+    elif name in ("beta1", "beta2"):
+        if not 0 <= value < 1:
+            return ERROR, "must lie in [0, 1); torch refuses it"
+    elif name == "momentum":
+        if not 0 <= value < 1 and unit.optimizer in (None, "sgd"):
+            return ERROR, "from 1 on the velocity grows without bound" if value >= 1 else (
+                "must not be negative; torch refuses it"
+            )
+    elif name == "eps":
+        if value < 0:
+            return ERROR, "must not be negative; torch refuses it"
+        if value == 0 and unit.optimizer in ADAPTIVE:
+            return WARNING, "0 divides by zero where a second moment is zero"
+    elif name == "weight_decay":
+        if value < 0:
+            return ERROR, "a negative decay makes weights grow; torch refuses it"
+    elif name == "label_smoothing":
+        if not 0 <= value <= 1:
+            return ERROR, "must lie between 0 and 1; torch refuses it"
+        if value == 1:
+            return WARNING, "1 leaves nothing of the labels"
+    elif name == "ema_decay":
+        if not 0 <= value <= 1:
+            return ERROR, "must lie between 0 and 1: the average diverges"
+        if value == 1:
+            return WARNING, "1 keeps the first weights for ever"
+    return None
+
+
+_JUDGED = (
+    "learning_rate", "micro_batch", "global_batch", "accumulation", "world_size", "epochs",
+    "total_steps", "warmup_steps", "warmup_epochs", "warmup_ratio", "dropout", "beta1", "beta2",
+    "momentum", "eps", "weight_decay", "label_smoothing", "ema_decay",
+)  # fmt: skip
+
+
+@rule(
+    "GA703",
+    "value-out-of-domain",
+    scope="unit",
+    severities=(ERROR, WARNING),
+    confidence=HIGH,
+    references=(
+        "https://docs.pytorch.org/docs/stable/optim.html (argument checks of each optimiser)",
+        "https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html",
+    ),
+)
+def value_out_of_domain(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
+    """A setting has a value that it cannot have.
+
+    Why:
+        torch refuses most of them when the optimiser or layer is made; those that it does not
+        refuse silently disable learning (a rate of 0, a dropout of 1) or let it diverge (a
+        momentum of 1). Every optimiser that has the setting shares its domain.
+
+    Bad:
+        optimizer: sgd
+        learning_rate: 0.1
+        momentum: 9.0
+
+    Good:
+        optimizer: sgd
+        learning_rate: 0.1
+        momentum: 0.9
+
+    Tell:
+        Construct the optimiser and the model with these values: torch raises ValueError.
+
+    Fix:
+        None: which value was meant is not known.
+
+    False positives:
+        A learning rate of 0 for a frozen group (a warning). -1 for a number of steps or epochs
+        means "not used" and is not reported, and a batch size of -1 "automatic".
+    """
+    for name in _JUDGED:
+        for setting in unit.every(name):
+            value = setting.number
+            wrong = _domain(name, value, unit) if value is not None else None
+            if wrong:
+                yield _out_of_domain(setting, unit, *wrong)
+    betas = unit.get("betas")
+    if betas is not None and isinstance(betas.value, tuple):
+        for value in betas.value:
+            if not 0 <= value < 1 and betas.origin != "computed":
+                yield _out_of_domain(
+                    betas, unit, ERROR, f"{number(value)} does not lie in [0, 1); torch refuses it"
+                )
+    yield from _botched(unit)
+
+
+def _out_of_domain(setting: Setting, unit: TrainingUnit, severity: str, what: str) -> Finding:
+    return Finding(
+        place_of(setting, unit),
+        f"`{setting.last_key}: {setting.raw or setting.value}`: {what}",
+        severity=severity,
+        confidence=HIGH,
+        key=setting.key,
+        label=what.split(";")[0].split(":")[0],
+        why=["The run cannot start with it, or it silently spoils the training."],
+        no_fix="which value was meant is not known",
+    )
+
+
+def _botched(unit: TrainingUnit) -> Iterator[Finding]:
+    """A known number whose text no loader reads as one, `1.0e_8`."""
+    for name, reason in unit.unknown.items():
+        text = reason.split("'")[1] if reason.count("'") == 2 else ""
+        if text and looks_botched(text):
+            for node in walk(unit.mapping):
+                if type(node) is Scalar and node.value == text:
+                    yield Finding(
+                        Place(unit.tree.source, node.start, node.end),
+                        f"`{text}` is text to every loader; {name} wants a number",
+                        severity=ERROR,
+                        confidence=HIGH,
+                        key=dotted(path_of(node, unit.tree)),
+                        label="not a number",
+                        why=["The optimiser refuses text, or its default is used in silence."],
+                        no_fix="which number was meant is not known",
+                    )
+                    break

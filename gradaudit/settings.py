@@ -1,0 +1,299 @@
+"""`gradaudit.toml`, or `[tool.gradaudit]` in `pyproject.toml`: the closest to the file wins.
+
+Nothing is merged on its own; `extend = "../gradaudit.toml"` takes another file as the base.
+"""
+
+from __future__ import annotations
+
+import os
+
+from gradaudit.findings import SEVERITIES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from gradaudit.rules import Rule
+
+KEYS = (
+    "select", "ignore", "fail-on", "per-file-ignores", "per-key-ignores", "severity", "rules",
+    "assume", "source", "extend",
+)  # fmt: skip
+
+
+class BadSettings(Exception):
+    """A settings file that cannot be used: names the file, the key and the mend."""
+
+
+class Settings:
+    """What a settings file says, or the defaults where there is none.
+
+    path               the file; None for the defaults.
+    select, ignore     rule codes, prefixes of codes, or names. `select` None means all.
+    per_file_ignores   glob relative to the file -> codes. per_key_ignores: the same by
+                       `glob:dotted.key`, or `dotted.key` for every file.
+    severity           code -> severity, or `off`.
+    limits             code -> threshold name -> value.
+    assume             canonical setting (or UNIT.setting) -> text.
+    sources            glob relative to the file -> unit -> Python files, absolute.
+    """
+
+    def __init__(self, path: str | None = None) -> None:
+        self.path = path
+        self.select: list[str] | None = None
+        self.ignore: list[str] = []
+        self.fail_on: str | None = None
+        self.per_file_ignores: dict[str, list[str]] = {}
+        self.per_key_ignores: dict[str, list[str]] = {}
+        self.severity: dict[str, str] = {}
+        self.limits: dict[str, dict[str, float]] = {}
+        self.assume: dict[str, str] = {}
+        self.sources: dict[str, dict[str, list[str]]] = {}
+
+    @property
+    def folder(self) -> str:
+        return os.path.dirname(os.path.abspath(self.path)) if self.path else os.getcwd()
+
+    def relative(self, path: str) -> str:
+        """A checked file's path as the globs of this settings file see it."""
+        return os.path.relpath(os.path.abspath(path), self.folder).replace(os.sep, "/")
+
+
+class Finder:
+    """Finds and keeps the settings of each directory.
+
+    explicit  `--config FILE`: for every file. isolated: no settings file at all.
+    """
+
+    def __init__(self, explicit: str | None = None, isolated: bool = False) -> None:
+        self._by_folder: dict[str, Settings] = {}
+        self._fixed: Settings | None = None
+        if isolated:
+            self._fixed = Settings()
+        elif explicit is not None:
+            if not os.path.isfile(explicit):
+                raise BadSettings(f"{explicit}: no such settings file")
+            self._fixed = load(explicit)
+
+    def for_file(self, path: str) -> Settings:
+        """The settings of a file.
+
+        Raises:
+            BadSettings: the closest settings file cannot be used.
+        """
+        if self._fixed is not None:
+            return self._fixed
+        return self._for_folder(os.path.dirname(os.path.abspath(path)))
+
+    def _for_folder(self, folder: str) -> Settings:
+        known = self._by_folder.get(folder)
+        if known is not None:
+            return known
+        settings = _in_folder(folder)
+        if settings is None:
+            parent = os.path.dirname(folder)
+            settings = self._for_folder(parent) if parent != folder else Settings()
+        self._by_folder[folder] = settings
+        return settings
+
+
+def _in_folder(folder: str) -> Settings | None:
+    own = os.path.join(folder, "gradaudit.toml")
+    if os.path.isfile(own):
+        return load(own)
+    project = os.path.join(folder, "pyproject.toml")
+    try:
+        with open(project, "rb") as file:
+            mentioned = b"tool.gradaudit" in file.read()
+    except OSError:
+        return None
+    return load(project) if mentioned and _table(project) is not None else None
+
+
+def _table(path: str) -> dict[str, Any] | None:
+    """The settings table of a file; None for a pyproject.toml without one."""
+    import tomllib
+
+    try:
+        with open(path, "rb") as file:
+            data = tomllib.load(file)
+    except OSError as error:
+        raise BadSettings(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadSettings(f"{path}: not valid TOML: {error}") from None
+    if os.path.basename(path) != "pyproject.toml":
+        return data
+    table = data.get("tool", {}).get("gradaudit")
+    return table if isinstance(table, dict) else None
+
+
+def load(path: str, seen: tuple[str, ...] = ()) -> Settings:
+    """Read one settings file and what it extends.
+
+    Raises:
+        BadSettings: unreadable, an unknown key or rule, a value of the wrong type, a cycle.
+    """
+    real = os.path.realpath(path)
+    if real in seen:
+        raise BadSettings(f"{path}: `extend` leads back to this file")
+    table = _table(path)
+    if table is None:
+        raise BadSettings(f"{path}: has no [tool.gradaudit]")
+    settings = Settings(path)
+    base = table.get("extend")
+    if base is not None:
+        if not isinstance(base, str):
+            raise BadSettings(f"{path}: `extend` takes the path of a settings file")
+        target = os.path.join(os.path.dirname(path), os.path.expanduser(base))
+        if not os.path.isfile(target):
+            raise BadSettings(f"{path}: `extend`: no such file {target}")
+        settings = load(target, (*seen, real))
+        settings.path = path
+    _fill(settings, table, path)
+    return settings
+
+
+def _fill(settings: Settings, table: dict[str, Any], path: str) -> None:
+    for key, value in table.items():
+        if key not in KEYS:
+            raise BadSettings(f"{path}: unknown key `{key}`{did_you_mean(key, KEYS)}")
+        if key == "select":
+            settings.select = _codes(value, path, key)
+        elif key == "ignore":
+            settings.ignore = _codes(value, path, key)
+        elif key == "fail-on":
+            if value not in SEVERITIES:
+                raise BadSettings(f"{path}: `fail-on` takes error, warning or info")
+            settings.fail_on = value
+        elif key in ("per-file-ignores", "per-key-ignores"):
+            target = (
+                settings.per_file_ignores if key == "per-file-ignores" else settings.per_key_ignores
+            )
+            for pattern, codes in _dict(value, path, key).items():
+                target[pattern] = _codes(codes, path, f"{key}.{pattern}")
+        elif key == "severity":
+            for name, severity in _dict(value, path, key).items():
+                if severity not in (*SEVERITIES, "off"):
+                    raise BadSettings(
+                        f"{path}: `severity.{name}` takes error, warning, info or off"
+                    )
+                settings.severity[_rule(name, path).code] = severity
+        elif key == "rules":
+            for name, limits in _dict(value, path, key).items():
+                _limits(settings, name, limits, path)
+        elif key == "assume":
+            for name, assumed in _dict(value, path, key).items():
+                if isinstance(assumed, dict):
+                    for inner, deep in assumed.items():
+                        settings.assume[f"{name}.{inner}"] = _text(deep)
+                else:
+                    settings.assume[name] = _text(assumed)
+        elif key == "source":
+            _sources(settings, value, path)
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _limits(settings: Settings, name: str, limits: object, path: str) -> None:
+    rule = _rule(name, path)
+    for limit, value in _dict(limits, path, f"rules.{name}").items():
+        wanted = limit.replace("-", "_")
+        if wanted not in rule.limits:
+            known = tuple(known.replace("_", "-") for known in rule.limits)
+            hint = did_you_mean(limit, known) or (
+                f"; it has {', '.join(known)}" if known else "; it has no thresholds"
+            )
+            raise BadSettings(f"{path}: {rule.code} has no threshold `{limit}`{hint}")
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise BadSettings(f"{path}: `rules.{name}.{limit}` takes a number")
+        settings.limits.setdefault(rule.code, {})[wanted] = float(value)
+
+
+def _sources(settings: Settings, value: object, path: str) -> None:
+    folder = os.path.dirname(os.path.abspath(path))
+    for pattern, units in _dict(value, path, "source").items():
+        for unit, files in _dict(units, path, f"source.{pattern}").items():
+            if isinstance(files, str):
+                files = [files]
+            if not isinstance(files, list) or not all(isinstance(f, str) for f in files):
+                raise BadSettings(f"{path}: `source.{pattern}.{unit}` takes a list of files")
+            resolved = [os.path.join(os.path.relpath(folder), f) for f in files]
+            settings.sources.setdefault(pattern, {})[unit] = [os.path.normpath(f) for f in resolved]
+
+
+def _dict(value: object, path: str, key: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise BadSettings(f"{path}: `{key}` takes a table")
+    return value
+
+
+def _codes(value: object, path: str, key: str) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise BadSettings(f"{path}: `{key}` takes a list of rule codes or names")
+    for item in value:
+        problem = unknown_selector(item)
+        if problem:
+            raise BadSettings(f"{path}: `{key}`: {problem}")
+    return list(value)
+
+
+def _rule(name: str, path: str) -> Rule:
+    from gradaudit.rules import find
+
+    rule = find(name)
+    if rule is None:
+        raise BadSettings(f"{path}: {unknown_selector(name) or f'{name!r} is not one rule'}")
+    return rule
+
+
+def unknown_selector(text: str) -> str:
+    """Why `text` selects no rule, with a did-you-mean; empty if it selects some."""
+    from gradaudit.rules import load as load_rules
+
+    rules = load_rules()
+    wanted = text.strip()
+    if wanted.upper() == "ALL" or any(
+        code.startswith(wanted.upper()) or rule.name == wanted.lower()
+        for code, rule in rules.items()
+        if wanted
+    ):
+        return ""
+    names = (*rules, *(rule.name for rule in rules.values()))
+    upper = wanted.upper() if wanted[:2].upper() == "GA" else wanted.lower()
+    return f"no rule is called {wanted!r}{did_you_mean(upper, names)}"
+
+
+def did_you_mean(word: str, known: tuple[str, ...]) -> str:
+    """`; did you mean `x`?`, or nothing."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, known, 1, 0.6)
+    return f"; did you mean `{close[0]}`?" if close else ""
+
+
+def is_selected(rule: Rule, select: list[str] | None, ignore: list[str]) -> bool:
+    """The more specific of `select` and `ignore` decides; `ignore` where they are equally so."""
+    chosen = 0 if select is None else max((_match(rule, item) for item in select), default=-1)
+    dropped = max((_match(rule, item) for item in ignore), default=-1)
+    return chosen >= 0 and chosen > dropped
+
+
+def _match(rule: Rule, selector: str) -> int:
+    """How specifically a selector names a rule; -1 if it does not."""
+    text = selector.strip()
+    if text.lower() == rule.name:
+        return len(rule.code)
+    if text.upper() == "ALL":
+        return 0
+    return len(text) if text and rule.code.startswith(text.upper()) else -1
+
+
+def matches(pattern: str, relative: str) -> bool:
+    """Whether a glob names a file: by its relative path, or by its name alone."""
+    from fnmatch import fnmatchcase
+
+    return fnmatchcase(relative, pattern) or (
+        "/" not in pattern and fnmatchcase(relative.rsplit("/", 1)[-1], pattern)
+    )

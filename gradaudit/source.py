@@ -1,0 +1,147 @@
+"""A file's bytes, its encoding, and where its lines begin. Nothing else."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+
+MAX_BYTES = 5 * 1024 * 1024
+"""Larger files are refused: the largest of 5,822 real configs has 36 KB, and reading time and
+memory stay bounded (a 5 MiB file of one-letter list items is the worst case: about two seconds)."""
+
+_UTF8_BOM = b"\xef\xbb\xbf"
+_WIDE_BOMS = (
+    (b"\xff\xfe\x00\x00", "utf-32"),
+    (b"\x00\x00\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+
+
+class Unreadable(Exception):
+    """The file cannot be read as text or parsed: what is wrong, and the line (from 1)."""
+
+    def __init__(self, message: str, line: int = 1, column: int = 1) -> None:
+        super().__init__(message)
+        self.message = message
+        self.line = line
+        self.column = column
+
+
+class Source:
+    """The text of one file, and what is needed to write it back byte for byte.
+
+    `path` is as the user typed it (or the typed directory joined with the rest), never resolved.
+    `text` has no byte-order mark; offsets everywhere else count its characters from 0.
+    """
+
+    __slots__ = ("_starts", "bom", "encoding", "path", "text")
+
+    def __init__(self, path: str, text: str, encoding: str = "utf-8", bom: bytes = b"") -> None:
+        self.path = path
+        self.text = text
+        self.encoding = encoding
+        self.bom = bom
+        self._starts: list[int] = []
+
+    @property
+    def newline(self) -> str:
+        """The file's own line ending, for lines that a fix inserts."""
+        return "\r\n" if "\r\n" in self.text else "\n"
+
+    def to_bytes(self, text: str) -> bytes:
+        """`text` as this file would hold it. Only UTF-8 is ever written."""
+        return self.bom + text.encode("utf-8")
+
+    def _line_starts(self) -> list[int]:
+        if not self._starts:
+            starts = [0]
+            find = self.text.find
+            at = find("\n")
+            while at >= 0:
+                starts.append(at + 1)
+                at = find("\n", at + 1)
+            self._starts = starts
+        return self._starts
+
+    @property
+    def line_count(self) -> int:
+        return len(self._line_starts())
+
+    def position(self, offset: int) -> tuple[int, int]:
+        """Line and column of a character offset, both from 1, in characters.
+
+        Lines are counted as an editor counts them (LF and CRLF), not as YAML 1.1 does, to which
+        NEL, LS and PS are breaks too.
+        """
+        starts = self._line_starts()
+        line = bisect_right(starts, offset)
+        return line, offset - starts[line - 1] + 1
+
+    def offset(self, line: int, column: int = 1) -> int:
+        starts = self._line_starts()
+        return min(starts[min(line, len(starts)) - 1] + column - 1, len(self.text))
+
+    def line(self, number: int) -> str:
+        """The text of line `number` (from 1) without its ending."""
+        starts = self._line_starts()
+        if not 1 <= number <= len(starts):
+            return ""
+        end = starts[number] if number < len(starts) else len(self.text)
+        return self.text[starts[number - 1] : end].rstrip("\r\n")
+
+
+def too_large(size: int) -> Unreadable:
+    return Unreadable(
+        f"the file has {size / 2**20:.0f} MiB; a config of more than "
+        f"{MAX_BYTES // 2**20} MiB is not read"
+    )
+
+
+def decode(data: bytes, path: str) -> Source:
+    """Turn a file's bytes into a `Source`.
+
+    Raises:
+        Unreadable: larger than `MAX_BYTES`, a NUL byte, or bytes that are not UTF-8 and carry
+            no UTF-16 or UTF-32 mark.
+    """
+    if len(data) > MAX_BYTES:
+        raise too_large(len(data))
+    for mark, encoding in _WIDE_BOMS:
+        if data.startswith(mark):
+            try:
+                return Source(path, data.decode(encoding).lstrip("\ufeff"), encoding)
+            except UnicodeDecodeError:
+                raise Unreadable(f"not valid {encoding.upper()}; save it as UTF-8") from None
+    bom = _UTF8_BOM if data.startswith(_UTF8_BOM) else b""
+    body = data[len(bom) :]
+    nul = body.find(0)
+    if nul >= 0:
+        raise Unreadable(
+            f"byte {nul + len(bom)} is NUL: a binary file, or UTF-16 without its mark; "
+            "save it as UTF-8",
+            body.count(b"\n", 0, nul) + 1,
+        )
+    try:
+        return Source(path, body.decode("utf-8"), "utf-8", bom)
+    except UnicodeDecodeError as error:
+        line = body.count(b"\n", 0, error.start) + 1
+        raise Unreadable(
+            f"byte {error.start + len(bom)} (0x{body[error.start]:02x}) is not UTF-8; "
+            "save the file as UTF-8",
+            line,
+        ) from None
+
+
+def read(path: str, shown: str | None = None) -> Source:
+    """Read a file.
+
+    Raises:
+        OSError: missing, a directory, or no permission.
+        Unreadable: see `decode`.
+    """
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_BYTES:
+            raise too_large(size)
+        return decode(file.read(MAX_BYTES + 1), shown if shown is not None else path)

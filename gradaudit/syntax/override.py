@@ -1,0 +1,55 @@
+"""`--set key=value`: a value that the launcher gives in place of the file's."""
+
+from __future__ import annotations
+
+from gradaudit.syntax.tree import Mapping, Node, Scalar, Sequence, Tree, entries, resolve
+
+
+def override(tree: Tree, key: str, text: str) -> Scalar | None:
+    """Give the value at a dotted key another text; add the key where its section exists.
+
+    Returns the changed node, or None where the file has no such section. The node keeps the span
+    of what it replaces, so that a finding still points at the line; it must not be edited.
+    """
+    for root in tree.roots:
+        node: Node = resolve(root)
+        parts = key.split(".")
+        for number, part in enumerate(parts):
+            last = number == len(parts) - 1
+            if type(node) is Mapping:
+                found = [(k, v) for k, v, _ in entries(node) if k.value == part]
+                if last:
+                    return _set(node, part, found[-1][1] if found else None, text)
+                if not found:
+                    break
+                node = resolve(found[-1][1])
+            elif type(node) is Sequence and part.isdigit() and int(part) < len(node.items):
+                node = resolve(node.items[int(part)])
+                if last:
+                    return _retext(node, text) if type(node) is Scalar else None
+            else:
+                break
+    return None
+
+
+def _retext(node: Scalar, text: str) -> Scalar:
+    node.value = text
+    node.style = ""
+    node.tag = None
+    return node
+
+
+def _set(mapping: Mapping, key: str, value: Node | None, text: str) -> Scalar:
+    if type(value) is Scalar:
+        return _retext(value, text)
+    first = mapping.pairs[0][0] if mapping.pairs else mapping
+    new_key, new = Scalar(), Scalar()
+    for node, content in ((new_key, key), (new, text)):
+        node.value = content
+        node.style = ""
+        node.tag = None
+        node.anchor = None
+        node.start, node.end = first.start, first.end
+        node.parent = mapping
+    mapping.pairs = [pair for pair in mapping.pairs if pair[1] is not value] + [(new_key, new)]
+    return new

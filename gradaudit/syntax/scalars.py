@@ -1,0 +1,101 @@
+"""What a scalar's text means, by who loads it.
+
+PyYAML follows YAML 1.1: a float needs a dot in its mantissa, so `1e-4` is text. OmegaConf,
+ruamel.yaml and JSON read it as a number. Measured differences: `docs/yaml.md`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from gradaudit.syntax.tree import Scalar
+
+Value = bool | int | float | str | None
+
+_NULL = frozenset(("", "~", "null", "Null", "NULL"))
+_TRUE = frozenset(("true", "True", "TRUE"))
+_FALSE = frozenset(("false", "False", "FALSE"))
+_TRUE_11 = _TRUE | {"yes", "Yes", "YES", "on", "On", "ON"}
+_FALSE_11 = _FALSE | {"no", "No", "NO", "off", "Off", "OFF"}
+
+_INT = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)\Z")
+_INT_ODD = re.compile(r"[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]+|0o?[0-7_]+)\Z")
+_FLOAT_11 = re.compile(r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?)\Z")
+_FLOAT = re.compile(r"[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?\Z")
+_SPECIAL = {
+    ".inf": float("inf"),
+    "+.inf": float("inf"),
+    "-.inf": float("-inf"),
+    ".nan": float("nan"),
+}
+_BOTCHED = re.compile(r"[-+]?[0-9.][0-9.,_eE+-]*[eE.,_+-][0-9.,_eE+-]*\Z")
+
+
+def read_scalar(node: Scalar, yaml11: bool = True) -> Value:
+    """The value as a YAML loader gives it: 1.1 (PyYAML) or 1.2 (ruamel.yaml, OmegaConf, JSON)."""
+    text = node.value
+    tag = node.tag
+    if tag is not None and tag.startswith("tag:yaml.org,2002:"):
+        if tag.endswith(":str"):
+            return text
+        if tag.endswith(":float"):
+            number = to_number(text)
+            return text if number is None else float(number)
+    elif node.style or tag:
+        return text
+    if node.style:
+        return text
+    if text in _NULL:
+        return None
+    if text in (_TRUE_11 if yaml11 else _TRUE):
+        return True
+    if text in (_FALSE_11 if yaml11 else _FALSE):
+        return False
+    first = text[0]
+    if first not in "0123456789+-.":
+        return text
+    if _INT.match(text):
+        return int(text.replace("_", ""))
+    if (_FLOAT_11 if yaml11 else _FLOAT).match(text):
+        return float(text.replace("_", ""))
+    if _INT_ODD.match(text):
+        return _odd_integer(text, yaml11)
+    special = _SPECIAL.get(text.lower())
+    return text if special is None else special
+
+
+def _odd_integer(text: str, yaml11: bool) -> int | str:
+    sign = -1 if text[0] == "-" else 1
+    digits = text.lstrip("+-").replace("_", "")
+    if digits.startswith("0b"):
+        return sign * int(digits[2:], 2) if yaml11 else text
+    if digits.startswith("0x"):
+        return sign * int(digits[2:], 16)
+    if digits.startswith("0o"):
+        return text if yaml11 else sign * int(digits[2:], 8)
+    return sign * int(digits, 8 if yaml11 else 10)
+
+
+def to_number(text: str) -> int | float | None:
+    """The number that a person means by `text`, whatever a loader makes of it."""
+    text = text.strip()
+    if _INT.match(text):
+        return int(text.replace("_", ""))
+    if _FLOAT.match(text):
+        return float(text.replace("_", ""))
+    return _SPECIAL.get(text.lower())
+
+
+def looks_botched(text: str) -> bool:
+    """`1.0e_8`, `1,5`, `1.0.5`: meant as a number, but no loader reads one."""
+    return bool(_BOTCHED.match(text)) and to_number(text) is None and text.count("-") < 2
+
+
+def yaml_float(value: float) -> str:
+    """Spell a number so that every loader reads a number: `1.0e-05`, never `1e-05`."""
+    if isinstance(value, bool) or isinstance(value, int):
+        return str(value)
+    text = repr(value)
+    if "e" in text and "." not in text.split("e")[0]:
+        text = text.replace("e", ".0e")
+    return {"inf": ".inf", "-inf": "-.inf", "nan": ".nan"}.get(text, text)

@@ -1,0 +1,158 @@
+"""The syntax tree: every key and value with its exact span, style and raw text.
+
+Spans are character offsets into `Source.text`. Values keep their text: what `1e-4` is depends on
+who loads the file (`syntax.scalars`).
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gradaudit.source import Source
+
+
+class Node:
+    """What all nodes have. `start` and `end` span the node with its tag and anchor."""
+
+    __slots__ = ("anchor", "end", "parent", "start", "tag")
+
+    start: int
+    end: int
+    tag: str | None
+    anchor: str | None
+    parent: Mapping | Sequence | None
+
+
+class Scalar(Node):
+    """`value` is the text after quotes and escapes; `style` is '' (plain), `'`, `"`, `|` or `>`."""
+
+    __slots__ = ("style", "value")
+
+    value: str
+    style: str
+
+
+class Mapping(Node):
+    """`pairs` in file order, duplicates included."""
+
+    __slots__ = ("flow", "pairs")
+
+    pairs: list[tuple[Node, Node]]
+    flow: bool
+
+
+class Sequence(Node):
+    __slots__ = ("flow", "items")
+
+    items: list[Node]
+    flow: bool
+
+
+class Alias(Node):
+    """`*name`. `target` is the anchored node, or None where the anchor stands nowhere above."""
+
+    __slots__ = ("name", "target")
+
+    name: str
+    target: Node | None
+
+
+class Tree:
+    """One parsed file. `roots` has one node a document; `format` is `yaml` or `json`."""
+
+    __slots__ = ("aliased", "format", "overridden", "roots", "source")
+
+    def __init__(self, source: Source, roots: list[Node], aliased: set[int], format: str) -> None:
+        self.source = source
+        self.roots = roots
+        self.aliased = aliased
+        """`id` of every node that some alias refers to."""
+        self.format = format
+        self.overridden: set[int] = set()
+        """`id` of every node whose value the command line replaced (`syntax.override`)."""
+
+
+def last_leaf(node: Node) -> Node:
+    """Where a block collection's text really ends: libyaml's own end mark is the next token's."""
+    while True:
+        if type(node) is Mapping and not node.flow and node.pairs:
+            node = node.pairs[-1][1]
+        elif type(node) is Sequence and not node.flow and node.items:
+            node = node.items[-1]
+        else:
+            return node
+
+
+def resolve(node: Node) -> Node:
+    """The node an alias stands for; the alias itself where it is undefined or circular."""
+    seen = 0
+    while type(node) is Alias and node.target is not None and seen < 32:
+        node = node.target
+        seen += 1
+    return node
+
+
+def entries(mapping: Mapping) -> list[tuple[Scalar, Node, bool]]:
+    """The scalar keys in force, as (key, value, comes through a merge key).
+
+    Duplicates are all listed, in file order, so that the last one is in force; keys merged with
+    `<<` come first because written ones override them. Merges are followed eight deep.
+    """
+    found: list[tuple[Scalar, Node, bool]] = []
+    _collect(mapping, found, False, 0)
+    return found
+
+
+def _collect(
+    mapping: Mapping, found: list[tuple[Scalar, Node, bool]], merged: bool, depth: int
+) -> None:
+    for key, value in mapping.pairs:
+        if type(key) is Scalar and key.value == "<<" and not key.style and depth < 8:
+            target = resolve(value)
+            for source in target.items if type(target) is Sequence else [target]:
+                source = resolve(source)
+                if type(source) is Mapping:
+                    _collect(source, found, True, depth + 1)
+    for key, value in mapping.pairs:
+        if type(key) is Scalar and not (key.value == "<<" and not key.style):
+            found.append((key, value, merged))
+
+
+def path_of(node: Node, tree: Tree) -> tuple[str | int, ...]:
+    """Document index, then keys and list indices down to `node` (a value)."""
+    parts: list[str | int] = []
+    child = node
+    parent = node.parent
+    while parent is not None:
+        if type(parent) is Mapping:
+            for index, (key, value) in enumerate(parent.pairs):
+                if value is child or key is child:
+                    parts.append(key.value if type(key) is Scalar else index)
+                    break
+        elif type(parent) is Sequence:
+            parts.append(next(i for i, item in enumerate(parent.items) if item is child))
+        child = parent
+        parent = parent.parent
+    parts.append(next(i for i, root in enumerate(tree.roots) if root is child))
+    return tuple(reversed(parts))
+
+
+def dotted(path: tuple[str | int, ...]) -> str:
+    """`priority_net.loss.0.ranking`: the path inside its document, as `--set` takes it."""
+    return ".".join(map(str, path[1:]))
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """The node and all below it, each once; aliases are yielded, not followed."""
+    stack = [node]
+    while stack:
+        node = stack.pop()
+        yield node
+        if type(node) is Mapping:
+            for key, value in reversed(node.pairs):
+                stack.append(value)
+                stack.append(key)
+        elif type(node) is Sequence:
+            stack.extend(reversed(node.items))

@@ -1,0 +1,104 @@
+"""Edits of real configs, judged by PyYAML's and ruamel.yaml's own composers.
+
+`GRADAUDIT_CORPUS` names a directory of public training configs; without one this is skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from edit_checks import PARSERS, composed, edited_as_meant
+
+from gradaudit.edits import delete_entry, insert_after, replace_value
+from gradaudit.findings import Edit
+from gradaudit.fix.splice import Refused, apply, splices
+from gradaudit.fix.verify import verify
+from gradaudit.source import Unreadable, read
+from gradaudit.syntax import SUFFIXES, parse
+from gradaudit.syntax.scalars import Value
+from gradaudit.syntax.tree import Mapping, Node, Scalar, Sequence, Tree, walk
+
+CORPUS = Path(
+    os.environ.get("GRADAUDIT_CORPUS")
+    or Path(__file__).resolve().parents[1].parent / "shared" / "corpus"
+)
+
+VALUES: tuple[Value, ...] = (7, 0.5, 1e-5, True, False, None, "text", "1e-4", "a: b", "it's")
+
+pytestmark = [
+    pytest.mark.corpus,
+    pytest.mark.skipif(not CORPUS.is_dir(), reason="no corpus of configs here"),
+]
+
+
+def edits_of(tree: Tree, rng: random.Random) -> list[tuple[str, list[Edit]]]:
+    """Three replaces at once, one insert, one delete, at places drawn at random."""
+    values: list[Node] = []
+    entries: list[Node] = []
+    for root in tree.roots:
+        for node in walk(root):
+            if type(node) is Mapping:
+                values += [v for _, v in node.pairs if type(v) is Scalar]
+                entries += [k for k, _ in node.pairs]
+            elif type(node) is Sequence:
+                values += [v for v in node.items if type(v) is Scalar]
+                entries += node.items
+    drawn: list[tuple[str, list[Edit]]] = []
+    if values:
+        chosen = rng.sample(values, min(3, len(values)))
+        drawn.append(("replace", [replace_value(tree, n, None, rng.choice(VALUES)) for n in chosen]))
+    if entries:
+        name = "gradaudit_new"
+        drawn.append(
+            ("insert", [insert_after(tree, rng.choice(entries), name, rng.choice(VALUES))])
+        )
+        drawn.append(("delete", [delete_entry(tree, rng.choice(entries))]))
+    return drawn
+
+
+def test_edits_of_real_configs() -> None:
+    done: Counter[str] = Counter()
+    refused: Counter[str] = Counter()
+    wrong: list[str] = []
+    for path in sorted(CORPUS.rglob("*")):
+        if path.suffix not in SUFFIXES or not path.is_file():
+            continue
+        shown = path.relative_to(CORPUS).as_posix()
+        try:
+            tree = parse(read(str(path)))
+        except Unreadable:
+            done["unreadable file"] += 1
+            continue
+        done["file"] += 1
+        for op, edits in edits_of(tree, random.Random(shown)):
+            possible = []
+            for edit in edits:
+                try:
+                    splices(edit)
+                    possible.append(edit)
+                except Refused as refusal:
+                    refused[f"{op}: {refusal.reason.split('`')[0]}"] += 1
+            if not possible:
+                continue
+            text = tree.source.text
+            try:
+                new = apply(text, [change for edit in possible for change in splices(edit)])
+                verify(tree, new, possible)
+            except Refused as refusal:
+                refused[f"{op}, verify: {refusal.reason}"] += len(possible)
+                continue
+            done[op] += len(possible)
+            for parser in PARSERS:
+                before, after = composed(text, parser), composed(new, parser)
+                if before is None:
+                    done[f"{parser} cannot compose the original"] += 1
+                elif after is None or not edited_as_meant(before, after, possible):
+                    wrong.append(f"{shown}: {op} {[e.key for e in possible]} by {parser}")
+    print()
+    for name, count in [*sorted(done.items()), *refused.most_common()]:
+        print(f"{count:6} {name}")
+    assert not wrong, "\n".join(wrong[:20])
