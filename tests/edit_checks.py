@@ -3,12 +3,15 @@ edited as nested lists, and compared whole."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gradaudit.findings import Edit
-from gradaudit.syntax.scalars import Value
 from gradaudit.syntax.tree import Mapping, Node, Sequence, dotted, path_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gradaudit.findings import Edit
+    from gradaudit.syntax.scalars import Value
 
 PARSERS = ("PyYAML", "ruamel.yaml")
 _TYPES = {"bool": bool, "int": int, "float": float, "str": str, "null": type(None)}
@@ -53,7 +56,7 @@ def edited_as_meant(before: list[Plain], after: list[Plain], edits: Iterable[Edi
         if edit.op == "delete":
             del entries[last]
         elif edit.op == "insert":
-            new = ["new", edit.value, ""]
+            new: Plain = ["new", edit.value, ""]
             if box[0] == "mapping":
                 parent = dotted(path_of(edit.node.parent, edit.tree)) if edit.node.parent else ""
                 name = edit.key[len(parent) + 1 :] if parent else edit.key

@@ -9,18 +9,21 @@ import os
 import random
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from edit_checks import PARSERS, composed, edited_as_meant
 
 from gradaudit.edits import delete_entry, insert_after, replace_value
-from gradaudit.findings import Edit
 from gradaudit.fix.splice import Refused, apply, splices
 from gradaudit.fix.verify import verify
 from gradaudit.source import Unreadable, read
 from gradaudit.syntax import SUFFIXES, parse
-from gradaudit.syntax.scalars import Value
 from gradaudit.syntax.tree import Mapping, Node, Scalar, Sequence, Tree, walk
+
+if TYPE_CHECKING:
+    from gradaudit.findings import Edit
+    from gradaudit.syntax.scalars import Value
 
 CORPUS = Path(
     os.environ.get("GRADAUDIT_CORPUS")
@@ -50,7 +53,9 @@ def edits_of(tree: Tree, rng: random.Random) -> list[tuple[str, list[Edit]]]:
     drawn: list[tuple[str, list[Edit]]] = []
     if values:
         chosen = rng.sample(values, min(3, len(values)))
-        drawn.append(("replace", [replace_value(tree, n, None, rng.choice(VALUES)) for n in chosen]))
+        drawn.append(
+            ("replace", [replace_value(tree, n, None, rng.choice(VALUES)) for n in chosen])
+        )
     if entries:
         name = "gradaudit_new"
         drawn.append(
@@ -98,7 +103,7 @@ def test_edits_of_real_configs() -> None:
                     done[f"{parser} cannot compose the original"] += 1
                 elif after is None or not edited_as_meant(before, after, possible):
                     wrong.append(f"{shown}: {op} {[e.key for e in possible]} by {parser}")
-    print()
+    print()  # noqa: T201 - the counts are what is wanted, under `-s`
     for name, count in [*sorted(done.items()), *refused.most_common()]:
-        print(f"{count:6} {name}")
+        print(f"{count:6} {name}")  # noqa: T201
     assert not wrong, "\n".join(wrong[:20])

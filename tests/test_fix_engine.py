@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -23,14 +22,18 @@ from gradaudit.findings import (
     Fix,
     Place,
 )
-from gradaudit.fix import engine
 from gradaudit.fix.engine import Outcome, choose, fix_text, unified_diff
 from gradaudit.fix.splice import Refused
-from gradaudit.rules import Rule
+from gradaudit.fix.verify import verify
 from gradaudit.source import Source
 from gradaudit.syntax import parse
 from gradaudit.syntax.scalars import Value, read_scalar
 from gradaudit.syntax.tree import Node, Scalar, Tree, walk
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gradaudit.rules import Rule
 
 ALL = (SAFE, RECOMMENDED, SPECULATIVE)
 
@@ -41,7 +44,7 @@ def found(
     place = Place(tree.source, 0, 1)
     fix = Fix(applicability, code, list(edits))
     finding = Finding(place, code, severity=severity, confidence=HIGH, fix=fix)
-    finding.rule = cast(Rule, SimpleNamespace(code=code, name=code.lower()))
+    finding.rule = cast("Rule", SimpleNamespace(code=code, name=code.lower()))
     return finding
 
 
@@ -192,24 +195,26 @@ def test_one_bad_fix_blocks_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def rules(tree: Tree) -> list[Finding]:
         names = {n.value for r in tree.roots for n in walk(r) if type(n) is Scalar}
-        return [
-            found(tree, "GA1", delete_entry(tree, key(tree, "p"))),
-            *([found(tree, "GA2", delete_entry(tree, key(tree, "q")))] if "q" in names else []),
-            *([found(tree, "GA3", put(tree, "b", 2))] if read(tree, "b") == 1 else []),
-        ] if "p" in names else []
+        return (
+            [
+                found(tree, "GA1", delete_entry(tree, key(tree, "p"))),
+                *([found(tree, "GA2", delete_entry(tree, key(tree, "q")))] if "q" in names else []),
+                *([found(tree, "GA3", put(tree, "b", 2))] if read(tree, "b") == 1 else []),
+            ]
+            if "p" in names
+            else []
+        )
 
     outcome = fixed("a:\n  p: 1\n  q: 1\nb: 1\n", rules)
     assert outcome.text == "a:\n  q: 1\nb: 2\n"
     assert applied(outcome) == [("GA1", 1), ("GA3", 1)]
-
-    verify = engine.verify
 
     def strict(tree: Tree, text: str, edits: list[Edit]) -> None:
         if any(edit.key == "b" for edit in edits):
             raise Refused("not this one")
         verify(tree, text, edits)
 
-    monkeypatch.setattr(engine, "verify", strict)
+    monkeypatch.setattr("gradaudit.fix.engine.verify", strict)
     outcome = fixed("a: 1\nb: 1\nc: 1\n", lambda tree: [
         found(tree, f"GA{name}", put(tree, name, 2)) for name in "abc" if read(tree, name) == 1
     ])  # fmt: skip

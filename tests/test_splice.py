@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from gradaudit.edits import delete_entry, insert_after, replace_value
@@ -10,8 +12,10 @@ from gradaudit.fix.splice import Refused, apply, splices
 from gradaudit.fix.verify import verify
 from gradaudit.source import Source, decode
 from gradaudit.syntax import parse
-from gradaudit.syntax.scalars import Value
 from gradaudit.syntax.tree import Mapping, Node, Scalar, Sequence, Tree
+
+if TYPE_CHECKING:
+    from gradaudit.syntax.scalars import Value
 
 Steps = tuple[str | int, ...]
 
@@ -45,7 +49,7 @@ def carry_out(tree: Tree, edits: list[Edit]) -> bytes:
 
 def is_json(text: str | bytes) -> str:
     head = text if isinstance(text, str) else text.decode("utf-8-sig")
-    return "c.json" if head.startswith('{"') or head.startswith('{\n  "') else "c.yaml"
+    return "c.json" if head.startswith(('{"', '{\n  "')) else "c.yaml"
 
 
 def edit_of(tree: Tree, op: str, steps: Steps, value: Value, **more: str) -> Edit:
@@ -353,13 +357,15 @@ def test_a_name_with_dots_and_a_word_that_needs_quotes() -> None:
 def test_a_spelling_asked_for_is_used() -> None:
     tree = tree_of("lr: 1e-4\nwd: 0.1\nq: 'x'\n")
     lr, wd, q = (find(tree, (name,))[1] for name in ("lr", "wd", "q"))
-    assert carry_out(tree, [replace_value(tree, lr, None, 3e-4, new="3e-4")]).startswith(b"lr: 3e-4")
+    assert carry_out(tree, [replace_value(tree, lr, None, 3e-4, new="3e-4")]).startswith(
+        b"lr: 3e-4"
+    )
     assert b"wd: 1_0" in carry_out(tree, [replace_value(tree, wd, None, 10, new="1_0")])
     assert b"q: 'y'" in carry_out(tree, [replace_value(tree, q, None, "y", new="y")])
     # Where loaders agreed on the old value, they must agree on the new one.
     with pytest.raises(Refused, match="does not read back"):
         carry_out(tree, [replace_value(tree, wd, None, 3e-4, new="3e-4")])
-    with pytest.raises(Refused, match="change|read|comment"):
+    with pytest.raises(Refused, match="as well"):
         carry_out(tree, [replace_value(tree, wd, None, 1, new="1 # new\nother: 2")])
 
 
@@ -378,7 +384,11 @@ def test_edits_together() -> None:
 def test_overlaps_are_refused() -> None:
     assert apply("abcdef", [(3, 4, "X"), (0, 1, "")]) == "bcXef"
     assert apply("abcdef", [(0, 2, "X"), (2, 4, "Y")]) == "XYef"
-    for changes in ([(0, 3, ""), (2, 4, "")], [(1, 1, "a"), (1, 1, "b")], [(0, 2, ""), (2, 2, "x")]):
+    for changes in (
+        [(0, 3, ""), (2, 4, "")],
+        [(1, 1, "a"), (1, 1, "b")],
+        [(0, 2, ""), (2, 2, "x")],
+    ):
         with pytest.raises(Refused, match="same place"):
             apply("abcdef", changes)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import random
 import re
 from collections import Counter
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import pytest
 from edit_checks import PARSERS, composed, edited_as_meant
@@ -13,22 +14,26 @@ from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
 from gradaudit.edits import delete_entry, insert_after, replace_value
-from gradaudit.findings import Edit
 from gradaudit.fix.splice import Refused, apply, splices
 from gradaudit.fix.verify import verify
 from gradaudit.source import decode
 from gradaudit.syntax import parse
-from gradaudit.syntax.scalars import Value
 from gradaudit.syntax.spelling import spell
 from gradaudit.syntax.tree import Mapping, Node, Scalar, Sequence, Tree, walk
 
-EXAMPLES = int(os.environ.get("GRADAUDIT_EXAMPLES", "200"))
+if TYPE_CHECKING:
+    import random
+
+    from gradaudit.findings import Edit
+    from gradaudit.syntax.scalars import Value
+
+EXAMPLES = int(os.environ.get("GRADAUDIT_EXAMPLES", "150"))
 """More for a long run by hand, which then draws at random too."""
 
 steady = settings(
     max_examples=EXAMPLES,
     deadline=None,
-    derandomize=EXAMPLES == 200,
+    derandomize=EXAMPLES == 150,
     suppress_health_check=list(HealthCheck),
 )
 
@@ -148,7 +153,9 @@ class Writer:
         last = rng.choice(("", "", ","))
         if layout < 0.6:
             pad = rng.choice(("", " "))
-            return opening + pad + rng.choice((", ", ",", " , ")).join(entries) + last + pad + closing
+            return (
+                opening + pad + rng.choice((", ", ",", " , ")).join(entries) + last + pad + closing
+            )
         blanks = "\n" + " " * indent
         if layout < 0.8:
             lines = [e + "," + self.trailing() for e in entries[:-1]]
@@ -207,7 +214,7 @@ def carry_out(tree: Tree, edits: list[Edit]) -> str:
         event(f"{edits[0].op} refused: {refusal.reason.split('`')[0]}")
         assume(False)
     event(f"{edits[0].op} done")
-    kept = [text[a[1] : b[0]] for a, b in zip(changes, changes[1:], strict=False)]
+    kept = [text[a[1] : b[0]] for a, b in pairwise(changes)]
     assert new.startswith(text[: changes[0][0]])
     assert new.endswith(text[changes[-1][1] :])
     assert all(stretch in new for stretch in kept)
@@ -228,9 +235,7 @@ def test_replace(rng: random.Random, data: st.DataObject) -> None:
     values, _ = places(tree)
     assume(values)
     chosen = data.draw(st.lists(st.sampled_from(values), min_size=1, max_size=3, unique_by=id))
-    edits = [
-        replace_value(tree, node, None, data.draw(st.sampled_from(VALUES))) for node in chosen
-    ]
+    edits = [replace_value(tree, node, None, data.draw(st.sampled_from(VALUES))) for node in chosen]
     new = carry_out(tree, edits)
     # Once more changes nothing: an edit is spelled as it reads.
     for edit in edits:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
 from gradaudit.fix.write import WriteFailed, write
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 OLD, NEW = b"lr: 1\r\n# caf\xc3\xa9", b"lr: 2\r\n# caf\xc3\xa9"
 

@@ -10,7 +10,7 @@ from gradaudit.rules import find, load
 
 
 def run_rules(format: str, color: str) -> int:
-    from gradaudit.rules.docs import read_doc
+    from gradaudit.rules.docs import parse
 
     rules = load().values()
     if format == "json":
@@ -27,7 +27,7 @@ def run_rules(format: str, color: str) -> int:
                     "confidence": rule.confidence,
                     "needs": [list(n) if isinstance(n, tuple) else n for n in rule.needs],
                     "thresholds": {key.replace("_", "-"): v for key, v in rule.limits.items()},
-                    "title": read_doc(rule).title,
+                    "title": parse(rule).title,
                     "url": rule.url,
                 }
                 for rule in rules

@@ -7,7 +7,7 @@ import re
 from gradaudit.syntax.tree import Alias, Scalar, Tree, walk
 from gradaudit.syntax.yaml_reader import content_span
 
-COMMENT = re.compile(r"(?<![^\s])#[^\r\n]*")
+COMMENT = re.compile(r"(?<!\S)#[^\r\n]*")
 BLOCK_HEADER = re.compile(r"[|>][-+0-9]*")
 
 

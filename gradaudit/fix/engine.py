@@ -89,7 +89,7 @@ def choose(tree: Tree, findings: Seq[Finding], admitted: Collection[str]) -> Cho
         try:
             choice = _add(choice, tree, finding)
         except Refused as refusal:
-            choice.refused.append((finding, refusal.reason))
+            choice = _refuse(choice, finding, refusal)
     return choice
 
 
@@ -166,7 +166,7 @@ def _add(choice: Choice, tree: Tree, finding: Finding) -> Choice:
         raise Refused("it would change nothing")
     more: list[tuple[Edit, list[Splice]]] = []
     for edit, changes in mine:
-        there = [c for e, c in choice.edits if e.node is edit.node and e.op == edit.op]
+        there = [c for e, c in choice.edits if e.node is edit.node]
         if changes in there:
             continue  # another fix makes the very same edit: it is made once, for both
         if there:
@@ -178,6 +178,10 @@ def _add(choice: Choice, tree: Tree, finding: Finding) -> Choice:
     except Refused:
         return replace(choice, postponed=[*choice.postponed, finding])
     return together
+
+
+def _refuse(choice: Choice, finding: Finding, refusal: Refused) -> Choice:
+    return replace(choice, refused=[*choice.refused, (finding, refusal.reason)])
 
 
 def _step(tree: Tree, findings: Seq[Finding], admitted: Collection[str]) -> tuple[Choice, str]:
@@ -203,7 +207,7 @@ def _one_by_one(
                 text = _carry_out(trial, tree)
             choice = trial
         except Refused as refusal:
-            choice.refused.append((finding, refusal.reason))
+            choice = _refuse(choice, finding, refusal)
     return choice, text
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from gradaudit.syntax.scalars import Value
 from gradaudit.syntax.tree import Alias, Mapping, Node, Scalar, Sequence, Tree, entries, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gradaudit.syntax.scalars import Value
 
 _ODD_BREAK = re.compile("\r(?!\n)|[\x85\u2028\u2029]")
 

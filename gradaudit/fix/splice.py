@@ -6,9 +6,8 @@ else raises `Refused`; `fix.verify` checks the result whatever is said here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Seq
+from typing import TYPE_CHECKING
 
-from gradaudit.findings import Edit
 from gradaudit.fix import block, flow
 from gradaudit.fix.comments import BLOCK_HEADER, line_end
 from gradaudit.fix.refusal import (
@@ -25,6 +24,11 @@ from gradaudit.fix.refusal import (
 from gradaudit.syntax.spelling import spell
 from gradaudit.syntax.tree import Alias, Mapping, Node, Scalar, Sequence, dotted, path_of
 from gradaudit.syntax.yaml_reader import content_span
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence as Seq
+
+    from gradaudit.findings import Edit
 
 __all__ = ["Refused", "Splice", "apply", "entry_of", "inserted_name", "splices"]
 

@@ -7,9 +7,7 @@ tree and the edits alone, path by path.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from collections.abc import Sequence as Seq
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gradaudit.findings import Edit
 from gradaudit.fix.comments import comments, line_end
@@ -30,6 +28,10 @@ from gradaudit.syntax.second_opinion import (
     seen,
 )
 from gradaudit.syntax.tree import Mapping, Node, Scalar, Sequence, Tree, dotted, last_leaf
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from collections.abc import Sequence as Seq
 
 _TAGS = {bool: "bool", int: "int", float: "float", str: "str", type(None): "null"}
 

@@ -38,6 +38,7 @@ def frame(marks: list[Mark], gutter: int, width: int) -> list[Line]:
         here = [mark for mark in marks if mark.place.source is source]
         if number:
             line, column = source.position(here[0].place.start)
+            lines.append([piece(" " * (gutter + 1) + "|", "gutter")])
             lines.append([
                 piece(" " * gutter + " ::: ", "gutter"),
                 piece(clean(f"{source.path}:{line}:{column}"), "path"),
@@ -55,7 +56,7 @@ def _block(source: Source, marks: list[Mark], gutter: int, width: int) -> list[L
             if number == last + 2:
                 lines.extend(_code(source, last + 1, [], gutter, width))
             else:
-                lines.append([piece("...".rjust(gutter + 1) + " |", "gutter")])
+                lines.append([piece("...", "gutter")])
         here = [mark for mark in marks if mark.place.line == number]
         lines.extend(_code(source, number, here, gutter, width))
         last = number

@@ -75,7 +75,7 @@ def styled(line: Line) -> object:
 
     text = Text(end="")
     for content, names, link in line:
-        style = Style.combine(Style.parse(STYLES[name]) for name in names.split())
+        style = Style.parse(" ".join(STYLES[name] for name in names.split()))
         text.append(content, style + Style(link=link) if link else style)
     if len(line) > 1:
         text.rstrip()

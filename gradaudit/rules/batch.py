@@ -53,9 +53,11 @@ def _how_known(unit: TrainingUnit) -> list[str]:
     confidence=MEDIUM,
     limits={"warning": 8, "info": 16},
     references=(
-        "Wu & He 2018, Group Normalization (ResNet-50: BN 10.6 points worse than GN at batch 2)",
-        "Ioffe & Szegedy 2015, Batch Normalization",
+        "https://arxiv.org/abs/1803.08494 (Wu & He 2018: at batch 2 a ResNet-50 with BatchNorm has "
+        "10.6 points more error than with GroupNorm)",
+        "https://docs.pytorch.org/docs/stable/generated/torch.nn.BatchNorm1d.html",
         "https://docs.pytorch.org/docs/stable/generated/torch.nn.SyncBatchNorm.html",
+        "docs/measurements.md",
     ),
 )
 def batch_norm_tiny_batch(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
@@ -64,9 +66,9 @@ def batch_norm_tiny_batch(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
     Why:
         Mean and variance come from the micro-batch of one device (of all devices with
         SyncBatchNorm), never from the accumulated batch. Few samples make them noisy and biased,
-        and the gradient with them, under every optimiser. At 2, a BatchNorm over vectors outputs
-        plus and minus one whatever its input. Over images or series each channel averages the
-        positions too, which softens it.
+        and the gradient with them, under every optimiser. Over vectors torch refuses a batch of 1,
+        and at 2 the normalised values are plus and minus one whatever the input. Over images or
+        series each channel averages the positions too, which softens it.
 
     Bad:
         optimizer: adamw
@@ -81,14 +83,20 @@ def batch_norm_tiny_batch(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
         norm: batch
 
     Tell:
-        Compare the training loss of one batch in `train()` and in `eval()` mode: a gap of more
-        than half says that the statistics are not those of the data. Measured on the
-        reconstructed training: see measurements.
+        Compare the loss of one batch in `train()` and in `eval()` mode, with dropout set to 0: a
+        gap of more than half says that the statistics are not those of the data.
 
     Fix:
         Recommended: double the micro-batch until BatchNorm sees 16 or more; what is accumulated
         is taken back so that the global batch stays. Where memory forbids it: SyncBatchNorm
-        across devices, or GroupNorm. Never accumulation.
+        across devices, or GroupNorm. Never accumulation. Measured on the reconstructed training:
+        batch 24 instead of 6 halves the median norm and improves held-out error in 19 of 24 runs
+        (measurements#batch-24); how much of that is BatchNorm and how much the losses that
+        compare samples is not known.
+
+    Limits:
+        warning: fewer samples than this are a warning.
+        info: fewer than this are an info; the fix goes up to it.
 
     False positives:
         Frozen BatchNorm or BatchNorm in `eval()` (DETR, detectron2's default, `norm_eval`): say
@@ -135,19 +143,26 @@ def batch_norm_tiny_batch(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
     confidence=HIGH,
     limits={"samples": 16},
     references=(
-        "https://github.com/ultralytics/yolov5/issues/1630",
-        "https://github.com/run-ai/runai/issues/14",
-        "https://github.com/andreped/GradientAccumulator/issues/6",
+        "https://github.com/ultralytics/yolov5/issues/1630 (BatchNorm does not accumulate: small "
+        "batches tend to end worse)",
+        "https://github.com/run-ai/runai/issues/14 (normalised per mini-batch, not equivalent)",
+        "https://github.com/andreped/GradientAccumulator/issues/6 (not compatible)",
+        "docs/measurements.md",
     ),
 )
 def accumulation_cannot_cure_batch_norm(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     """Gradients are accumulated over micro-batches that are too small for BatchNorm.
 
     Why:
-        Accumulation averages gradients, and so lowers their noise; it does not enlarge what
-        BatchNorm sees, which is one micro-batch at a time. The bias of tiny statistics stays in
-        the average, under every optimiser. Measured on the reconstructed training: the direction
-        of 6 x 4 is as far from the true one as that of 6 alone, that of a real 24 is not.
+        Accumulation averages gradients, and so lowers their noise and the logged norm; it does
+        not enlarge what BatchNorm sees, which is one micro-batch at a time. The bias of tiny
+        statistics stays in the average, under every optimiser.
+
+        Measured on the reconstructed training (measurements#batch-6-x-accumulation-4): 6 x 4
+        lowers the norms about as much as a real batch of 24, but not the held-out error, and the
+        gradient expected at batch 6, which is what it averages to, has a cosine of 0.46 with the
+        one at batch 96; that of batch 24 has 0.93. That model has BatchNorm, pairs and batch
+        statistics, and all three see six samples.
 
     Bad:
         optimizer: adamw
@@ -167,11 +182,16 @@ def accumulation_cannot_cure_batch_norm(unit: TrainingUnit, limits: Limits) -> I
         GA301
 
     Tell:
-        Compare the gradient of four accumulated micro-batches with that of one batch of the same
-        samples: with BatchNorm they point in different directions.
+        Average the gradient over a hundred accumulated steps, and over as many real batches of
+        the same size: where their cosine is well below 1, accumulation is not what it stands for.
+        The logged norm does not show it.
 
     Fix:
-        Recommended: move the accumulation into the micro-batch, the global batch as it is.
+        Recommended: move the accumulation into the micro-batch, the global batch as it is where
+        the numbers divide.
+
+    Limits:
+        samples: accumulation is reported where BatchNorm sees fewer than this.
 
     False positives:
         SyncBatchNorm over enough devices and frozen BatchNorm are not reported.
@@ -216,9 +236,11 @@ def _terms_with(unit: TrainingUnit, words: tuple[str, ...]) -> list[LossTerm]:
     confidence=MEDIUM,
     limits={"largest": 8},
     references=(
-        "Chen et al. 2020, SimCLR (contrastive losses gain from large batches)",
-        "Gao et al. 2021, GradCache",
-        "He et al. 2020, MoCo (a queue instead of a batch)",
+        "https://arxiv.org/abs/2002.05709 (Chen et al. 2020, SimCLR: contrastive losses gain from "
+        "large batches)",
+        "https://arxiv.org/abs/2101.06983 (Gao et al. 2021, GradCache)",
+        "https://arxiv.org/abs/1911.05722 (He et al. 2020, MoCo: a queue instead of a batch)",
+        "docs/measurements.md",
     ),
 )
 def pairwise_loss_tiny_batch(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
@@ -251,7 +273,11 @@ def pairwise_loss_tiny_batch(unit: TrainingUnit, limits: Limits) -> Iterator[Fin
 
     Fix:
         Recommended: double the micro-batch to 16 or more. Where memory forbids it: a queue (MoCo)
-        or GradCache.
+        or GradCache. Measured on the reconstructed training, together with its BatchNorm and its
+        batch statistics: measurements#batch-24.
+
+    Limits:
+        largest: micro-batches of up to this are reported.
 
     False positives:
         A memory bank or queue supplies the other side of the pairs; lists ranked within one
@@ -294,7 +320,7 @@ def pairwise_loss_tiny_batch(unit: TrainingUnit, limits: Limits) -> Iterator[Fin
     confidence=LOW,
     limits={"samples": 16},
     references=(
-        "Bardes et al. 2022, VICReg (variance over batches of 256 and more)",
+        "https://arxiv.org/abs/2105.04906 (Bardes et al. 2022, VICReg: a variance over the batch)",
         "docs/measurements.md",
     ),
 )
@@ -327,7 +353,11 @@ def batch_statistic_penalty_tiny_batch(unit: TrainingUnit, limits: Limits) -> It
         its median or more.
 
     Fix:
-        Recommended: double the micro-batch to 16 or more.
+        Recommended: double the micro-batch to 16 or more. Measured on the reconstructed training:
+        batch 24 halves the 95th percentile of the norm (measurements#batch-24).
+
+    Limits:
+        samples: micro-batches of fewer than this are reported; the fix goes up to it.
 
     False positives:
         A term that only has such a word in its name, or takes its statistic over something other

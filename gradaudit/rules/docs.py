@@ -27,7 +27,7 @@ MEASUREMENTS = "docs/measurements.md"
 _HEADING = re.compile(r"([A-Z][A-Za-z ]*):\Z")
 _LIMIT = re.compile(r"([a-z][a-z0-9-]*): (\S.*)\Z", re.DOTALL)
 _CODE = re.compile(r"GA\d{3}\Z")
-_ANCHOR = re.compile(r"\bmeasurements#([a-z0-9-]+)")
+_ANCHOR = re.compile(r"\bmeasurements#([a-z0-9_-]+)")
 _URL = re.compile(r"(https://\S+?)(?: \((.*)\))?\Z", re.DOTALL)
 
 

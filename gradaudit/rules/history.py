@@ -64,7 +64,11 @@ def raised_by_its_own_comment(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
 
     Fix:
         Speculative, for loss weights: back to the value named in the comment. Measured for a
-        minor term of the reconstructed training (see measurements): no gain.
+        minor term of the reconstructed training: no effect that can be told from noise
+        (measurements#uncertainty_weight-010).
+
+    Limits:
+        factor: the value, over the earlier one that the comment names.
 
     False positives:
         A comment that was not kept up to date. Only "increased from", "raised from" and the like,

@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from gradaudit.plan.model import Duration, TrainingUnit
     from gradaudit.rules import Limits
 
-PLAYBOOK = "https://github.com/google-research/tuning_playbook (learning-rate warm-up)"
+PLAYBOOK = (
+    "https://github.com/google-research/tuning_playbook (try warm-ups of up to a tenth of the "
+    "training; one above 5 % may need a longer training)"
+)
+
+_LENIENT = frozenset(("adagrad", "novograd", "rmsprop"))
+"""Published at 0.02 to 0.1: Adagrad's steps shrink, NovoGrad normalises whole layers, and RMSprop
+is used with a large `eps`."""
 
 
 def _is_factor(unit: TrainingUnit) -> bool:
@@ -36,12 +43,15 @@ def _is_factor(unit: TrainingUnit) -> bool:
     confidence=MEDIUM,
     limits={
         "adaptive_warning": 1e-2, "adaptive_error": 0.1, "sgd_warning": 1.0, "sgd_error": 10.0,
-        "sgd_large_batch": 4096, "sign_warning": 1e-3, "free_warning": 10.0,
+        "large_batch": 4096, "sign_warning": 1e-3, "free_warning": 10.0,
     },
     references=(
-        "Goyal et al. 2017, Accurate, Large Minibatch SGD (0.1 x batch / 256)",
-        "Kingma & Ba 2015, Adam (a step is at most about the learning rate per weight)",
-        "Chen et al. 2023, Lion (3 to 10 times below AdamW's)",
+        "https://arxiv.org/abs/1706.02677 (Goyal et al. 2017: 0.1 x batch / 256 for ResNet-50)",
+        "https://arxiv.org/abs/1412.6980 (Kingma & Ba 2015: a step is at most about the learning "
+        "rate per weight)",
+        "https://arxiv.org/abs/2302.06675 (Chen et al. 2023: Lion's rate is 3 to 10 times below "
+        "AdamW's)",
+        "https://docs.pytorch.org/docs/stable/generated/torch.optim.Adadelta.html (default 1.0)",
     ),
 )  # fmt: skip
 def learning_rate_too_high(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
@@ -50,8 +60,9 @@ def learning_rate_too_high(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
     Why:
         Under Adam and its kin each weight moves by about the learning rate a step, whatever the
         gradient: at 0.01 most weights of a usual network move by their own size within a few
-        steps. Under SGD the step grows with the gradient; 0.1 x batch / 256 is the usual bound.
-        Lion's step is the sign, so its rates are 3 to 10 times below AdamW's.
+        steps. Under SGD the step grows with the gradient; 0.1 x batch / 256 is the reference for
+        residual networks. Lion's step is a sign for every weight, so its rates are 3 to 10 times
+        below AdamW's.
 
     Bad:
         optimizer: adamw
@@ -70,10 +81,22 @@ def learning_rate_too_high(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
     Fix:
         None: the right rate depends on the model. Start from a published recipe of its kind.
 
+    Limits:
+        adaptive-warning: above this under Adam and its kin.
+        adaptive-error: above this it is an error; for Adagrad, NovoGrad and RMSprop, which are
+            published with higher rates, the first warning.
+        sgd-warning: above this under SGD.
+        sgd-error: above this under SGD it is an error, whatever the batch.
+        large-batch: from this batch on, sgd-warning does not apply, nor does the warning for
+            Adagrad, NovoGrad and RMSprop.
+        sign-warning: above this under Lion and other optimisers that step by the sign.
+        free-warning: above this where the optimiser finds its own rate (Prodigy, D-Adaptation,
+            Adadelta) and this is a factor on it.
+
     False positives:
         Tiny networks, hash grids and implicit representations train at 0.01 under Adam (not
         reported); networks that are scale-invariant through BatchNorm tolerate more. A Noam
-        scheduler's rate is a factor and never judged; Prodigy and D-Adaptation use 1.0.
+        scheduler's rate is a factor and never judged; Prodigy, D-Adaptation and Adadelta use 1.0.
     """
     rate = unit.settings["learning_rate"]
     value = rate.number
@@ -82,14 +105,19 @@ def learning_rate_too_high(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
     family = unit.optimizer
     name = optimizer_name(unit)
     severity, bound, why = None, 0.0, ""
-    if family in LEARNING_RATE_FREE:
+    batch = unit.number("global_batch") or unit.number("micro_batch") or 0
+    if family in LEARNING_RATE_FREE or family == "adadelta":
         if value > limits["free_warning"]:
             severity, bound = WARNING, limits["free_warning"]
-            why = f"{name} finds its own rate; `learning_rate` multiplies it and is normally 1."
+            why = f"{name} scales its own steps; `learning_rate` multiplies them, normally by 1."
     elif family in SIGN:
         if value > limits["sign_warning"]:
             severity, bound = WARNING, limits["sign_warning"]
             why = f"{name} moves every weight by exactly this a step; usual is 3e-5 to 3e-4."
+    elif family in _LENIENT:
+        if value > limits["adaptive_error"] and batch < limits["large_batch"]:
+            severity, bound = WARNING, limits["adaptive_error"]
+            why = f"Published rates for {name} go up to about {number(bound)}."
     elif unit.is_adaptive:
         if value > limits["adaptive_warning"]:
             severity = ERROR if value > limits["adaptive_error"] else WARNING
@@ -99,11 +127,10 @@ def learning_rate_too_high(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
                 "gradient: at this rate most weights change by their own size in a few steps."
             )
     elif unit.is_sgd and family != "lars" and value > limits["sgd_warning"]:
-        batch = unit.number("global_batch") or unit.number("micro_batch") or 0
-        if batch < limits["sgd_large_batch"] or value > limits["sgd_error"]:
+        if batch < limits["large_batch"] or value > limits["sgd_error"]:
             severity = ERROR if value > limits["sgd_error"] else WARNING
             bound = limits["sgd_error" if severity == ERROR else "sgd_warning"]
-            why = f"Under {name} the usual bound is 0.1 x batch / 256"
+            why = f"Under {name} the reference for residual networks is 0.1 x batch / 256"
             why += f": {number(0.1 * batch / 256)} for a batch of {number(batch)}." if batch else "."
     if severity:
         optimizer = unit.settings["optimizer"]
@@ -130,7 +157,11 @@ def learning_rate_too_high(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
     severities=(WARNING,),
     confidence=MEDIUM,
     limits={"smallest": 1e-7},
-    references=("Schoop et al. 2021, UMLAUT (lower bound 1e-7)",),
+    references=(
+        "https://arxiv.org/abs/1412.6980 (Kingma & Ba 2015: a step is at most about the learning "
+        "rate per weight)",
+        "https://github.com/hiyouga/LLaMA-Factory/issues/7710 (a fine-tuning at 1e-7)",
+    ),
 )
 def learning_rate_too_low(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     """The learning rate is so low that no weight moves noticeably.
@@ -155,6 +186,10 @@ def learning_rate_too_low(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
 
     Fix:
         None: a slip of the exponent is likely, but which one is not known.
+
+    Limits:
+        smallest: a learning rate below this is reported. The lowest of the published recipes for
+            fine-tuning are 1e-7 and 2e-7.
 
     False positives:
         Reinforcement learning from preferences (DPO, GRPO) goes down to 1e-7, which is not
@@ -238,6 +273,10 @@ def warmup_exceeds_training(unit: TrainingUnit, limits: Limits) -> Iterator[Find
     Fix:
         Recommended: a tenth of the training.
 
+    Limits:
+        share: warm-up as a share of the training from which it is reported.
+        debug-steps: a training of at most so many steps is taken for a smoke test: a warning.
+
     False positives:
         A smoke test of a few steps (100 or fewer: a warning). A constant schedule that ignores
         its warm-up keys.
@@ -252,7 +291,7 @@ def warmup_exceeds_training(unit: TrainingUnit, limits: Limits) -> Iterator[Find
     short = length is not None and length.unit == "steps" and length.value <= limits["debug_steps"]
     yield Finding(
         place_of(warmup.setting, unit),
-        f"warm-up lasts {warmup}, the training {length}: the peak rate is "
+        f"warm-up lasts {warmup}{f', the training {length}' if length else ''}: the peak rate is "
         + ("reached only at its end" if share == 1 else "never reached"),
         severity=WARNING if short else ERROR,
         confidence=HIGH,
@@ -280,9 +319,9 @@ def warmup_too_long(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
 
     Why:
         It is there to get past the unstable start: Adam's early second moments, large gradients
-        of post-norm transformers. The tuning playbook finds no use in more than a tenth of the
-        training: what is still unstable then is the peak rate. The steps under a low rate are paid
-        for and learn little.
+        of post-norm transformers. The tuning playbook tries no warm-up longer than a tenth of the
+        training, and above 5 % would lengthen the training instead. The steps under a low rate
+        are paid for and learn little; a training that needs more may have too high a peak rate.
 
     Bad:
         optimizer: adamw
@@ -301,6 +340,10 @@ def warmup_too_long(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
 
     Fix:
         Speculative: a tenth of the training.
+
+    Limits:
+        warning: above this share of the training it is a warning.
+        info: above this share it is an info, without a fix.
 
     False positives:
         Short fine-tunings; warm-up-stable-decay schedules; a run that continues an earlier one.
@@ -323,7 +366,10 @@ def warmup_too_long(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         key=warmup.setting.key,
         label=f"warm-up of {warmup}",
         related=related,
-        why=["What is still unstable after a tenth of the training is the peak rate itself."],
+        why=[
+            "The steps under a low rate are paid for and learn little. What is still unstable after "
+            "a tenth of the training may be the peak rate itself."
+        ],
         next="Try a tenth of the training.",
         fix=fix,
     )
@@ -366,6 +412,9 @@ def warmup_start_factor(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
 
     Fix:
         None: 2.0 may be 0.02, 0.2 or 2 %.
+
+    Limits:
+        info: from this factor on (below 1) there is hardly a warm-up.
 
     False positives:
         Some frameworks call the number that they divide by a factor; there, 10 is right.
@@ -414,9 +463,9 @@ def observed_inside_warmup(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
     """The observed gradient norm is from the warm-up, when the rate was below its peak.
 
     Why:
-        Norms are largest in the first steps of most trainings and fall by themselves; the rate in
-        force was not the one in the file. A norm from the warm-up is no ground for a lower peak
-        rate, nor for a clip threshold.
+        Norms are often largest in the first steps and fall by themselves, and the rate in force
+        was not the one in the file. A norm from the warm-up is no ground for a lower peak rate,
+        nor for a clip threshold.
 
     Bad:
         optimizer: adamw
@@ -467,8 +516,8 @@ def observed_inside_warmup(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
         label=f"linear to the peak over {warmup}",
         related=[Related(place_of(peak, unit), f"peak rate {number(rate.peak)}")],
         why=[
-            "Norms are largest in the first steps of most trainings and fall by themselves: one "
-            "from the warm-up is no ground for a lower rate or another threshold."
+            "Norms are often largest in the first steps and fall by themselves: one from the "
+            "warm-up is no ground for a lower rate or another threshold."
         ],
         next="Observe the norm again after the warm-up.",
     )

@@ -8,7 +8,10 @@ from gradaudit.dialects import GENERIC
 from gradaudit.findings import INFO, LOW, MEDIUM, RECOMMENDED, WARNING, Finding, Fix, Related
 from gradaudit.rules import rule
 from gradaudit.rules.repair import change, place_of
-from gradaudit.rules.text import listed, number, optimizer_name, percent, times
+from gradaudit.rules.text import (
+    decays_in_gradient, forgets_scale, listed, number, optimizer_name, percent,
+    steps_with_gradient, times,
+)  # fmt: skip
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,8 +52,8 @@ def _comparable(unit: TrainingUnit) -> tuple[list[LossTerm], list[LossTerm]] | N
     confidence=MEDIUM,
     limits={"terms": 3, "warning": 5, "info": 3, "heaviest": 2},
     references=(
-        "Chen et al. 2018, GradNorm",
-        "Kendall et al. 2018, Multi-Task Learning Using Uncertainty to Weigh Losses",
+        "https://arxiv.org/abs/1711.02257 (Chen et al. 2018, GradNorm)",
+        "https://arxiv.org/abs/1705.07115 (Kendall et al. 2018: uncertainty to weigh losses)",
         "docs/measurements.md",
     ),
 )
@@ -87,8 +90,17 @@ def auxiliary_weight_dominates(unit: TrainingUnit, limits: Limits) -> Iterator[F
 
     Fix:
         Recommended: lower each auxiliary weight that exceeds the largest primary weight to that
-        weight, and leave the others alone. Measured on the reconstructed training (see
-        measurements): far fewer spikes. With measured gradient norms, set weights from those.
+        weight, and leave the others alone. Measured on the reconstructed training: the 95th
+        percentile of the norm falls five times, but the held-out error does not improve by that
+        alone (measurements#weights); together with a batch of 24 it does
+        (measurements#batch-24-weights). It changes the objective. With measured gradient norms,
+        set the weights from those.
+
+    Limits:
+        terms: fewest terms with a weight.
+        warning: auxiliary weights over primary ones, from which it is a warning.
+        info: the same, from which it is an info.
+        heaviest: heaviest auxiliary weight over the largest primary one; below it stays an info.
 
     False positives:
         Terms of different units: a KL in nats summed over dimensions, a mel loss at 45 (VITS), L1
@@ -119,7 +131,7 @@ def auxiliary_weight_dominates(unit: TrainingUnit, limits: Limits) -> Iterator[F
     steady = (
         f"{optimizer_name(unit)} is indifferent to the scale of the sum, not to the ratios inside "
         "it."
-        if unit.is_adaptive
+        if forgets_scale(unit)
         else "No optimiser evens out the ratios inside the sum."
     )
     yield Finding(
@@ -182,9 +194,9 @@ def _lower(over: list[LossTerm], largest: LossTerm) -> Fix | None:
     confidence=LOW,
     limits={"terms": 4, "spread": 5, "sum_low": 0.5, "sum_high": 2},
     references=(
-        "Chen et al. 2018, GradNorm",
-        "Kendall et al. 2018, Multi-Task Learning Using Uncertainty to Weigh Losses",
-        "Loshchilov & Hutter 2019, Decoupled Weight Decay Regularization",
+        "https://arxiv.org/abs/1711.02257 (Chen et al. 2018, GradNorm)",
+        "https://arxiv.org/abs/1705.07115 (Kendall et al. 2018: uncertainty to weigh losses)",
+        "https://arxiv.org/abs/1711.05101 (Loshchilov & Hutter 2019: decoupled weight decay)",
     ),
 )
 def unbalanced_multi_term_loss(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
@@ -193,9 +205,10 @@ def unbalanced_multi_term_loss(unit: TrainingUnit, limits: Limits) -> Iterator[F
     Why:
         Without normalisation or balancing, each term pulls in proportion to its weight and to its
         own scale, which nobody has set side by side. Dividing the sum by the number of terms K
-        balances nothing: the ratios stay. Under Adam with decoupled decay it equals clip_norm x K
-        and eps x K, under SGD it equals a learning rate divided by K; the logged norm falls K
-        times and nothing else improves.
+        balances nothing: the ratios stay. Under Adam with decoupled decay (AdamW) it equals
+        clip_norm x K and eps x K; where weight decay is added to the gradient, weight_decay x K
+        too. Under SGD it equals clip_norm x K, weight_decay x K and a learning rate divided by K.
+        The logged norm falls K times, and no ratio improves.
 
     Bad:
         optimizer: adamw
@@ -223,6 +236,12 @@ def unbalanced_multi_term_loss(unit: TrainingUnit, limits: Limits) -> Iterator[F
         None of its own: which ratio is right is a matter of measurement. Lowering what dominates
         (auxiliary-weight-dominates) usually silences it too.
 
+    Limits:
+        terms: fewest terms with a weight.
+        spread: heaviest weight, over the median one. The heaviest must be an auxiliary one.
+        sum-low: weights that add up to this or more, and to sum-high or less, count as normalised.
+        sum-high: the upper end.
+
     False positives:
         Weights that undo the units of their terms. Silent where a balancing scheme is configured
         (GradNorm, uncertainty weighting, DWA), and where the weights add up to about one.
@@ -244,12 +263,17 @@ def unbalanced_multi_term_loss(unit: TrainingUnit, limits: Limits) -> Iterator[F
     ):
         return
     count = len(terms)
-    if unit.is_adaptive:
-        equals = f"clip_norm x {count} and eps x {count}"
-    elif unit.is_sgd:
-        equals = f"the learning rate / {count}"
-    else:
-        equals = f"clip_norm x {count} under Adam and the learning rate / {count} under SGD"
+    changed = ["clip_norm"]
+    if unit.is_adaptive or not unit.optimizer:
+        changed.append("eps")
+    decay = decays_in_gradient(unit) or unit.is_sgd
+    if decay and unit.number("weight_decay"):
+        changed.append("weight_decay")
+    equals = listed([f"{name} x {count}" for name in changed])
+    if steps_with_gradient(unit):
+        equals = f"{', '.join(f'{name} x {count}' for name in changed)} and learning_rate / {count}"
+    elif not forgets_scale(unit):
+        equals += f" under Adam, and learning_rate / {count} under SGD"
     yield Finding(
         place_of(heaviest.setting, unit),
         f"{count} terms are summed as they are; `{heaviest.name}` has {times(spread)} the median "
@@ -311,7 +335,13 @@ def steep_hinge_penalty(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
 
     Fix:
         None of its own; auxiliary-weight-dominates lowers the weight where it applies. A smooth
-        hinge (softplus, squared relu) or a ramp also removes the jump.
+        hinge (softplus, squared relu) or a ramp also removes the jump. On the reconstructed
+        training one such weight made the largest spikes: lowered alone it halved the 95th
+        percentile of the norm, without a gain in held-out error (measurements#single-weights).
+
+    Limits:
+        weight: smallest weight that is reported.
+        over-primary: the weight, over the largest primary one.
 
     False positives:
         Gradient penalties and R1 at 10, which are large by design (not counted). That the term is

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     confidence=HIGH,
     references=(
         "https://yaml.org/spec/1.2.2/#3213-node-comparison",
-        "https://github.com/yaml/pyyaml/issues/165",
+        "https://github.com/yaml/pyyaml/issues/165 (PyYAML keeps the last)",
     ),
 )
 def duplicate_key(tree: Tree, limits: Limits) -> Iterator[Finding]:
@@ -56,8 +56,8 @@ def duplicate_key(tree: Tree, limits: Limits) -> Iterator[Finding]:
         value that is used.
 
     Fix:
-        Delete the entry that loses, so that what PyYAML loads stays as it is. Safe where both
-        values are equal; recommended where they differ: look which one is meant.
+        Safe where both values are equal, recommended where they differ: delete the entry that
+        loses, so that what PyYAML loads stays as it is, and look which one is meant.
 
     False positives:
         None known. A key that overrides one from a merge (`<<`) is not a duplicate.
@@ -126,9 +126,9 @@ _OMEGACONF = ("${", "_target_:", "_component_:", "!ref", "!new:", "class_path:",
     severities=(WARNING, INFO),
     confidence=MEDIUM,
     references=(
-        "https://github.com/yaml/pyyaml/issues/173",
+        "https://github.com/yaml/pyyaml/issues/173 (PyYAML wants a dot and a signed exponent)",
         "https://yaml.org/type/float.html (YAML 1.1 wants a dot and a signed exponent)",
-        "https://github.com/hiyouga/LLaMA-Factory/issues/4014",
+        "https://github.com/hiyouga/LLaMA-Factory/issues/4014 (2e-5 failed, 2.0e-5 works)",
     ),
 )
 def number_as_text(tree: Tree, limits: Limits) -> Iterator[Finding]:
@@ -187,8 +187,8 @@ def number_as_text(tree: Tree, limits: Limits) -> Iterator[Finding]:
                 label="text under YAML 1.1",
                 why=[
                     "YAML 1.1 wants a dot in the mantissa and a sign in the exponent. torch's "
-                    "optimisers refuse text with a TypeError; OmegaConf and ruamel.yaml read a "
-                    "number. Which of them loads this file is not known."
+                    "optimisers refuse text with a TypeError; some loaders, such as OmegaConf, "
+                    "read a number. Which of them loads this file is not known."
                 ],
                 fix=Fix(SAFE, f"write {spelled}", [edit], ["every loader reads this as a number"])
                 if edit

@@ -95,9 +95,9 @@ def value_out_of_domain(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
     """A setting has a value that it cannot have.
 
     Why:
-        torch refuses most of them when the optimiser or layer is made; those that it does not
-        refuse silently disable learning (a rate of 0, a dropout of 1) or let it diverge (a
-        momentum of 1). Every optimiser that has the setting shares its domain.
+        torch refuses most of them, when the optimiser or layer is made or first used; those that
+        it does not refuse silently disable learning (a rate of 0, a dropout of 1) or let it
+        diverge (a momentum of 1 or more). Every optimiser that has the setting shares its domain.
 
     Bad:
         optimizer: sgd
@@ -110,7 +110,9 @@ def value_out_of_domain(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
         momentum: 0.9
 
     Tell:
-        Construct the optimiser and the model with these values: torch raises ValueError.
+        Construct the optimiser and the model with these values and take one step: torch raises an
+        error for most. It does not for a momentum of 1 or more, a learning rate of 0 or a dropout
+        of 1: there, look at the loss of the first steps.
 
     Fix:
         None: which value was meant is not known.

@@ -7,12 +7,14 @@ anchors are seen (PyYAML's nodes forget them), and nothing recurses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradaudit.syntax.tree import Alias, Mapping, Node, Scalar, Sequence, Tree
 from gradaudit.syntax.yaml_reader import MAX_DEPTH
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
 
 RUAMEL, PYYAML = "ruamel.yaml", "PyYAML"
 
@@ -134,7 +136,7 @@ def _ruamel(text: str) -> Iterator[_Event]:
 def _pyyaml(text: str) -> Iterator[_Event]:
     import yaml
 
-    loader = yaml.SafeLoader(text)
+    loader: Any = yaml.SafeLoader(text)
     try:
         while loader.check_event():
             yield _event(loader.get_event(), partial(loader.resolve, yaml.ScalarNode))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 from gradaudit.syntax.scalars import Value, yaml_float
@@ -10,6 +9,10 @@ from gradaudit.syntax.scalars import Value, yaml_float
 _PLAIN = re.compile(r"[^\W\d][\w./+@\\-]*(?: [\w./+@][\w./+@-]*)*\Z")
 """Text that needs no quotes in a block or flow collection, under YAML 1.1 and 1.2. Anything that
 starts with a digit, a sign or a dot is quoted: it may be a number or a date to some loader."""
+
+_SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+_JSON_LIKE_PYTHON = {".inf": "Infinity", "-.inf": "-Infinity", ".nan": "NaN"}
 
 _WORDS = frozenset(("y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"))
 
@@ -27,7 +30,7 @@ def spell(value: Value, *, json_file: bool = False, style: str = "") -> str:
         return "true" if value else "false"
     if isinstance(value, int | float):
         text = yaml_float(value)
-        return json.dumps(value) if json_file and text.lstrip("-").startswith(".") else text
+        return _JSON_LIKE_PYTHON.get(text, text) if json_file else text
     if json_file:
         return _double_quoted(value, json_file=True)
     if style == "'" and value.isprintable():
@@ -39,14 +42,15 @@ def spell(value: Value, *, json_file: bool = False, style: str = "") -> str:
 
 def _double_quoted(value: str, *, json_file: bool) -> str:
     """JSON's quoting, which YAML shares; unprintable characters are escaped in either's way."""
-    return "".join(
-        char if char.isprintable() else _escape(char, json_file=json_file)
-        for char in json.dumps(value, ensure_ascii=False)
-    )
+    return '"' + "".join(_escaped(char, json_file=json_file) for char in value) + '"'
 
 
-def _escape(char: str, *, json_file: bool) -> str:
+def _escaped(char: str, *, json_file: bool) -> str:
+    if char in _SHORT:
+        return _SHORT[char]
     code = ord(char)
+    if char.isprintable():
+        return char
     if code <= 0xFFFF:
         return f"\\u{code:04x}"
     # Beyond 16 bits JSON needs two surrogates, which libyaml rejects.

@@ -1,0 +1,61 @@
+"""The screens of `rules` and `explain`."""
+
+from __future__ import annotations
+
+from gradaudit.render.layout import PROSE, clean, display_width, piece, wrap
+from gradaudit.rules.docs import as_text, parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gradaudit.render.layout import Line
+    from gradaudit.rules import Rule
+
+_FAMILIES = {
+    "GA0": "the file and the tool",
+    "GA1": "clipping",
+    "GA2": "learning rate and schedule",
+    "GA3": "batch and normalisation",
+    "GA4": "loss",
+    "GA7": "names, types and values in the file",
+}
+
+
+def rule_list(rules: list[Rule], width: int) -> list[Line]:
+    """One line a rule under its family: code, severity, name, and what it says where it fits."""
+    lines: list[Line] = []
+    family = ""
+    names = max(len(rule.name) for rule in rules)
+    for rule in rules:
+        if rule.code[:3] != family:
+            family = rule.code[:3]
+            if lines:
+                lines.append([])
+            lines.append([piece(f"{family}  {_FAMILIES.get(family, '')}", "heading")])
+        severity = rule.severities[0]
+        line: Line = [
+            piece("  "),
+            piece(rule.code, "code", rule.url),
+            piece(f"  {severity:<7}  ", severity),
+            piece(f"{rule.name:<{names}}"),
+        ]
+        title = parse(rule).title
+        used = 2 + len(rule.code) + 11 + names + 2
+        if used + display_width(title) <= width:
+            line.append(piece("  " + title, "dim"))
+        lines.append(line)
+    lines += [[], [piece("`gradaudit explain CODE` says more of one.")]]
+    return lines
+
+
+def rule_page(rule: Rule, width: int) -> list[Line]:
+    lines: list[Line] = []
+    for kind, text in as_text(rule, min(width, PROSE)):
+        if kind == "heading":
+            lines += [[], [piece(clean(text), "heading")]]
+        elif kind == "code":
+            lines.extend([piece("    " + clean(line), "word")] for line in text.splitlines())
+        elif kind == "item":
+            lines.extend([piece(line)] for line in wrap(clean(text), min(width, PROSE), "  - "))
+        else:
+            lines.extend([piece(line)] for line in wrap(clean(text), min(width, PROSE)))
+    return lines[1:] if lines and not lines[0] else lines
