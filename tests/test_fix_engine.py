@@ -147,6 +147,49 @@ def test_the_loser_of_a_conflict_has_its_turn() -> None:
     assert applied(outcome) == [("GA1", 1), ("GA2", 2)]
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("a: 1 # c\nb: 1\n", "a: 1 # c\np: 5\nq: 6\nb: 1\n"),
+        ("b: 1\na: 1", "b: 1\na: 1\np: 5\nq: 6"),
+        ("{a: 1, b: 1}\n", "{a: 1, p: 5, q: 6, b: 1}\n"),
+        ("{b: 1, a: 1}\n", "{b: 1, a: 1, p: 5, q: 6}\n"),
+        ("{\n  a: 1, # c\n  b: 1\n}\n", "{\n  a: 1, # c\n  p: 5,\n  q: 6,\n  b: 1\n}\n"),
+        ("{\r\n  a: 1 # c\r\n}\r\n", "{\r\n  a: 1, # c\r\n  p: 5,\r\n  q: 6\r\n}\r\n"),
+        ("{b: 1,\n a: 1}\n", "{b: 1,\n a: 1,\n p: 5,\n q: 6}\n"),
+    ],
+)
+def test_a_fix_with_two_new_keys(before: str, after: str) -> None:
+    def rules(tree: Tree) -> list[Finding]:
+        if "p" in {n.value for r in tree.roots for n in walk(r) if type(n) is Scalar}:
+            return []
+        a = key(tree, "a")
+        edits = [insert_after(tree, a, "p", 5), insert_after(tree, a, "q", 6)]
+        return [found(tree, "GA1", *edits), found(tree, "GA2", *edits)]
+
+    outcome = fixed(before, rules)
+    assert outcome.text == after
+    assert applied(outcome) == [("GA1", 1), ("GA2", 1)]
+
+
+def test_no_key_is_added_twice() -> None:
+    def rules(tree: Tree) -> list[Finding]:
+        if "p" in {n.value for r in tree.roots for n in walk(r) if type(n) is Scalar}:
+            return []
+        return [
+            found(tree, f"GA{name}", insert_after(tree, key(tree, name), "p", 5)) for name in "ab"
+        ]
+
+    assert fixed("a: 1\nb: 1\n", rules).text == "a: 1\np: 5\nb: 1\n"
+
+    def twice(tree: Tree) -> list[Finding]:
+        a = key(tree, "a")
+        edits = [insert_after(tree, a, "p", 5), insert_after(tree, a, "p", 6)]
+        return [found(tree, "GA1", *edits)]
+
+    assert [r for _, r in fixed("a: 1\n", twice).refused] == ["the key `p` would be there twice"]
+
+
 def test_identical_edits_count_for_both() -> None:
     def rules(tree: Tree) -> list[Finding]:
         if read(tree, "a") == 2:

@@ -48,7 +48,7 @@ def _draw(run: Run, summary: Summary, arguments: CheckArguments) -> None:
 
 def next_steps(summary: Summary, arguments: CheckArguments) -> list[str]:
     """The very next command, with the paths and the options that change what is found."""
-    steps = []
+    steps: list[str] = []
     if not summary.fixable and not summary.speculative:
         return steps
     words = [*(arguments.paths or ["."])]

@@ -55,6 +55,10 @@ def options_of(arguments: CheckArguments) -> Options:
         )
     elif arguments.observed_epoch is not None or arguments.observed_step is not None:
         raise UsageError("--observed-epoch and --observed-step need --observed-grad-norm")
+    elif arguments.unit is not None:
+        raise UsageError(
+            "--unit says which unit an observation is of: give --observed-grad-norm too"
+        )
     options.unit = arguments.unit
     return options
 

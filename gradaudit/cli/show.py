@@ -20,11 +20,6 @@ def run_show(arguments: CheckArguments) -> int:
     judged = [result for result in run.results if not result.skipped]
     for where, message in run.problems:
         fault(f"{where}: {message}")
-    unreadable = [result for result in judged if result.tree is None]
-    for result in unreadable:
-        for finding in result.findings:
-            fault(f"{result.path}:{finding.place.line}: {finding.message}")
-    judged = [result for result in judged if result.tree is not None]
     if arguments.format == "json":
         from gradaudit.render.json import show_document
 
@@ -34,4 +29,4 @@ def run_show(arguments: CheckArguments) -> int:
 
         width = width_of(sys.stdout)
         write_lines(show_lines(judged, width), use_color(arguments.color, sys.stdout))
-    return 2 if run.problems or unreadable else 0
+    return 2 if run.problems else 0

@@ -36,8 +36,8 @@ def compile_dialect(raw: dict[str, Any], name: str) -> dict[str, Any]:
     if unknown := set(raw) - _TOP:
         raise BadDialect(f"{name}: unknown entry {sorted(unknown)[0]!r}")
     sections: dict[str, str] = {}
-    for kind, keys in raw["sections"].items():
-        sections.update(dict.fromkeys(keys, kind))
+    for kind, names in raw["sections"].items():
+        sections.update(dict.fromkeys(names, kind))
     sections.update(dict.fromkeys(raw["transparent"], "transparent"))
     sections.update(dict.fromkeys(raw["ignored"], "ignored"))
     keys: dict[str, str] = {}

@@ -9,7 +9,7 @@ from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field, replace
 
 from gradaudit.findings import APPLICABILITIES, SEVERITIES, Edit, Finding, Fix
-from gradaudit.fix.splice import Refused, Splice, apply, splices
+from gradaudit.fix.splice import Refused, Splice, apply, splices_together
 from gradaudit.fix.verify import verify
 from gradaudit.source import Source
 from gradaudit.syntax.tree import Tree
@@ -157,11 +157,10 @@ def _add(choice: Choice, tree: Tree, finding: Finding) -> Choice:
     """
     assert finding.fix is not None
     text = tree.source.text
-    mine: list[tuple[Edit, list[Splice]]] = []
     for edit in finding.fix.edits:
         if edit.tree is not tree:
             raise Refused(f"`{edit.key}` stands in {edit.tree.source.path}, which is another file")
-        mine.append((edit, splices(edit)))
+    mine = splices_together(finding.fix.edits)
     if apply(text, [change for _, changes in mine for change in changes]) == text:
         raise Refused("it would change nothing")
     more: list[tuple[Edit, list[Splice]]] = []

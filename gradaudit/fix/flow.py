@@ -25,17 +25,22 @@ def insert(
     text = tree.source.text
     opening = _opening(tree, parent)
     start, end = _span(text, parent, index)
+    last = index + 1 == _count(parent)
     entry = key + _colon(text, parent, index) + value if type(parent) is Mapping else value
-    if _begins_line(text, opening, start):
+    rest = _LINE_REST.match(text, end)
+    if _begins_line(text, opening, start) and (rest or last):
         indent = text[line_start(text, start) : start]
-        rest = _LINE_REST.match(text, end)
-        if rest is None:
+        alone = all(
+            _begins_line(text, opening, _span(text, parent, i)[0]) for i in range(1, _count(parent))
+        )
+        if rest is not None and (alone or rest.group(2)):
+            after, newline = rest.end(), rest.group(3)
+            if rest.group(1):
+                return [(after, after, f"{indent}{entry},{newline}")]
+            return [(end, end, ","), (after, after, f"{indent}{entry}{newline}")]
+        if alone:
             return [(end, end, f",{tree.source.newline}{indent}{entry}")]
-        after = rest.end()
-        if rest.group(1):
-            return [(after, after, f"{indent}{entry},{rest.group(3)}")]
-        return [(end, end, ","), (after, after, f"{indent}{entry}{rest.group(3)}")]
-    if index + 1 < _count(parent):
+    if not last:
         following = _span(text, parent, index + 1)[0]
         comma = _COMMA_ALONE.fullmatch(text, end, following)
         if comma is not None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from gradaudit.findings import Edit
 
-__all__ = ["Refused", "Splice", "apply", "entry_of", "inserted_name", "splices"]
+__all__ = ["Refused", "Splice", "apply", "entry_of", "inserted_name", "splices", "splices_together"]
 
 Splice = tuple[int, int, str]
 """Start and end as character offsets into `source.text`, and the text that goes there."""
@@ -54,6 +54,34 @@ def splices(edit: Edit) -> list[Splice]:
     if edit.op == "delete":
         return _delete(edit, parent, index)
     raise ValueError(f"unknown edit {edit.op!r}")
+
+
+def splices_together(edits: Seq[Edit]) -> list[tuple[Edit, list[Splice]]]:
+    """The splices of the edits of one fix. Entries that go in after the same one stand in the
+    edits' order: the first of these edits has the splices of all, the others have none.
+
+    Raises:
+        Refused: one of the edits cannot be made safely.
+    """
+    found: list[tuple[Edit, list[Splice]]] = []
+    for edit in edits:
+        mine = splices(edit)
+        for number, (earlier, theirs) in enumerate(found):
+            if edit.op == earlier.op == "insert" and edit.node is earlier.node and theirs:
+                found[number] = (earlier, _joined(theirs, mine))
+                mine = []
+                break
+        found.append((edit, mine))
+    return found
+
+
+def _joined(first: list[Splice], second: list[Splice]) -> list[Splice]:
+    """Two inserts at one place; each is an entry, with a comma before it where it needs one."""
+    at, end, line = first[-1]
+    if len(second) > 1:  # the comma goes behind the line above, which is now the first one's
+        bare = line.rstrip("\r\n")
+        line = bare + second[0][2] + line[len(bare) :]
+    return [*first[:-1], (at, end, line + second[-1][2])]
 
 
 def apply(text: str, changes: Seq[Splice]) -> str:
@@ -175,8 +203,13 @@ def _insert(edit: Edit, parent: Mapping | Sequence, index: int) -> list[Splice]:
 
 def _delete(edit: Edit, parent: Mapping | Sequence, index: int) -> list[Splice]:
     tree = edit.tree
-    check_single(tree, edit.node)
     nodes: list[Node] = [edit.node]
+    if _loses(parent, index):
+        # PyYAML keeps the last of two equal keys: deleting an earlier one changes nothing that is
+        # loaded, and is how a duplicate is mended.
+        check_single(tree, parent)
+    else:
+        check_single(tree, edit.node)
     if type(parent) is Mapping:
         check_not_merged(parent, edit.node)
         nodes = list(parent.pairs[index])
@@ -184,3 +217,14 @@ def _delete(edit: Edit, parent: Mapping | Sequence, index: int) -> list[Splice]:
     if parent.flow:
         return flow.delete(tree, parent, index)
     return [block.delete(tree, parent, index)]
+
+
+def _loses(parent: Mapping | Sequence, index: int) -> bool:
+    """Whether an equal key stands later in the mapping."""
+    if type(parent) is not Mapping:
+        return False
+    key = parent.pairs[index][0]
+    return type(key) is Scalar and any(
+        type(later) is Scalar and later.value == key.value
+        for later, _ in parent.pairs[index + 1 :]
+    )

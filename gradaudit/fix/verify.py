@@ -16,6 +16,7 @@ from gradaudit.source import Source, Unreadable
 from gradaudit.syntax import parse
 from gradaudit.syntax.scalars import Value, read_scalar
 from gradaudit.syntax.second_opinion import (
+    MAX_CHARACTERS,
     PYYAML,
     RUAMEL,
     NoOpinion,
@@ -56,6 +57,8 @@ def verify(tree: Tree, new_text: str, edits: Seq[Edit]) -> None:
             edit says; a comment is lost or new; or the file is beyond what can be verified.
     """
     source = tree.source
+    if max(len(source.text), len(new_text)) > MAX_CHARACTERS:
+        raise Refused(f"a file of more than {MAX_CHARACTERS // 1024} K characters is not verified")
     try:
         result = parse(Source(source.path, new_text, source.encoding, source.bom))
     except Unreadable as error:
@@ -99,12 +102,17 @@ def _expected(tree: Tree, edits: Iterable[Edit]) -> Iterator[_Slot]:
     def pairs(node: Mapping, old: Path, new: Path) -> Iterator[_Slot]:
         names: list[str | None] = []
         entries: list[tuple[int, Node, Node] | Edit] = []
+        there = {key.value for key, _ in node.pairs if type(key) is Scalar}
         for number, (key, value) in enumerate(node.pairs):
             if id(key) not in deleted:
                 names.append(key.value if type(key) is Scalar else None)
                 entries.append((number, key, value))
             for edit in inserted.get(id(key), ()):
-                names.append(inserted_name(edit, node))
+                name = inserted_name(edit, node)
+                if name in there:
+                    raise Refused(f"the key `{name}` would be there twice")
+                there.add(name)
+                names.append(name)
                 entries.append(edit)
         old_parts = labels(k.value if type(k) is Scalar else None for k, _ in node.pairs)
         for index, (entry, part) in enumerate(zip(entries, labels(names), strict=True)):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from gradaudit.dialects import normalised
-from gradaudit.plan.loss_terms import TermCandidate, find_terms
+from gradaudit.plan.loss_terms import TermCandidate, find_terms, term_name
 from gradaudit.plan.model import TrainingUnit
 from gradaudit.plan.values import Found, fill
 from gradaudit.syntax.tree import Alias, Mapping, Scalar, Sequence, entries, resolve
@@ -11,14 +13,28 @@ from gradaudit.syntax.tree import Alias, Mapping, Scalar, Sequence, entries, res
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gradaudit.dialects import Dialect
-    from gradaudit.syntax.tree import Tree
+    from gradaudit.syntax.tree import Node, Tree
+
+    Entry = tuple[Scalar, Node, bool, str]
 
 MAX_VISITS = 50_000
-"""Mappings visited through aliases and merges before reading stops: an alias bomb ends here."""
+"""Mappings visited through aliases before reading stops: an alias bomb ends here."""
+
+MAX_ENTRIES = 500_000
+"""Keys read through merges before reading stops: one large mapping merged into many ends here."""
+
+MAX_UNITS = 500
+"""Training units of one document: each takes a copy of what all share."""
+
+
+_normalised = lru_cache(4096)(normalised)
+"""The same few keys stand in every file."""
+
+_ANCHORS = frozenset(("learning_rate", "optimizer"))
 
 
 class _Place:
-    """A mapping met on the walk: its section kind, and the unit root it will belong to."""
+    """A mapping met on the walk: its section kind, and its entries with their normalised keys."""
 
     __slots__ = ("depth", "entries", "kind", "mapping", "name", "parent", "path")
 
@@ -31,7 +47,31 @@ class _Place:
         self.kind = kind
         self.path = path
         self.depth: int = parent.depth + 1 if parent else 0
-        self.entries = entries(mapping)
+        self.entries: list[Entry] = []
+
+    def read(self) -> None:
+        self.entries = [
+            (key, value, merged, _normalised(key.value))
+            for key, value, merged in entries(self.mapping)
+        ]
+
+
+class _Contents:
+    """The places of one owner (a unit's root, or the document), read once for all that share them."""
+
+    __slots__ = ("found", "keys", "places", "terms")
+
+    def __init__(self) -> None:
+        self.places: list[_Place] = []
+        self.found: list[Found] = []
+        self.terms: list[TermCandidate] = []
+        self.keys: set[str] = set()
+
+    def read(self, dialect: Dialect) -> None:
+        if not self.keys:
+            for place in self.places:
+                _read_place(place, dialect, self.found, self.terms)
+                self.keys.update([name for _, _, _, name in place.entries])
 
 
 def build_units(tree: Tree, dialect: Dialect) -> list[TrainingUnit]:
@@ -46,8 +86,9 @@ def build_units(tree: Tree, dialect: Dialect) -> list[TrainingUnit]:
         top = resolve(root)
         if type(top) is Mapping:
             found = _document_units(tree, top, dialect)
+            names = {unit.name for unit in units}
             for unit in found:
-                if number and any(unit.name == other.name for other in units):
+                if unit.name in names:
                     unit.name = f"{unit.name}@{number + 1}"
             units.extend(found)
     return units
@@ -59,16 +100,16 @@ def _document_units(tree: Tree, top: Mapping, dialect: Dialect) -> list[Training
     for root in roots:
         root.kind = "unit"
     owner: dict[int, _Place] = {}
-    contents: dict[int, list[_Place]] = {id(place): [] for place in (*roots, places[0])}
+    contents = {id(place): _Contents() for place in (*roots, places[0])}
     for place in places:
-        if any(place is root for root in roots) or place.parent is None:
-            owner[id(place)] = place
-        else:
-            owner[id(place)] = owner[id(place.parent)]
-        contents[id(owner[id(place)])].append(place)
+        own = id(place) in contents or place.parent is None
+        owner[id(place)] = place if own else owner[id(place.parent)]
+        contents[id(owner[id(place)])].places.append(place)
+    names = [root.name for root in roots]
+    twice = {name for name in names if names.count(name) > 1}
     units = []
     for root in roots:
-        unit = TrainingUnit(_unit_name(root, roots), tree, root.mapping)
+        unit = TrainingUnit(_unit_name(root, twice), tree, root.mapping)
         scopes = []
         scope: _Place | None = root
         while scope is not None:
@@ -86,16 +127,20 @@ def _walk(top: Mapping, dialect: Dialect) -> list[_Place]:
     places: list[_Place] = []
     stack: list[_Place] = [_Place(top, None, "", "unit", "")]
     on_path: set[int] = set()
-    while stack and len(places) < MAX_VISITS:
+    read = 0
+    while stack and len(places) < MAX_VISITS and read < MAX_ENTRIES:
         place = stack.pop()
         places.append(place)
+        place.read()
+        read += len(place.entries)
         below: list[_Place] = []
-        for key, value, _ in place.entries:
-            name = normalised(key.value)
+        for key, value, _, name in place.entries:
+            if type(value) is Scalar:
+                continue
             kind = sections.get(name, "other")
             if kind == "ignored":
                 continue
-            if kind == "transparent":
+            if kind == "transparent" or (kind == "other" and place.kind == "loss"):
                 kind = place.kind
             path = f"{place.path}.{key.value}" if place.path else key.value
             target = resolve(value)
@@ -118,65 +163,56 @@ def _unit_roots(places: list[_Place], dialect: Dialect) -> list[_Place]:
     """Unit roots in file order; the whole document where nothing anchors a unit."""
     keys: dict[str, str] = dialect["keys"]
     within: dict[str, dict[str, str]] = dialect["in"]
-    roots: list[_Place] = []
+    found: dict[int, _Place] = {}
     has_rate: set[int] = set()
     for place in places:
         inner = within.get(place.kind, {})
         names = set()
-        for key, value, _ in place.entries:
-            if type(resolve(value)) is Scalar:
-                name = normalised(key.value)
-                names.add(inner.get(name) or keys.get(name))
-        if not names & {"learning_rate", "optimizer"}:
+        for _, value, _, name in place.entries:
+            setting = inner.get(name) or keys.get(name)
+            if setting in _ANCHORS and type(resolve(value)) is Scalar:
+                names.add(setting)
+        if not names:
             continue
         root = place
         while root.parent is not None and (
             root.kind not in ("other", "unit") or _in_list(root) or root.kind == root.parent.kind
         ):
             root = root.parent
-        if not any(root is other for other in roots):
-            roots.append(root)
+        found[id(root)] = root
         if "learning_rate" in names:
             has_rate.add(id(root))
-    if len(roots) > 1:
-        # A top that only names an optimiser for its sections is what they share, not a unit.
-        roots = [r for r in roots if id(r) in has_rate or not _has_root_below(r, roots, has_rate)]
+    # A top that only names an optimiser for its sections is what they share, not a unit.
+    above: set[int] = set()
+    for root in found.values():
+        outer = root.parent if id(root) in has_rate else None
+        while outer is not None and id(outer) not in above:
+            above.add(id(outer))
+            outer = outer.parent
+    roots = [root for key, root in found.items() if key in has_rate or key not in above]
     roots.sort(key=lambda place: place.mapping.start)
-    return roots or [places[0]]
+    return roots[:MAX_UNITS] or [places[0]]
 
 
 def _in_list(place: _Place) -> bool:
     return type(place.mapping.parent) is Sequence
 
 
-def _has_root_below(place: _Place, roots: list[_Place], has_rate: set[int]) -> bool:
-    for other in roots:
-        above = other.parent
-        while above is not None and id(other) in has_rate:
-            if above is place:
-                return True
-            above = above.parent
-    return False
-
-
-def _unit_name(root: _Place, roots: list[_Place]) -> str:
+def _unit_name(root: _Place, twice: set[str]) -> str:
+    """The section's key; its whole path where several units have the same."""
     if root.parent is None:
         return "main"
-    same = [other for other in roots if other.name == root.name]
-    return root.path if len(same) > 1 else root.path.rsplit(".", 1)[-1]
+    return root.path if root.name in twice else root.path.rsplit(".", 1)[-1]
 
 
-def _fill_unit(unit: TrainingUnit, scopes: list[list[_Place]], dialect: Dialect) -> None:
+def _fill_unit(unit: TrainingUnit, scopes: list[_Contents], dialect: Dialect) -> None:
     """Settings of the unit's own section first; what it does not say, from what stands around."""
-    for level, places in enumerate(scopes):
-        found: list[Found] = []
-        terms: list[TermCandidate] = []
-        for place in places:
-            _read_place(place, dialect, found, terms)
-            unit.keys.update(normalised(key.value) for key, _, _ in place.entries)
-        fill(unit, found, dialect, shared=level > 0)
+    for level, scope in enumerate(scopes):
+        scope.read(dialect)
+        unit.keys |= scope.keys
+        fill(unit, scope.found, dialect, shared=level > 0)
         if not unit.loss_terms:
-            unit.loss_terms = find_terms(terms, unit.tree, dialect["loss_terms"])
+            unit.loss_terms = find_terms(scope.terms, unit.tree, dialect["loss_terms"])
 
 
 def _read_place(
@@ -185,14 +221,15 @@ def _read_place(
     keys: dict[str, str] = dialect["keys"]
     inner: dict[str, str] = dialect["in"].get(place.kind, {})
     flags: dict[str, str] = dialect["flags"]
-    in_loss = place.kind in ("loss", "loss_weights")
-    for key, value, merged in place.entries:
-        name = normalised(key.value)
-        path = f"{place.path}.{key.value}" if place.path else key.value
-        setting = inner.get(name) or keys.get(name)
-        if in_loss and place.kind == "loss_weights":
-            setting = None
+    words = dialect["loss_terms"]
+    kind = place.kind
+    prefix = f"{place.path}." if place.path else ""
+    for key, value, merged, name in place.entries:
+        setting = None if kind == "loss_weights" else inner.get(name) or keys.get(name)
         if setting or name in flags:
-            found.append(Found(setting, name, key, value, path, place.kind, place.depth, merged))
-        else:
-            terms.append(TermCandidate(name, place.name, key, value, path, place.kind, merged))
+            path = prefix + key.value
+            found.append(Found(setting, name, key, value, path, kind, place.depth, merged))
+        elif type(value) is Scalar or type(value) is Alias:
+            term = term_name(name, kind, place.name, words)
+            if term is not None:
+                terms.append(TermCandidate(term, key, value, prefix + key.value, kind, merged))

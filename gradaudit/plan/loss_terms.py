@@ -17,16 +17,14 @@ _FLAT_SECTIONS = ("unit", "loss", "training", "optimizer")
 
 
 class TermCandidate:
-    """A key that names no setting: perhaps a loss term's weight."""
+    """A key that may hold a loss term's weight; `name` is the term's (`term_name`)."""
 
-    __slots__ = ("key", "merged", "name", "path", "section", "section_name", "value")
+    __slots__ = ("key", "merged", "name", "path", "section", "value")
 
     def __init__(
-        self, name: str, section_name: str, key: Scalar, value: Node, path: str, section: str,
-        merged: bool,
-    ) -> None:  # fmt: skip
+        self, name: str, key: Scalar, value: Node, path: str, section: str, merged: bool
+    ) -> None:
         self.name = name
-        self.section_name = section_name
         self.key = key
         self.value = value
         self.path = path
@@ -44,9 +42,7 @@ def find_terms(candidates: list[TermCandidate], tree: Tree, words: dict[str, Any
     flat_known = False
     flat: list[LossTerm] = []
     for candidate in candidates:
-        name = _term_name(candidate, words)
-        if name is None:
-            continue
+        name = candidate.name
         setting = _weight(candidate, tree)
         if setting is None or setting.number is None or setting.number < 0:
             continue
@@ -66,22 +62,24 @@ def find_terms(candidates: list[TermCandidate], tree: Tree, words: dict[str, Any
     )
 
 
-def _term_name(candidate: TermCandidate, words: dict[str, Any]) -> str | None:
-    name = candidate.name
-    if name in words["never"]:
+def term_name(name: str, section: str, section_name: str, words: dict[str, Any]) -> str | None:
+    """The loss term whose weight a key (normalised) of a section may be, or None."""
+    if section == "loss_weights":
+        return None if name in words["never"] else name
+    if section not in _FLAT_SECTIONS:
         return None
-    if candidate.section == "loss_weights":
-        return name
-    if candidate.section == "loss" and name in words["in_term"]:
-        return candidate.section_name
-    if candidate.section not in _FLAT_SECTIONS:
-        return None
-    for suffix in words["suffixes"]:
-        if name.endswith(suffix) and len(name) > len(suffix):
-            return name[: -len(suffix)]
-    for prefix in words["prefixes"]:
-        if name.startswith(prefix) and len(name) > len(prefix):
-            return name[len(prefix) :]
+    if section == "loss" and name in words["in_term"]:
+        return None if name in words["never"] else section_name
+    if name.endswith(words["suffixes"]):
+        if name in words["never"]:
+            return None
+        for suffix in words["suffixes"]:
+            if name.endswith(suffix) and len(name) > len(suffix):
+                return name[: -len(suffix)]
+    if name.startswith(words["prefixes"]):
+        for prefix in words["prefixes"]:
+            if name.startswith(prefix) and len(name) > len(prefix):
+                return None if name in words["never"] else name[len(prefix) :]
     return None
 
 

@@ -103,7 +103,7 @@ def show_document(results: list[FileResult]) -> str:
             {
                 "path": result.path,
                 "dialect": "generic",
-                "why_dialect": ["no framework's marks were looked for; keys are read by name"],
+                "why_dialect": [_why_dialect(result)],
                 "chain": [result.path],
                 "units": [_unit(unit, result) for unit in result.units],
             }
@@ -111,6 +111,13 @@ def show_document(results: list[FileResult]) -> str:
         ],
     }
     return json.dumps(document, indent=2, ensure_ascii=False)
+
+
+def _why_dialect(result: FileResult) -> str:
+    if result.tree is None:
+        reasons = [finding.message for finding in result.findings]
+        return f"cannot be read: {reasons[0] if reasons else 'GA001 is switched off'}"
+    return "keys are read by their names: the semantics of single frameworks are not known"
 
 
 def _unit(unit: TrainingUnit, result: FileResult) -> dict[str, Any]:

@@ -15,7 +15,11 @@ def show_lines(results: list[FileResult], width: int) -> list[Line]:
     lines: list[Line] = []
     for result in results:
         lines.append([piece(clean(result.path), "path")])
-        if not result.units:
+        if result.tree is None:
+            for finding in result.findings:
+                text = f"cannot be read: line {finding.place.line}: {finding.message}"
+                lines.extend([piece(line, "error")] for line in wrap(clean(text), width, "  "))
+        elif not result.units:
             lines.append([piece("  no mapping at the top: no training settings")])
         for unit in result.units:
             lines.extend(_unit(unit, result, width))
@@ -67,8 +71,8 @@ def _unit(unit: TrainingUnit, result: FileResult, width: int) -> list[Line]:
         by_need.setdefault(", ".join(needs), []).append(rule.code)
     if by_need:
         lines += [[], [piece("    not judged", "heading")]]
-        for needs, codes in by_need.items():
-            text = f"{', '.join(codes)}: {needs} unknown"
+        for unmet, codes in by_need.items():
+            text = f"{', '.join(codes)}: {unmet} unknown"
             lines.extend([piece(line, "dim")] for line in wrap(text, width, "    ", "      "))
     return lines
 

@@ -201,8 +201,8 @@ def unjudged_lines(results: list[FileResult], width: int) -> list[Line]:
             by_need: dict[str, list[str]] = {}
             for rule, missing in rules:
                 by_need.setdefault(" and ".join(missing), []).append(rule.code)
-            for missing, codes in by_need.items():
-                text = f"{result.path}: {unit}: not judged: {', '.join(codes)} ({missing} unknown)"
+            for unmet, codes in by_need.items():
+                text = f"{result.path}: {unit}: not judged: {', '.join(codes)} ({unmet} unknown)"
                 lines.extend([piece(line, "dim")] for line in wrap(clean(text), width, "", "  "))
     return lines
 

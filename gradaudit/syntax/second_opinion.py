@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 RUAMEL, PYYAML = "ruamel.yaml", "PyYAML"
 
-MAX_CHARACTERS = 256 * 1024
-"""Longer texts are not verified, so not fixed. The scanners take 0.1 to 1 second for 100,000
-characters (a long text or comments; a list of one-letter items), whatever the text, so three
-seconds at most; the largest of 5,822 real configs has 36 KB. Scalars need no bound of their own:
-a scalar of 1,000,000 characters takes half a second. Nesting is bounded by `MAX_DEPTH`."""
+MAX_CHARACTERS = 128 * 1024
+"""Longer texts are not verified, so not fixed; the largest of 5,822 real configs has 36 KB. These
+scanners take 0.05 to 1.5 seconds for 100,000 characters (one long text; dense JSON), growing no
+faster than the length, so scalars need no bound of their own: one of a million characters takes
+half a second. Nesting is bounded by `MAX_DEPTH`."""
 
 Part = str | int | tuple[str, str, int]
 Path = tuple[Part, ...]
@@ -70,9 +70,8 @@ def _label(key: str | None, index: int, seen_keys: dict[str, int]) -> Part:
 def nodes(tree: Tree) -> dict[Path, Node]:
     """Every node of our own tree by its path, in file order."""
     found: dict[Path, Node] = {}
-    stack: list[tuple[Path, Node]] = []
-    for index, root in enumerate(tree.roots):
-        stack.insert(0, ((index,), root))
+    stack: list[tuple[Path, Node]] = [((index,), root) for index, root in enumerate(tree.roots)]
+    stack.reverse()
     while stack:
         path, node = stack.pop()
         found[path] = node
@@ -86,10 +85,6 @@ def nodes(tree: Tree) -> dict[Path, Node]:
             below = [((*path, index), item) for index, item in enumerate(node.items)]
         stack.extend(reversed(below))
     return found
-
-
-def own_view(tree: Tree) -> View:
-    return {path: seen(node) for path, node in nodes(tree).items()}
 
 
 def seen(node: Node) -> Seen:

@@ -6,7 +6,7 @@ import re
 
 from gradaudit.syntax.scalars import Value, yaml_float
 
-_PLAIN = re.compile(r"[^\W\d][\w./+@\\-]*(?: [\w./+@][\w./+@-]*)*\Z")
+_PLAIN = re.compile(r"(?:[^\W\d]|/)[\w./+@\\-]*(?: [\w./+@][\w./+@-]*)*\Z")
 """Text that needs no quotes in a block or flow collection, under YAML 1.1 and 1.2. Anything that
 starts with a digit, a sign or a dot is quoted: it may be a number or a date to some loader."""
 

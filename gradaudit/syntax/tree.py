@@ -98,26 +98,40 @@ def entries(mapping: Mapping) -> list[tuple[Scalar, Node, bool]]:
     """The scalar keys in force, as (key, value, comes through a merge key).
 
     Duplicates are all listed, in file order, so that the last one is in force; keys merged with
-    `<<` come first because written ones override them. Merges are followed eight deep.
+    `<<` come first because written ones override them, and those of the first mapping in a list
+    of merges last because PyYAML lets it win. Merges are followed eight deep.
     """
     found: list[tuple[Scalar, Node, bool]] = []
-    _collect(mapping, found, False, 0)
+    for key, value in mapping.pairs:
+        if type(key) is Scalar:
+            if key.value == "<<" and not key.style:
+                return _with_merged(mapping)
+            found.append((key, value, False))
     return found
 
 
-def _collect(
-    mapping: Mapping, found: list[tuple[Scalar, Node, bool]], merged: bool, depth: int
-) -> None:
-    for key, value in mapping.pairs:
+def _with_merged(mapping: Mapping) -> list[tuple[Scalar, Node, bool]]:
+    merged: list[Mapping] = []
+    _merge(mapping, merged, {id(mapping)}, 0)
+    return [
+        (key, value, source is not mapping)
+        for source in (*reversed(merged), mapping)
+        for key, value in source.pairs
+        if type(key) is Scalar and not (key.value == "<<" and not key.style)
+    ]
+
+
+def _merge(mapping: Mapping, merged: list[Mapping], seen: set[int], depth: int) -> None:
+    """What is merged into `mapping`, each mapping once, the one that wins first."""
+    for key, value in reversed(mapping.pairs):
         if type(key) is Scalar and key.value == "<<" and not key.style and depth < 8:
             target = resolve(value)
             for source in target.items if type(target) is Sequence else [target]:
                 source = resolve(source)
-                if type(source) is Mapping:
-                    _collect(source, found, True, depth + 1)
-    for key, value in mapping.pairs:
-        if type(key) is Scalar and not (key.value == "<<" and not key.style):
-            found.append((key, value, merged))
+                if type(source) is Mapping and id(source) not in seen:
+                    seen.add(id(source))
+                    merged.append(source)
+                    _merge(source, merged, seen, depth + 1)
 
 
 def path_of(node: Node, tree: Tree) -> tuple[str | int, ...]:

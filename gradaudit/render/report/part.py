@@ -104,9 +104,12 @@ class Part:
 
     @property
     def after_warmup(self) -> str:
-        """`from epoch 7 on (after the warm-up)`; empty without a warm-up."""
+        """`from epoch 7 on (after the warm-up)`; empty where there is no such time."""
         warmup = self.unit.warmup if self.unit is not None else None
-        if warmup is None:
+        if self.unit is None or warmup is None:
+            return ""
+        share = warmup.share_of(self.unit.length, self.unit.number("steps_per_epoch"))
+        if share is not None and share >= 1:
             return ""
         if warmup.unit == "ratio":
             return f"after the warm-up ({warmup})"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _BACKTICKS = re.compile(r"`+")
 _CODE_SPAN = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)")
 _ORIGINS = {
-    WRITTEN: "written in the file",
+    WRITTEN: "written",
     ASSUMED: "assumed, not written in any file",
     OVERRIDE: "from `--set`, not from the file",
     COMPUTED: "computed",
@@ -47,7 +47,8 @@ def prose(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return re.sub(r"([\\*_\[\]<>|`])", r"\\\1", text)
+    text = re.sub(r"([\\*\[\]<>|`])", r"\\\1", text)
+    return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)  # inside a word `_` is no markup
 
 
 def sentence(text: str) -> str:
@@ -80,8 +81,8 @@ def fence(language: str, lines: Sequence[str]) -> list[str]:
 
 
 def place_text(place: Place) -> str:
-    """`config.yaml line 85`, the path as the user typed it."""
-    return f"{prose(place.source.path)} line {place.line}"
+    """The path as the user typed it, and the line."""
+    return f"{code(place.source.path)} line {place.line}"
 
 
 def line_of(finding: Finding, source: Source | None) -> str:
@@ -91,12 +92,15 @@ def line_of(finding: Finding, source: Source | None) -> str:
     return place_text(finding.place)
 
 
-def written(setting: Setting) -> str:
-    """`gradient_clip_norm: 2.0`: the key as the user knows it, the value as it stands."""
-    if setting.origin == ASSUMED or not setting.key or setting.name == "norm" and not setting.tree:
-        value = setting.raw or _value(setting)
-        return code(f"{setting.name}: {value}" if setting.origin != WRITTEN else value)
-    return code(f"{setting.last_key}: {setting.raw or _value(setting)}")
+def written(setting: Setting, unit: TrainingUnit) -> str:
+    """`gradient_clip_norm: 2.0`: the key inside its unit, the value as it stands."""
+    value = setting.raw or _value(setting)
+    if setting.name == "norm" and setting.origin == WRITTEN and not setting.tree:
+        return code(value)
+    named = setting.key and setting.origin != ASSUMED
+    before, inside, after = setting.key.partition(f"{unit.name}.")
+    key = after if inside and (not before or before.endswith(".")) else setting.key
+    return code(f"{key if named else setting.name}: {value}")
 
 
 def _value(setting: Setting) -> str:
@@ -104,7 +108,7 @@ def _value(setting: Setting) -> str:
     return number(value) if value is not None else str(setting.value)
 
 
-def setting_line(setting: Setting) -> str:
+def setting_line(setting: Setting, unit: TrainingUnit) -> str:
     """One bullet: key and value, where it stands, how it is known."""
     known = _ORIGINS.get(setting.origin, setting.origin)
     if setting.name == "norm" and setting.origin == WRITTEN and not setting.tree:
@@ -112,7 +116,7 @@ def setting_line(setting: Setting) -> str:
     elif setting.note and setting.origin != ASSUMED:
         known += f"; {prose(setting.note)}"
     at = f"{place_text(setting.place)}, " if setting.place else ""
-    return f"- {written(setting)} ({at}{known})"
+    return f"- {written(setting, unit)} ({at}{known})"
 
 
 def settings_lines(unit: TrainingUnit, names: Iterable[str]) -> list[str]:
@@ -121,7 +125,7 @@ def settings_lines(unit: TrainingUnit, names: Iterable[str]) -> list[str]:
     for name in names:
         setting = unit.get(name)
         if setting is not None:
-            lines.append(setting_line(setting))
+            lines.append(setting_line(setting, unit))
         elif name in unit.unknown:
             lines.append(f"- `{name}`: not known, because {prose(unit.unknown[name])}")
     return lines
@@ -155,7 +159,7 @@ def finding_lines(
         lines.append(f"  - Why: {' '.join(sentence(text) for text in why)}")
     evidence = [text for text in finding.evidence if text not in already]
     if evidence:
-        lines.append(f"  - Known from: {'; '.join(prose(text) for text in evidence)}.")
+        lines.append(f"  - Evidence: {'; '.join(prose(text) for text in evidence)}.")
     if finding.next:
         lines.append(f"  - Next: {sentence(finding.next)}")
     return lines
