@@ -9,9 +9,8 @@ from gradaudit.findings import ERROR, HIGH, INFO, Finding, Place
 from gradaudit.plan.build import build_units
 from gradaudit.plan.facts import add_facts
 from gradaudit.rules import load, missing_needs
-from gradaudit.settings import is_selected, matches
+from gradaudit.settings import is_selected, matches, unknown_selector
 from gradaudit.source import Source, Unreadable, read
-from gradaudit.suppress import suppressions
 from gradaudit.syntax import parse
 
 TYPE_CHECKING = False
@@ -20,12 +19,16 @@ if TYPE_CHECKING:
     from gradaudit.plan.model import TrainingUnit
     from gradaudit.rules import Limits, Rule
     from gradaudit.settings import Finder, Settings
+    from gradaudit.suppress import Suppression
     from gradaudit.syntax.tree import Tree
 
     Audited = tuple[Tree, list[TrainingUnit]]
 
 _MARKERS = ("learning_rate", "lr:", "batch_size", "optimizer", "max_epochs", "num_train_epochs")
 """An unparsable file of a directory that has none of these is no training config."""
+
+MARK = "gradaudit:"
+"""What every suppression comment holds."""
 
 
 class Options:
@@ -45,6 +48,20 @@ class Options:
         self.sources: list[tuple[str | None, str]] = []
         self.observed: Observed | None = None
         self.unit: str | None = None
+        self._active: dict[Settings, list[Rule]] = {}
+
+    def active_rules(self, settings: Settings) -> list[Rule]:
+        """The rules that run under these options and one settings file."""
+        rules = self._active.get(settings)
+        if rules is None:
+            select = self.select if self.select is not None else settings.select
+            ignore = self.ignore if self.ignore is not None else settings.ignore
+            rules = self._active[settings] = [
+                rule
+                for rule in load().values()
+                if is_selected(rule, select, ignore) and settings.severity.get(rule.code) != "off"
+            ]
+        return rules
 
 
 class FileResult:
@@ -54,6 +71,7 @@ class FileResult:
     suppressed  findings silenced by comments or settings.
     not_judged  unit name -> (rule, what it would need).
     problems    what the command line asked of this file and could not be done.
+    said        (code, id of the source, offset, message) of each finding.
     """
 
     def __init__(self, path: str) -> None:
@@ -62,6 +80,7 @@ class FileResult:
         self.tree: Tree | None = None
         self.units: list[TrainingUnit] = []
         self.findings: list[Finding] = []
+        self.said: set[tuple[str, int, int, str]] = set()
         self.suppressed = 0
         self.skipped = ""
         self.not_judged: dict[str, list[tuple[Rule, list[str]]]] = {}
@@ -103,7 +122,7 @@ def audit_source(
     result.problems += add_facts(result.units, source.path, options, settings)
     ran = _run_rules(result, options, settings)
     result.findings.sort(key=_file_order)
-    _suppress(result, settings, ran)
+    _suppress(result, options, settings, ran)
     return result
 
 
@@ -123,20 +142,10 @@ def add_overrides(tree: Tree, options: Options) -> list[str]:
     return problems
 
 
-def active_rules(options: Options, settings: Settings) -> list[Rule]:
-    select = options.select if options.select is not None else settings.select
-    ignore = options.ignore if options.ignore is not None else settings.ignore
-    return [
-        rule
-        for rule in load().values()
-        if is_selected(rule, select, ignore) and settings.severity.get(rule.code) != "off"
-    ]
-
-
 def _run_rules(result: FileResult, options: Options, settings: Settings) -> set[tuple[str, str]]:
     """Call every rule whose needs are met; returns (code, unit) of those that ran."""
     ran: set[tuple[str, str]] = set()
-    rules = active_rules(options, settings)
+    rules = options.active_rules(settings)
     tree = result.tree
     assert tree is not None
     for rule in rules:
@@ -145,6 +154,7 @@ def _run_rules(result: FileResult, options: Options, settings: Settings) -> set[
             limits = _limits(rule, settings)
             for finding in rule.check(tree, limits):
                 _keep(finding, rule, _unit_at(result.units, finding), result, settings)
+    rules = [rule for rule in rules if rule.scope == "unit"]
     for unit in result.units:
         have = {name for name, setting in unit.settings.items() if setting.value is not None}
         if unit.loss_terms:
@@ -152,8 +162,6 @@ def _run_rules(result: FileResult, options: Options, settings: Settings) -> set[
         if unit.observed is not None:
             have.add("observed")
         for rule in rules:
-            if rule.scope != "unit":
-                continue
             missing = missing_needs(rule, have)
             if missing:
                 result.not_judged.setdefault(unit.name, []).append((rule, missing))
@@ -185,72 +193,88 @@ def _keep(
     severity = settings.severity.get(rule.code)
     if severity is not None:
         finding.severity = severity
-    for other in result.findings:  # two units that share a section report its fault once
-        if other.rule is rule and other.place.start == finding.place.start and (
-            other.place.source is finding.place.source and other.message == finding.message
-        ):
-            return
-    result.findings.append(finding)
+    place = finding.place
+    said = (rule.code, id(place.source), place.start, finding.message)
+    if said not in result.said:  # two units that share a section report its fault once
+        result.said.add(said)
+        result.findings.append(finding)
 
 
 def _file_order(finding: Finding) -> tuple[int, int, str]:
     return (*finding.place.source.position(finding.place.start), finding.rule.code)
 
 
-def _suppress(result: FileResult, settings: Settings, ran: set[tuple[str, str]]) -> None:
+def _suppress(
+    result: FileResult, options: Options, settings: Settings, ran: set[tuple[str, str]]
+) -> None:
     """Drop what comments and settings silence, and report comments that silence nothing."""
     tree = result.tree
     assert tree is not None
-    comments = suppressions(tree)
+    comments: list[Suppression] = []
+    if MARK in tree.source.text:
+        from gradaudit.suppress import silence, suppressions
+
+        comments = suppressions(tree)
     if not comments and not settings.per_file_ignores and not settings.per_key_ignores:
         return
     relative = settings.relative(result.path)
-    ignored_here = [
+    ignored_here = _ignored_in(relative, settings)
+    silenced = silence(result.findings, comments, tree.source) if comments else set()
+    kept = [
+        finding
+        for finding in result.findings
+        if id(finding) not in silenced
+        and is_selected(finding.rule, None, ignored_here)
+        and not _key_ignored(finding, relative, settings)
+    ]
+    result.suppressed = len(result.findings) - len(kept)
+    result.findings = kept
+    rule = load()["GA002"]
+    if rule in options.active_rules(settings) and is_selected(rule, None, ignored_here):
+        ran_codes = {code for code, _ in ran}
+        judged = [other for other in load().values() if other.code in ran_codes]
+        for comment in comments:
+            problem = _stale(comment, judged)
+            if problem:
+                _report_comment(comment, problem, rule, result, settings)
+        result.findings.sort(key=_file_order)
+
+
+def _stale(comment: Suppression, judged: list[Rule]) -> str:
+    """What is wrong with a comment; empty where it silences something, or may elsewhere."""
+    unknown = [problem for code in comment.codes if (problem := unknown_selector(code))]
+    if unknown:
+        return f"suppresses nothing: {unknown[0]}"
+    if comment.used or not comment.codes or not any(map(comment.names, judged)):
+        return ""
+    return f"suppresses nothing: no {', '.join(comment.codes)} here"
+
+
+def _report_comment(
+    comment: Suppression, problem: str, rule: Rule, result: FileResult, settings: Settings
+) -> None:
+    assert result.source is not None
+    finding = Finding(
+        Place(result.source, comment.start, comment.end),
+        problem,
+        severity=settings.severity.get(rule.code, INFO),
+        confidence=HIGH,
+        label="delete this comment",
+        why=["It would hide the next such fault on this line, which nobody has looked at."],
+        no_fix="the comment may hold words worth keeping",
+    )
+    finding.rule = rule
+    result.findings.append(finding)
+
+
+def _ignored_in(relative: str, settings: Settings) -> list[str]:
+    """What `per-file-ignores` says of a file."""
+    return [
         code
         for pattern, codes in settings.per_file_ignores.items()
         if matches(pattern, relative)
         for code in codes
     ]
-    kept = []
-    for finding in result.findings:
-        line = finding.place.line
-        silenced = [c for c in comments if c.covers(line, finding.rule)]
-        for comment in silenced:
-            comment.used = True
-        if (
-            silenced
-            or not is_selected(finding.rule, None, ignored_here)
-            or _key_ignored(finding, relative, settings)
-        ):
-            result.suppressed += 1
-        else:
-            kept.append(finding)
-    result.findings = kept
-    unused = load()["GA002"]
-    for comment in comments:
-        judged = {code for code, _ in ran}
-        names_what_ran = any(
-            code in judged for code, rule in load().items() if comment.codes and _names(comment.codes, rule)
-        )
-        if comment.used or not names_what_ran:
-            continue
-        named = ", ".join(comment.codes)
-        finding = Finding(
-            Place(tree.source, comment.start, comment.end),
-            f"suppresses nothing: no {named} here",
-            severity=settings.severity.get("GA002", INFO),
-            confidence=HIGH,
-            label="delete this comment",
-            why=["It would hide the next such fault on this line, which nobody has looked at."],
-            no_fix="the comment may hold words worth keeping",
-        )
-        finding.rule = unused
-        if settings.severity.get("GA002") != "off" and is_selected(unused, None, ignored_here):
-            result.findings.append(finding)
-
-
-def _names(codes: list[str], rule: Rule) -> bool:
-    return any(rule.code.startswith(code.upper()) or rule.name == code.lower() for code in codes)
 
 
 def _key_ignored(finding: Finding, relative: str, settings: Settings) -> bool:
@@ -288,14 +312,8 @@ def unparsable(
         why=["Nothing in this file was judged, and nothing in it will be edited."],
     )
     finding.rule = rule
-    relative = settings.relative(source.path)
-    ignored = [
-        code
-        for pattern, codes in settings.per_file_ignores.items()
-        if matches(pattern, relative)
-        for code in codes
-    ]
-    if rule in active_rules(options, settings) and is_selected(rule, None, ignored):
+    ignored = _ignored_in(settings.relative(source.path), settings)
+    if rule in options.active_rules(settings) and is_selected(rule, None, ignored):
         result.findings.append(finding)
     else:
         result.suppressed += 1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 
+from gradaudit.source import NOT_REGULAR
 from gradaudit.syntax import SUFFIXES
 
 TYPE_CHECKING = False
@@ -44,21 +46,21 @@ def discover(paths: list[str]) -> Iterator[Target | Unavailable]:
     seen: set[str] = set()
     for path in paths:
         try:
-            is_directory = os.path.isdir(path)
-            if not is_directory:
-                os.stat(path)
+            mode = os.stat(path).st_mode
         except (OSError, ValueError) as error:
             yield Unavailable(path, describe(error, path))
             continue
-        if is_directory:
-            for found in _walk(path):
+        if stat.S_ISDIR(mode):
+            for found, real in _walk(path):
                 if isinstance(found, Unavailable):
                     yield found
-                elif os.path.realpath(found) not in seen:
-                    seen.add(os.path.realpath(found))
+                elif real not in seen:
+                    seen.add(real)
                     yield Target(found, named=False)
-        elif os.path.realpath(path) not in seen:
-            seen.add(os.path.realpath(path))
+        elif not stat.S_ISREG(mode):
+            yield Unavailable(path, NOT_REGULAR)
+        elif (real := os.path.realpath(path)) not in seen:
+            seen.add(real)
             yield Target(path, named=True)
 
 
@@ -87,15 +89,16 @@ def _nearby(path: str) -> str:
     return f"; did you mean {os.path.join(folder, close[0])}?" if close else ""
 
 
-def _walk(top: str) -> Iterator[str | Unavailable]:
+def _walk(top: str) -> Iterator[tuple[str | Unavailable, str]]:
+    """Each file with the path that it has without symbolic links."""
     ignores = _Ignores(top)
-    stack = [top]
+    stack = [(top, os.path.realpath(top))]
     while stack:
-        folder = stack.pop()
+        folder, real = stack.pop()
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
-            yield Unavailable(folder, describe(error, folder))
+            yield Unavailable(folder, describe(error, folder)), real
             continue
         ignores.read(folder, entries)
         below = []
@@ -105,10 +108,25 @@ def _walk(top: str) -> Iterator[str | Unavailable]:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 if name not in _NEVER and not ignores.ignored(entry.path, True):
-                    below.append(entry.path)
-            elif name.endswith(SUFFIXES) and not ignores.ignored(entry.path, False):
-                yield entry.path
+                    below.append((entry.path, os.path.join(real, name)))
+            elif (
+                name.endswith(SUFFIXES)
+                and _is_file(entry)
+                and not ignores.ignored(entry.path, False)
+            ):
+                if entry.is_symlink():
+                    yield entry.path, os.path.realpath(entry.path)
+                else:
+                    yield entry.path, os.path.join(real, name)
         stack.extend(reversed(below))
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """A regular file or a link to one: no pipe, and no link that leads nowhere or in a circle."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
 
 
 class _Ignores:

@@ -47,8 +47,10 @@ def _index() -> str:
     lines = [
         "# Rules",
         "",
-        "Codes and names are accepted alike: `--select GA1,warmup-exceeds-training`. "
-        "`gradaudit explain GA101` shows a page in the terminal.",
+        (
+            "Codes and names are accepted alike: `--select GA1,warmup-exceeds-training`. "
+            "`gradaudit explain GA101` shows a page in the terminal."
+        ),
     ]
     for prefix, title in FAMILIES.items():
         family = [rule for code, rule in load().items() if code.startswith(prefix)]
@@ -106,23 +108,23 @@ def write(root: Path) -> None:
 
 def main(arguments: list[str], root: Path | None = None) -> int:
     if arguments not in ([], ["--check"]):
-        print(f"usage: {COMMAND} [--check]", file=sys.stderr)
+        sys.stderr.write(f"usage: {COMMAND} [--check]\n")
         return 2
     root = root or Path(__file__).resolve().parent.parent
     if not (root / "mkdocs.yml").is_file():
-        print(f"{root} is no checkout: it has no mkdocs.yml", file=sys.stderr)
+        sys.stderr.write(f"{root} is no checkout: it has no mkdocs.yml\n")
         return 2
     try:
         if arguments:
             found = problems(root)
             for line in found:
-                print(line)
+                sys.stdout.write(f"{line}\n")
             if found:
-                print(f"run: {COMMAND}")
+                sys.stdout.write(f"run: {COMMAND}\n")
             return 1 if found else 0
         write(root)
     except BadDocs as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 2
     return 0
 

@@ -153,7 +153,9 @@ def load(path: str, seen: tuple[str, ...] = ()) -> Settings:
     return settings
 
 
-def _fill(settings: Settings, table: dict[str, Any], path: str) -> None:
+def _fill(  # noqa: C901 - one branch a key
+    settings: Settings, table: dict[str, Any], path: str
+) -> None:
     for key, value in table.items():
         if key not in KEYS:
             raise BadSettings(f"{path}: unknown key `{key}`{did_you_mean(key, KEYS)}")

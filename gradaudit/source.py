@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from bisect import bisect_right
 
 MAX_BYTES = 5 * 1024 * 1024
@@ -16,6 +18,12 @@ _WIDE_BOMS = (
     (b"\xff\xfe", "utf-16"),
     (b"\xfe\xff", "utf-16"),
 )
+
+
+NOT_REGULAR = "is not a regular file; give its text on standard input, with - in its place"
+
+# Without O_NONBLOCK, opening a pipe waits until someone writes to it.
+_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 class Unreadable(Exception):
@@ -137,11 +145,31 @@ def read(path: str, shown: str | None = None) -> Source:
     """Read a file.
 
     Raises:
-        OSError: missing, a directory, or no permission.
+        OSError: missing, not a regular file, or no permission.
         Unreadable: see `decode`.
     """
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > MAX_BYTES:
-            raise too_large(size)
-        return decode(file.read(MAX_BYTES + 1), shown if shown is not None else path)
+    return decode(read_bytes(path), shown if shown is not None else path)
+
+
+def read_bytes(path: str) -> bytes:
+    """A regular file's bytes, at most one more than `MAX_BYTES`; never waits for a pipe.
+
+    Raises:
+        OSError: missing, not a regular file, or no permission. Unreadable: too large.
+    """
+    handle = os.open(path, _READ)
+    try:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, NOT_REGULAR)
+        if status.st_size > MAX_BYTES:
+            raise too_large(status.st_size)
+        data = os.read(handle, status.st_size + 1)
+        while len(data) <= MAX_BYTES:  # it grew meanwhile, or says 0 as those of /proc do
+            more = os.read(handle, MAX_BYTES)
+            if not more:
+                break
+            data += more
+        return data
+    finally:
+        os.close(handle)

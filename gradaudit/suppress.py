@@ -7,32 +7,39 @@ meant.
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from gradaudit.findings import Finding
     from gradaudit.rules import Rule
+    from gradaudit.source import Source
     from gradaudit.syntax.tree import Tree
-
-MARK = "gradaudit:"
 
 
 class Suppression:
-    """One comment: the lines it covers (from, to), the codes it names (empty for all)."""
+    """One comment: the lines it covers (from, to), the codes it names (empty for all).
 
-    __slots__ = ("codes", "end", "first", "last", "start", "used")
+    start, end  the comment itself, as offsets. whole_file: findings outside the file's text too.
+    """
 
-    def __init__(self, codes: list[str], first: int, last: int, start: int, end: int) -> None:
+    __slots__ = ("codes", "end", "first", "last", "start", "used", "whole_file")
+
+    def __init__(
+        self, codes: list[str], first: int, last: int, start: int, end: int, whole_file: bool
+    ) -> None:
         self.codes = codes
         self.first = first
         self.last = last
         self.start = start
         self.end = end
+        self.whole_file = whole_file
         self.used = False
 
-    def covers(self, line: int, rule: Rule) -> bool:
-        if not self.first <= line <= self.last:
-            return False
+    def names(self, rule: Rule) -> bool:
         return not self.codes or any(
-            rule.code.startswith(code.upper()) or rule.name == code.lower() for code in self.codes
+            rule.code.startswith(code.upper()) or rule.name == code.lower() or code.upper() == "ALL"
+            for code in self.codes
         )
 
 
@@ -40,28 +47,55 @@ def suppressions(tree: Tree) -> list[Suppression]:
     """The file's suppression comments, in file order."""
     source = tree.source
     text = source.text
-    if MARK not in text or tree.format == "json":
+    if tree.format == "json":
         return []
     import re
 
     pattern = re.compile(r"#[ \t]*gradaudit:[ \t]*(ignore-file|ignore)\b(?:\[([^\]\r\n]*)\])?")
     found = []
-    inside = _scalar_spans(tree)
+    starts, ends = _scalar_spans(tree)
+    content = _lines_with_content(source)
+    sections = _sections(tree)
     for match in pattern.finditer(text):
         start = match.start()
-        if any(a <= start < b for a, b in inside) or not _begins_comment(text, start):
+        before = bisect_right(starts, start) - 1
+        if (before >= 0 and start < ends[before]) or not _begins_comment(text, start):
             continue
         codes = [code.strip() for code in (match.group(2) or "").split(",") if code.strip()]
         line, column = source.position(start)
-        if match.group(1) == "ignore-file":
+        whole_file = match.group(1) == "ignore-file"
+        if whole_file:
             first, last = 1, source.line_count
         else:
-            first = last = line
+            first = line
             if not source.line(line)[: column - 1].strip():
-                first = last = _next_line_with_content(source, line)
-            last = max(last, _subtree_end(tree, first))
-        found.append(Suppression(codes, first, last, start, match.end()))
+                after = bisect_right(content, line)
+                first = content[after] if after < len(content) else line
+            last = sections.get(first, first)
+        found.append(Suppression(codes, first, last, start, match.end(), whole_file))
     return found
+
+
+def silence(findings: list[Finding], comments: list[Suppression], source: Source) -> set[int]:
+    """The `id` of each finding (they come in file order) that a comment covers."""
+    if not comments:
+        return set()
+    silenced = set()
+    waiting = sorted(comments, key=lambda comment: -comment.first)
+    whole_file = [comment for comment in comments if comment.whole_file]
+    here: list[Suppression] = []
+    for finding in findings:
+        covering = whole_file
+        if finding.place.source is source:
+            line = finding.place.line
+            while waiting and waiting[-1].first <= line:
+                here.append(waiting.pop())
+            here = covering = [comment for comment in here if comment.last >= line]
+        for comment in covering:
+            if comment.names(finding.rule):
+                comment.used = True
+                silenced.add(id(finding))
+    return silenced
 
 
 def _begins_comment(text: str, at: int) -> bool:
@@ -72,40 +106,43 @@ def _begins_comment(text: str, at: int) -> bool:
     return " #" in text[line_start:at]
 
 
-def _next_line_with_content(source: object, line: int) -> int:
-    from gradaudit.source import Source
+def _lines_with_content(source: Source) -> list[int]:
+    """The numbers of the lines that hold more than a comment."""
+    found = []
+    for number in range(1, source.line_count + 1):
+        text = source.line(number).lstrip()
+        if text and text[0] != "#":
+            found.append(number)
+    return found
 
-    assert isinstance(source, Source)
-    for number in range(line + 1, source.line_count + 1):
-        text = source.line(number).strip()
-        if text and not text.startswith("#"):
-            return number
-    return line
 
-
-def _scalar_spans(tree: Tree) -> list[tuple[int, int]]:
+def _scalar_spans(tree: Tree) -> tuple[list[int], list[int]]:
+    """Starts and ends of the scalars that may hold a `#`, in file order."""
     from gradaudit.syntax.tree import Scalar, walk
+    from gradaudit.syntax.yaml_reader import content_span
 
-    return [
-        (node.start, node.end)
+    spans = [
+        content_span(node, tree.source.text)
         for root in tree.roots
         for node in walk(root)
         if type(node) is Scalar and (node.style or "\n" in node.value)
     ]
+    return [start for start, _ in spans], [end for _, end in spans]
 
 
-def _subtree_end(tree: Tree, line: int) -> int:
-    """The last line of the section whose key stands on `line`; `line` itself for a scalar."""
-    from gradaudit.syntax.tree import Mapping, Scalar, last_leaf, walk
+def _sections(tree: Tree) -> dict[int, int]:
+    """The line of each key that holds a section -> the section's last line."""
+    from gradaudit.syntax.tree import Mapping, Sequence, last_leaf, walk
 
     source = tree.source
-    start = source.offset(line)
-    end = start + len(source.line(line))
+    found: dict[int, int] = {}
     for root in tree.roots:
         for node in walk(root):
             if type(node) is not Mapping:
                 continue
             for key, value in node.pairs:
-                if start <= key.start <= end and type(value) is not Scalar:
-                    return source.position(max(last_leaf(value).end - 1, key.start))[0]
-    return line
+                if type(value) is Mapping or type(value) is Sequence:
+                    line = source.position(key.start)[0]
+                    last = source.position(max(last_leaf(value).end - 1, key.start))[0]
+                    found[line] = max(last, found.get(line, line))
+    return found

@@ -1,75 +1,23 @@
-"""What tests share: auditing a text, and running the command line in this process."""
+"""Fixtures, and the hypothesis profile: the same examples in every run."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
-
-from gradaudit.__main__ import main
-from gradaudit.audit import FileResult, Options, audit_source
-from gradaudit.settings import Settings
-from gradaudit.source import Source
-
-ROOT = Path(__file__).parent.parent
-SAMPLE = "sample_configs/enhanced_training.yaml"
+from support import ROOT
 
 settings.register_profile("gradaudit", deadline=None, derandomize=True)
 settings.load_profile("gradaudit")
 
 
-class Ran:
-    """What a command printed and how it ended."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code = code
-        self.out = out
-        self.err = err
-
-
-def run_cli(*words: str, stdin: bytes = b"", columns: int = 80) -> Ran:
-    """Run `gradaudit` in this process with plain output of a given width."""
-    out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.TextIOWrapper(io.BytesIO(), "utf-8")
-    before = {name: os.environ.get(name) for name in ("COLUMNS", "NO_COLOR", "FORCE_COLOR")}
-    os.environ["COLUMNS"] = str(columns)
-    os.environ.pop("NO_COLOR", None)
-    os.environ.pop("FORCE_COLOR", None)
-    stdin_before = sys.stdin
-    sys.stdin = io.TextIOWrapper(io.BytesIO(stdin), "utf-8")
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = main(list(words))
-    finally:
-        sys.stdin = stdin_before
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-    texts = []
-    for stream in (out, err):
-        stream.flush()
-        texts.append(stream.buffer.getvalue().decode())  # type: ignore[attr-defined]
-    return Ran(code, *texts)
-
-
-def audit_text(
-    text: str, options: Options | None = None, settings: Settings | None = None
-) -> FileResult:
-    return audit_source(Source("config.yaml", text), options or Options(), settings or Settings())
-
-
 @pytest.fixture
-def in_root(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def in_root(monkeypatch: pytest.MonkeyPatch) -> Path:
     """Run in the repository's root, where the sample's paths are as a user types them."""
     monkeypatch.chdir(ROOT)
-    yield ROOT
+    return ROOT
 
 
 @pytest.fixture

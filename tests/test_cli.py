@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import ROOT, SAMPLE, run_cli
+from support import ROOT, SAMPLE, run_cli
 
 from gradaudit import __version__
 
@@ -83,7 +83,10 @@ def test_paths_are_shown_as_typed(config: Write) -> None:
     Path("sub").mkdir()
     Path("sub/c.yaml").write_text(ERROR)
     ran = run_cli("check", "./config.yaml", "sub", "--format", "concise")
-    assert [line.split(":")[0] for line in ran.out.splitlines()[:2]] == ["./config.yaml", "sub/c.yaml"]
+    assert [line.split(":")[0] for line in ran.out.splitlines()[:2]] == [
+        "./config.yaml",
+        "sub/c.yaml",
+    ]
 
 
 def test_standard_input_has_the_name_that_it_is_given(config: Write) -> None:
@@ -103,7 +106,12 @@ def test_json_has_the_contracts_fields(in_root: Path) -> None:
     assert (document["schema"], document["version"]) == (1, __version__)
     (file,) = document["files"]
     assert list(file) == ["path", "dialect", "units", "findings"]
-    assert file["units"] == ["priority_net", "neural_posterior", "adaptive_subtractor", "rl_controller"]
+    assert file["units"] == [
+        "priority_net",
+        "neural_posterior",
+        "adaptive_subtractor",
+        "rl_controller",
+    ]
     assert list(document["summary"]) == [
         "files", "skipped", "errors", "warnings", "infos", "suppressed", "fixable",
     ]  # fmt: skip
@@ -119,9 +127,11 @@ def test_json_has_the_contracts_fields(in_root: Path) -> None:
                 assert edit["old"] in source[edit["line"] - 1]
     batch_norm = next(f for f in file["findings"] if f["code"] == "GA301")
     assert batch_norm["related"][0]["path"] == "sample_configs/priority_net.py"
-    line = Path("sample_configs/priority_net.py").read_text().splitlines()[
-        batch_norm["related"][0]["line"] - 1
-    ]
+    line = (
+        Path("sample_configs/priority_net.py")
+        .read_text()
+        .splitlines()[batch_norm["related"][0]["line"] - 1]
+    )
     start, end = batch_norm["related"][0]["column"] - 1, batch_norm["related"][0]["end_column"] - 1
     assert line[start:end] == "nn.BatchNorm1d"
 
@@ -165,7 +175,9 @@ def test_show_follows_the_contract(in_root: Path) -> None:
     ]  # fmt: skip
 
 
-def test_show_explain_and_rules_end_with_0_unless_asked_for_what_is_not_there(config: Write) -> None:
+def test_show_explain_and_rules_end_with_0_unless_asked_for_what_is_not_there(
+    config: Write,
+) -> None:
     config(ERROR)
     assert run_cli("show", "config.yaml").code == 0
     assert run_cli("show", "nosuch.yaml").code == 2

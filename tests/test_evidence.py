@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.conftest import SAMPLE, audit_text, run_cli
+from support import SAMPLE, audit_text, run_cli
 
 from gradaudit.audit import Options
 from gradaudit.evidence.observed import Observed
@@ -105,9 +105,9 @@ def test_the_sample_says_all_that_is_known_of_28_9(in_root: Path) -> None:
     text = " ".join(ran.out.split())
     for words in (
         "28.9 at epoch 3 is the norm before clipping, 14 times the threshold 2",
-        "the step was scaled by 0.069",
+        "that step's gradient was scaled by 0.069",
         "enhanced_training.yaml:85:",
-        "Under AdamW a scale that is the same at every step cancels",
+        "Raising the threshold",
         "2.77e-5 if the scheduler steps per epoch, up to 4.08e-5 if it steps per batch",
         "still in the warm-up",
         "Measure the pre-clip norm over 100 steps after the warm-up",
@@ -119,7 +119,10 @@ def test_the_sample_says_all_that_is_known_of_28_9(in_root: Path) -> None:
     ("words", "message"),
     [
         (["--observed-epoch", "3"], "need --observed-grad-norm"),
-        (["--observed-grad-norm", "1", "--observed-epoch", "1", "--observed-step", "2"], "one of the two"),
+        (
+            ["--observed-grad-norm", "1", "--observed-epoch", "1", "--observed-step", "2"],
+            "one of the two",
+        ),
         (["--assume", "nrom=batch"], "did you mean `norm`?"),
         (["--assume", "norm=bogus"], "takes one of batch"),
         (["--assume", "world_size=many"], "takes a number"),
@@ -151,6 +154,9 @@ def test_an_override_is_judged_and_never_edited() -> None:
     options.overrides = [("lr", "1e-3"), ("clip_grad_norm", "-2")]
     result = audit_text("optimizer: adamw\nlr: 1.0e-4\nbatch_size: 4\n", options)
     unit = result.units[0]
-    assert (unit.settings["learning_rate"].origin, unit.number("learning_rate")) == ("override", 1e-3)
+    assert (unit.settings["learning_rate"].origin, unit.number("learning_rate")) == (
+        "override",
+        1e-3,
+    )
     (finding,) = [f for f in result.findings if f.rule.code == "GA102"]
     assert finding.fix is None

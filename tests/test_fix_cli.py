@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.conftest import ROOT, SAMPLE, run_cli
+from support import ROOT, SAMPLE, run_cli
 
 Write = Callable[[str], Path]
 

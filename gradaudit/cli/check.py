@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 from gradaudit.cli.common import BadSettings, UsageError, audit_all, fault
@@ -19,6 +20,7 @@ def run_check(arguments: CheckArguments) -> int:
         run = audit_all(arguments)
     except (BadSettings, UsageError) as error:
         return fault(str(error))
+    gc.freeze()  # all that was read stays until the end: collecting at exit would look at it again
     summary = Summary(run.results, run.problems)
     summary.next_steps = next_steps(summary, arguments)
     if arguments.format == "json":
@@ -70,7 +72,9 @@ def next_steps(summary: Summary, arguments: CheckArguments) -> list[str]:
                 f"{summary.speculative} more with `--unsafe`: they may help; measure first."
             )
     else:
-        count = f"{summary.speculative} finding" + ("s have" if summary.speculative != 1 else " has")
+        count = f"{summary.speculative} finding" + (
+            "s have" if summary.speculative != 1 else " has"
+        )
         steps.append(f"{count} a speculative fix: `{command} --unsafe` shows it.")
     return steps
 

@@ -117,9 +117,7 @@ def audit_all(arguments: CheckArguments) -> Run:
     return run
 
 
-def _audit_stdin(
-    arguments: CheckArguments, options: Options, finder: Finder, run: Run
-) -> None:
+def _audit_stdin(arguments: CheckArguments, options: Options, finder: Finder, run: Run) -> None:
     from gradaudit.audit import unparsable
     from gradaudit.source import Source, Unreadable
 

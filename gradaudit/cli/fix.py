@@ -168,8 +168,12 @@ def fix_bytes(
         return tree, [f for f in last.findings if f.place.source is tree.source]
 
     outcome = fix_text(source, find, own.admitted)
-    after = before if outcome.text == source.text else _audit_again(
-        Source(path, outcome.text, source.encoding, source.bom), options, settings
+    after = (
+        before
+        if outcome.text == source.text
+        else _audit_again(
+            Source(path, outcome.text, source.encoding, source.bom), options, settings
+        )
     )
     return Fixed(before, after, outcome)
 

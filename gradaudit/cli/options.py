@@ -83,7 +83,6 @@ _FLAGS = {"--exit-zero": "exit_zero", "--isolated": "isolated", "--verbose": "ve
 def read_check(words: list[str]) -> CheckArguments | None:
     """The arguments of `check`, or None where typer is to read them (and to explain)."""
     arguments = CheckArguments()
-    words = [word for word in words]
     position = 0
     while position < len(words):
         word = words[position]

@@ -7,6 +7,7 @@ import sys
 
 from gradaudit.cli.check import quoted
 from gradaudit.cli.common import BadSettings, UsageError, audit_all, fault
+from gradaudit.settings import Finder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def run_report(arguments: CheckArguments, output: str | None, words: list[str]) 
     from gradaudit.render.report import render_report
 
     command = "gradaudit " + " ".join(map(quoted, _without_output(words)))
-    text = render_report(run.results[0], command=command)
+    limits = Finder(arguments.config, arguments.isolated).for_file(path).limits
+    text = render_report(run.results[0], command=command, limits=limits)
     if output is None:
         sys.stdout.write(text)
         return 0

@@ -86,10 +86,8 @@ def _only_asked_about(tree: ast.AST) -> set[int]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             if node.func.id in ("isinstance", "issubclass"):
                 asked.extend(node.args[1:])
-        elif isinstance(node, ast.AnnAssign):
-            asked.append(node.annotation)
-        elif isinstance(node, ast.arg) and node.annotation:
-            asked.append(node.annotation)
+        elif isinstance(node, (ast.AnnAssign, ast.arg)):
+            asked.extend([node.annotation] if node.annotation else [])
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.returns:
             asked.append(node.returns)
     return {id(inner) for outer in asked for inner in ast.walk(outer)}

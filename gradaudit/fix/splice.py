@@ -225,6 +225,5 @@ def _loses(parent: Mapping | Sequence, index: int) -> bool:
         return False
     key = parent.pairs[index][0]
     return type(key) is Scalar and any(
-        type(later) is Scalar and later.value == key.value
-        for later, _ in parent.pairs[index + 1 :]
+        type(later) is Scalar and later.value == key.value for later, _ in parent.pairs[index + 1 :]
     )

@@ -57,7 +57,7 @@ class _Place:
 
 
 class _Contents:
-    """The places of one owner (a unit's root, or the document), read once for all that share them."""
+    """The places of a unit's root or of the document, read once for all that share them."""
 
     __slots__ = ("found", "keys", "places", "terms")
 

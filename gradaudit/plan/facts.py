@@ -1,9 +1,8 @@
-"""What a unit's plan takes from outside the config: assumptions, the Python source, observations."""
+"""What a plan takes from outside the config: assumptions, the Python source, observations."""
 
 from __future__ import annotations
 
 from gradaudit.dialects import GENERIC
-from gradaudit.evidence.python_source import norm_layers
 from gradaudit.findings import Place
 from gradaudit.plan.model import ASSUMED, Setting
 from gradaudit.plan.values import add_computed, norm_kind, optimizer_family
@@ -59,6 +58,10 @@ def _add_sources(
         for pattern, by_unit in settings.sources.items():
             if matches(pattern, relative):
                 wanted.extend((name, file) for name, files in by_unit.items() for file in files)
+    if not wanted:
+        return
+    from gradaudit.evidence.python_source import norm_layers
+
     for name, file in wanted:
         chosen = [unit for unit in units if name is None or unit.name == name]
         if not chosen and name is not None:
@@ -80,13 +83,12 @@ def _add_sources(
             continue
         for unit in chosen:
             for layer in layers:
-                unit.norms.append(
-                    Setting(
-                        "norm", layer.kind, raw=layer.class_name, key=layer.class_name,
-                        place=Place(source, layer.start, layer.end),
-                        note=f"{layer.class_name} in {file}",
-                    )  # fmt: skip
-                )
+                norm = Setting(
+                    "norm", layer.kind, raw=layer.class_name, key=layer.class_name,
+                    place=Place(source, layer.start, layer.end),
+                    note=f"{layer.class_name} in {file}",
+                )  # fmt: skip
+                unit.norms.append(norm)
     for unit in units:
         if unit.norms and "norm" not in unit.settings:
             unit.settings["norm"] = _decisive(unit.norms)
@@ -127,8 +129,8 @@ def _assume(units: list[TrainingUnit], name: str, text: str, problems: list[str]
         value = optimizer_family(text)
     chosen = [unit for unit in units if not unit_name or unit.name == unit_name]
     if not chosen:
-        known_units = tuple(unit.name for unit in units)
-        problems.append(f"--assume {name}: no unit `{unit_name}`{did_you_mean(unit_name, known_units)}")
+        hint = did_you_mean(unit_name, tuple(unit.name for unit in units))
+        problems.append(f"--assume {name}: no unit `{unit_name}`{hint}")
     for unit in chosen:
         present = unit.settings.get(setting_name)
         if present is None or present in unit.norms:

@@ -32,7 +32,9 @@ class TermCandidate:
         self.merged = merged
 
 
-def find_terms(candidates: list[TermCandidate], tree: Tree, words: dict[str, Any]) -> list[LossTerm]:
+def find_terms(
+    candidates: list[TermCandidate], tree: Tree, words: dict[str, Any]
+) -> list[LossTerm]:
     """The terms of one unit, in file order.
 
     Flat keys count only where at least one of them has a known role: `edge_weight` and
@@ -56,7 +58,7 @@ def find_terms(candidates: list[TermCandidate], tree: Tree, words: dict[str, Any
             flat_known = flat_known or role != "unknown"
     if flat_known:
         for term in flat:
-            terms.setdefault(term.setting.key, term)
+            terms[term.setting.key] = term  # of two equal keys the last, as PyYAML has it
     return sorted(
         terms.values(), key=lambda term: term.setting.place.start if term.setting.place else 0
     )

@@ -5,11 +5,10 @@ Every setting knows its value, where it stands and how it is known.
 
 from __future__ import annotations
 
-from gradaudit.findings import Place
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gradaudit.evidence.observed import Observed
+    from gradaudit.findings import Place
     from gradaudit.syntax.scalars import Value
     from gradaudit.syntax.tree import Mapping, Node, Scalar, Tree
 
@@ -29,7 +28,7 @@ DECOUPLED = frozenset((
     "adamw", "nadamw", "lamb", "adan", "lion", "schedulefree_adamw", "galore_adamw",
     "apollo_adamw", "adafactor",
 ))  # fmt: skip
-"""Weight decay outside the gradient, so that scaling loss, clip and eps together changes nothing."""
+"""Weight decay outside the gradient: scaling loss, clip and eps together changes nothing."""
 
 SGD_LIKE = frozenset(("sgd", "momentum", "nesterov", "asgd", "lars"))
 SIGN = frozenset(("lion", "signsgd", "signum", "tiger"))

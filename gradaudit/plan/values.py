@@ -71,7 +71,7 @@ def optimizer_family(text: str) -> str:
 
 
 def norm_kind(text: str) -> str | None:
-    """`nn.BatchNorm2d`, `BN`, `sync_bn` -> `batch`, `batch`, `sync_batch`; None if none is named."""
+    """`nn.BatchNorm2d`, `BN`, `sync_bn` -> `batch`, `batch`, `sync_batch`; None for no layer."""
     name = text.rsplit(".", 1)[-1].strip().lower()
     short = _NORM_SHORT.get(name.replace("_", "").replace("-", ""))
     if short:
@@ -131,10 +131,18 @@ def to_setting(
     node_in_file = node if type(node) is Scalar else None
     overridden = id(target) in tree.overridden
     return Setting(
-        name, value, origin=OVERRIDE if overridden else WRITTEN, raw=text if overridden else tree.source.text[target.start : target.end], key=path,
-        place=Place(tree.source, node.start, node.end), node=node_in_file, key_node=key,
-        tree=tree, note=note, is_text=is_text,
-    )  # fmt: skip
+        name,
+        value,
+        origin=OVERRIDE if overridden else WRITTEN,
+        raw=text if overridden else tree.source.text[target.start : target.end],
+        key=path,
+        place=Place(tree.source, node.start, node.end),
+        node=node_in_file,
+        key_node=key,
+        tree=tree,
+        note=note,
+        is_text=is_text,
+    )
 
 
 def _number(node: Node) -> float | None:
@@ -156,9 +164,7 @@ def fill(unit: TrainingUnit, found: list[Found], dialect: Dialect, shared: bool)
                 continue
         else:
             kind = kinds[item.setting]
-            made = to_setting(
-                item.setting, kind, item.value, item.key, item.path, unit.tree
-            )
+            made = to_setting(item.setting, kind, item.value, item.key, item.path, unit.tree)
             if isinstance(made, str):
                 if type(resolve(item.value)) is Scalar:
                     unit.unknown.setdefault(item.setting, made)
@@ -233,7 +239,7 @@ def _combine(unit: TrainingUnit, dialect: Dialect) -> None:
 
 
 def add_computed(unit: TrainingUnit) -> None:
-    """`global_batch` from micro-batch, accumulation and devices, or the micro-batch back from it."""
+    """`global_batch` from micro-batch, accumulation and devices, or the micro-batch from it."""
     settings = unit.settings
     accumulation = unit.number("accumulation")
     world = unit.number("world_size")

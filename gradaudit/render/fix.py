@@ -7,7 +7,7 @@ from gradaudit.render.layout import PROSE, clean, piece, printable, wrap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from gradaudit.cli.fix import Fixed, FixArguments
+    from gradaudit.cli.fix import FixArguments, Fixed
     from gradaudit.findings import Finding, Fix
     from gradaudit.render.layout import Line
 
@@ -30,7 +30,9 @@ def fix_lines(
         if file.outcome is not None:
             for finding, reason in file.outcome.refused:
                 text = f"not fixed: {_what(finding)}: {reason}"
-                lines.extend([piece(line, "warning")] for line in wrap(clean(text), width, "", "  "))
+                lines.extend(
+                    [piece(line, "warning")] for line in wrap(clean(text), width, "", "  ")
+                )
             if file.outcome.stopped:
                 text = f"{file.before.path}: {file.outcome.stopped}"
                 lines.extend([piece(line, "error")] for line in wrap(clean(text), width, "", "  "))
@@ -106,9 +108,7 @@ def _closing(files: list[Fixed], own: FixArguments, command: str, width: int) ->
     fixable = [finding.fix for finding in left if finding.fix is not None]
     more = sum(fix.applicability == SPECULATIVE for fix in fixable)
     if more and not own.unsafe and not own.safe_only:
-        steps.append(
-            f"{more} more with `--unsafe`: they may help; measure before you keep them."
-        )
+        steps.append(f"{more} more with `--unsafe`: they may help; measure before you keep them.")
     if own.safe_only and any(fix.applicability != SAFE for fix in fixable):
         steps.append("Without `--safe-only` there are more.")
     if left and not steps:

@@ -63,9 +63,7 @@ def _block(source: Source, marks: list[Mark], gutter: int, width: int) -> list[L
     return lines
 
 
-def _code(
-    source: Source, number: int, marks: list[Mark], gutter: int, width: int
-) -> list[Line]:
+def _code(source: Source, number: int, marks: list[Mark], gutter: int, width: int) -> list[Line]:
     """A line of code and, below it, a line of underlining for each mark."""
     text = source.line(number)
     starts = [source.position(mark.place.start)[1] - 1 for mark in marks]
@@ -133,9 +131,7 @@ def diff_lines(
     return lines
 
 
-def _signed(
-    text: str, sign: str, style: str, number: int, gutter: int, width: int
-) -> list[Line]:
+def _signed(text: str, sign: str, style: str, number: int, gutter: int, width: int) -> list[Line]:
     shown = text.splitlines() if text.strip() else []
     return [
         [

@@ -55,7 +55,7 @@ def _row(finding: Finding) -> str:
     path = finding.place.source.path
     return (
         f"| {_MARKS[finding.severity]} | {finding.place.line} | "
-        f"[{rule.code}]({rule.url} \"{rule.name}, in {path}\") | "
+        f'[{rule.code}]({rule.url} "{rule.name}, in {path}") | '
         f"{unit}{escaped(finding.message)} |"
     )
 

@@ -49,7 +49,7 @@ def rule_list(rules: list[Rule], width: int) -> list[Line]:
 
 def rule_page(rule: Rule, width: int) -> list[Line]:
     lines: list[Line] = []
-    for kind, text in as_text(rule, min(width, PROSE)):
+    for kind, text in as_text(rule):
         if kind == "heading":
             lines += [[], [piece(clean(text), "heading")]]
         elif kind == "code":

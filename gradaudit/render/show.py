@@ -51,7 +51,9 @@ def _unit(unit: TrainingUnit, result: FileResult, width: int) -> list[Line]:
         for other in others:
             _, value, about = _row(name, other)
             text = f"    {name:<{left}}  {value} also: {about}"
-            lines.extend([piece(line, "dim")] for line in wrap(text, width, "    ", " " * (left + 8)))
+            lines.extend(
+                [piece(line, "dim")] for line in wrap(text, width, "    ", " " * (left + 8))
+            )
     if unit.loss_terms:
         lines += [[], [piece("    loss terms", "heading")]]
         size = max(len(term.name) for term in unit.loss_terms)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from gradaudit.findings import ERROR, INFO, SPECULATIVE, WARNING
-from gradaudit.render.frame import Mark, diff_lines, frame, gutter_width
-from gradaudit.render.group import grouped
 from gradaudit.render.layout import PROSE, clean, display_width, piece, wrap
 
 TYPE_CHECKING = False
@@ -18,6 +16,8 @@ if TYPE_CHECKING:
 
 def full(results: list[FileResult], width: int) -> list[Line]:
     """Every finding of every file, in frames."""
+    from gradaudit.render.group import grouped
+
     lines: list[Line] = []
     for result in results:
         for group in grouped(result.findings):
@@ -46,6 +46,8 @@ def concise(results: list[FileResult]) -> list[Line]:
 
 
 def group_lines(group: Group, width: int) -> list[Line]:
+    from gradaudit.render.frame import Mark, frame, gutter_width
+
     lead = group.lead
     lines = _heading(lead, width)
     marks = [Mark(lead.place, lead.label, True, lead.severity)]
@@ -60,8 +62,9 @@ def group_lines(group: Group, width: int) -> list[Line]:
     lines.extend(_note("next", lead.next, gutter, width))
     for other in group.also:
         lines.extend(_also(other, gutter, width))
+    said: set[str] = set()
     for _, fix in group.fixes:
-        lines.extend(_fix(fix, gutter, width))
+        lines.extend(_fix(fix, said, gutter, width))
     return lines
 
 
@@ -92,7 +95,10 @@ def _where(finding: Finding, gutter: int, width: int) -> list[Line]:
     together: Line = [piece(arrow, "gutter"), piece(where, "path")]
     if display_width(arrow + where + "  " + about) <= width:
         return [[*together, piece("  " + clean(about), "dim")]]
-    return [together, [piece(" " * len(arrow)), piece(clean(about), "dim")]]
+    return [
+        together,
+        *([piece(line, "dim")] for line in wrap(clean(about), width, " " * len(arrow))),
+    ]
 
 
 def _note(word: str, text: str, gutter: int, width: int) -> list[Line]:
@@ -130,18 +136,24 @@ def _remark(
     return lines
 
 
-def _fix(fix: Fix, gutter: int, width: int) -> list[Line]:
+def _fix(fix: Fix, said: set[str], gutter: int, width: int) -> list[Line]:
+    """The fix as a small diff with its notes; what another fix of the group `said` is not said
+    again."""
     text = f"({fix.applicability}) {clean(fix.title)}"
     tone = "fix" if fix.applicability != SPECULATIVE else ""
     lines = _remark("fix", "fix", text, [], gutter, width, tone)
     changes = fix_changes(fix)
     if changes:
+        from gradaudit.render.frame import diff_lines
+
         lines.extend(diff_lines(fix.edits[0].tree.source, changes, gutter, width))
     for note in fix.notes:
-        lines.extend(
-            [piece(line, "dim")]
-            for line in wrap(clean(note), min(width, PROSE), " " * (gutter + 3) + "· ")
-        )
+        if note not in said:
+            said.add(note)
+            lines.extend(
+                [piece(line, "dim")]
+                for line in wrap(clean(note), min(width, PROSE), " " * (gutter + 3) + "· ")
+            )
     return lines
 
 

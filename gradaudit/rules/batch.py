@@ -27,9 +27,7 @@ def _norm_related(unit: TrainingUnit) -> list[Related]:
     layers = [layer for layer in unit.norms if layer.value in ("batch", "sync_batch")]
     if layers and layers[0].place:
         count = f", one of {len(layers)} such layers" if len(layers) > 1 else ""
-        return [
-            Related(layers[0].place, f"takes its statistics from one micro-batch{count}")
-        ]
+        return [Related(layers[0].place, f"takes its statistics from one micro-batch{count}")]
     norm = unit.get("norm")
     return [Related(norm.place, "normalises over the micro-batch")] if norm and norm.place else []
 
@@ -37,9 +35,11 @@ def _norm_related(unit: TrainingUnit) -> list[Related]:
 def _how_known(unit: TrainingUnit) -> list[str]:
     layers = [layer for layer in unit.norms if layer.value in ("batch", "sync_batch")]
     if layers:
-        return [f"read from {layers[0].place.source.path}, without importing it"] if (
-            layers[0].place
-        ) else []
+        return (
+            [f"read from {layers[0].place.source.path}, without importing it"]
+            if (layers[0].place)
+            else []
+        )
     norm = unit.get("norm")
     return [f"`{norm.key}`: {norm.note}"] if norm and norm.note else []
 
@@ -53,8 +53,10 @@ def _how_known(unit: TrainingUnit) -> list[str]:
     confidence=MEDIUM,
     limits={"warning": 8, "info": 16},
     references=(
-        "https://arxiv.org/abs/1803.08494 (Wu & He 2018: at batch 2 a ResNet-50 with BatchNorm has "
-        "10.6 points more error than with GroupNorm)",
+        (
+            "https://arxiv.org/abs/1803.08494 (Wu & He 2018: at batch 2 a ResNet-50 with BatchNorm "
+            "has 10.6 points more error than with GroupNorm)"
+        ),
         "https://docs.pytorch.org/docs/stable/generated/torch.nn.BatchNorm1d.html",
         "https://docs.pytorch.org/docs/stable/generated/torch.nn.SyncBatchNorm.html",
         "docs/measurements.md",
@@ -113,9 +115,11 @@ def batch_norm_tiny_batch(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
     severity = WARNING if seen < limits["warning"] and not gan else INFO
     across = ", across devices" if unit.norm == "sync_batch" else ""
     why = [
-        f"Mean and variance of each channel come from {seen} samples (times the positions of a "
-        "convolution): they change from batch to batch, and with them every gradient. "
-        "Accumulation does not help: each micro-batch is normalised alone."
+        (
+            f"Mean and variance of each channel come from {seen} samples (times the positions of a "
+            "convolution): they change from batch to batch, and with them every gradient. "
+            "Accumulation does not help: each micro-batch is normalised alone."
+        )
     ]
     yield Finding(
         place_of(micro, unit),
@@ -129,7 +133,7 @@ def batch_norm_tiny_batch(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
         why=why,
         evidence=_how_known(unit),
         next="Where memory forbids a larger batch: SyncBatchNorm across devices, or GroupNorm.",
-        fix=raise_micro_batch(unit, limits["info"]),
+        fix=raise_micro_batch(unit, limits["info"], seen),
         cause="micro-batch",
     )
 
@@ -143,8 +147,10 @@ def batch_norm_tiny_batch(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
     confidence=HIGH,
     limits={"samples": 16},
     references=(
-        "https://github.com/ultralytics/yolov5/issues/1630 (BatchNorm does not accumulate: small "
-        "batches tend to end worse)",
+        (
+            "https://github.com/ultralytics/yolov5/issues/1630 (BatchNorm does not accumulate: "
+            "small batches tend to end worse)"
+        ),
         "https://github.com/run-ai/runai/issues/14 (normalised per mini-batch, not equivalent)",
         "https://github.com/andreped/GradientAccumulator/issues/6 (not compatible)",
         "docs/measurements.md",
@@ -216,14 +222,16 @@ def accumulation_cannot_cure_batch_norm(unit: TrainingUnit, limits: Limits) -> I
         why=["Accumulation lowers the noise of the gradient; the bias of tiny statistics stays."],
         evidence=_how_known(unit),
         next="Trade accumulation for micro-batch, or use GroupNorm.",
-        fix=raise_micro_batch(unit, limits["samples"]),
+        fix=raise_micro_batch(unit, limits["samples"], seen),
         cause="micro-batch",
     )
 
 
 def _terms_with(unit: TrainingUnit, words: tuple[str, ...]) -> list[LossTerm]:
     return [
-        term for term in unit.loss_terms if term.weight > 0 and not set(words).isdisjoint(term.tokens)
+        term
+        for term in unit.loss_terms
+        if term.weight > 0 and not set(words).isdisjoint(term.tokens)
     ]
 
 
@@ -236,8 +244,10 @@ def _terms_with(unit: TrainingUnit, words: tuple[str, ...]) -> list[LossTerm]:
     confidence=MEDIUM,
     limits={"largest": 8},
     references=(
-        "https://arxiv.org/abs/2002.05709 (Chen et al. 2020, SimCLR: contrastive losses gain from "
-        "large batches)",
+        (
+            "https://arxiv.org/abs/2002.05709 (Chen et al. 2020, SimCLR: contrastive losses gain "
+            "from large batches)"
+        ),
         "https://arxiv.org/abs/2101.06983 (Gao et al. 2021, GradCache)",
         "https://arxiv.org/abs/1911.05722 (He et al. 2020, MoCo: a queue instead of a batch)",
         "docs/measurements.md",
@@ -301,12 +311,14 @@ def pairwise_loss_tiny_batch(unit: TrainingUnit, limits: Limits) -> Iterator[Fin
         label=f"{count} samples, {pairs} pairs",
         related=[Related(place_of(terms[0].setting, unit), "pairwise term, by its name")],
         why=[
-            f"{pairs} pairs of {count} samples are few and not independent; accumulation adds "
-            "none across micro-batches."
+            (
+                f"{pairs} pairs of {count} samples are few and not independent; accumulation adds "
+                "none across micro-batches."
+            )
         ],
         next=f"Check that `{terms[0].name}` is reduced by mean: with sum, a larger batch raises "
         "its gradient.",
-        fix=raise_micro_batch(unit, ENOUGH),
+        fix=raise_micro_batch(unit, ENOUGH, size),
         cause="micro-batch",
     )
 
@@ -384,12 +396,12 @@ def batch_statistic_penalty_tiny_batch(unit: TrainingUnit, limits: Limits) -> It
             for term in terms[:3]
         ],
         why=[
-            "A variance, range or ratio over few samples is zero on most steps and spikes on some: "
-            "its gradient falls on one or two samples. Accumulation does not enlarge it."
+            (
+                "A variance, range or ratio over few samples is zero on most steps and spikes on "
+                "some: its gradient falls on one or two samples. Accumulation does not enlarge it."
+            )
         ],
         next=f"Log the gradient norm of {names} alone for 100 steps.",
-        fix=raise_micro_batch(unit, limits["samples"]),
+        fix=raise_micro_batch(unit, limits["samples"], size),
         cause="micro-batch",
     )
-
-

@@ -5,13 +5,27 @@ from __future__ import annotations
 from statistics import median
 
 from gradaudit.findings import (
-    ERROR, HIGH, INFO, LOW, MEDIUM, SPECULATIVE, WARNING, Finding, Fix, Related,
+    ERROR,
+    INFO,
+    LOW,
+    MEDIUM,
+    SPECULATIVE,
+    WARNING,
+    Finding,
+    Fix,
+    Related,
 )  # fmt: skip
 from gradaudit.plan.schedule import rate_at
 from gradaudit.rules import rule
 from gradaudit.rules.repair import change, place_of
 from gradaudit.rules.text import (
-    decays_in_gradient, forgets_scale, number, optimizer_name, percent, steps_with_gradient, times,
+    decays_in_gradient,
+    forgets_scale,
+    number,
+    optimizer_name,
+    percent,
+    steps_with_gradient,
+    times,
 )  # fmt: skip
 
 TYPE_CHECKING = False
@@ -40,16 +54,22 @@ PRE_CLIP = (
     confidence=LOW,
     limits={"terms": 4, "sum_to_clip": 5, "spread": 5, "norm_to_clip": 5, "norm_to_clip_sgd": 10},
     references=(
-        "Pascanu et al. 2013, On the difficulty of training recurrent neural networks",
+        "https://arxiv.org/abs/1211.5063 (Pascanu et al. 2013: clipping the norm)",
         "https://docs.pytorch.org/docs/stable/generated/torch.nn.utils.clip_grad_norm_.html",
-        "https://github.com/google-research/tuning_playbook (clip at the 90th percentile; more "
-        "than half of the steps clipped is extremely aggressive)",
-        "https://github.com/volcengine/verl/issues/2282 (the logged norm is the one before "
-        "clipping)",
+        (
+            "https://github.com/google-research/tuning_playbook (clip at the 90th percentile; more "
+            "than half of the steps clipped is extremely aggressive)"
+        ),
+        (
+            "https://github.com/volcengine/verl/issues/2282 (the logged norm is the one before "
+            "clipping)"
+        ),
         "https://github.com/hiyouga/LLaMA-Factory/issues/3996 (the same)",
         "https://github.com/facebookresearch/detr/issues/198 (norms of 10 to 100 under 0.1)",
-        "https://github.com/facebookresearch/detr/issues/91 (its authors saw no faster convergence "
-        "without the clip)",
+        (
+            "https://github.com/facebookresearch/detr/issues/91 (its authors saw no faster "
+            "convergence without the clip)"
+        ),
         "docs/measurements.md",
     ),
 )
@@ -174,7 +194,7 @@ def _what_a_clip_does(unit: TrainingUnit, threshold: float) -> str:
             else ""
         )
         return (
-            f"Under {optimizer_name(unit)} a factor that is the same at every step cancels{decay}: "
+            f"Under {optimizer_name(unit)} a scale that is the same at every step cancels{decay}: "
             "as long as every step is clipped, the threshold hardly matters; clipping only rare "
             "spikes limits how much they weigh in its moments. Raising the threshold cannot lower "
             "the norm."
@@ -188,7 +208,7 @@ def _what_a_clip_does(unit: TrainingUnit, threshold: float) -> str:
     which = f"`{unit.optimizer}` is not known here" if unit.optimizer else "the file names none"
     return (
         f"What a tight clip does depends on the optimiser ({which}): under SGD it shortens the "
-        "step, under Adam a constant factor cancels. Raising the threshold cannot lower the norm."
+        "step, under Adam a constant scale cancels. Raising the threshold cannot lower the norm."
     )
 
 
@@ -209,7 +229,8 @@ def _with_evidence(
     if ratio > 1:
         message = (
             f"{number(norm)}{observed.when} is the norm before clipping, {times(ratio)} the "
-            f"threshold {number(threshold)}: the step was scaled by {threshold / norm:.2g}"
+            f"threshold {number(threshold)}: that step's gradient was scaled by "
+            f"{threshold / norm:.2g}"
         )
         label = f"clipped {number(norm)} to {number(threshold)}"
     else:
@@ -258,9 +279,7 @@ def _with_evidence(
     )
 
 
-def _judged(
-    unit: TrainingUnit, ratio: float, crowded: bool, limits: Limits
-) -> tuple[str, str]:
+def _judged(unit: TrainingUnit, ratio: float, crowded: bool, limits: Limits) -> tuple[str, str]:
     if steps_with_gradient(unit):
         if ratio >= limits["norm_to_clip_sgd"]:
             return WARNING, MEDIUM if crowded else LOW
@@ -306,10 +325,14 @@ def _raise(unit: TrainingUnit, clip: Setting, threshold: float, total: float) ->
         f"raise `{clip.last_key}` from {clip.raw} to {edit.new}",
         [edit],
         [
-            f"{number(target)} is the smallest customary threshold that is at least a fifth of "
-            f"the sum of the weights, {number(total)}",
-            "it cannot lower the reported norm, and no gain was measured over 8 seeds "
-            "(docs/measurements.md)",
+            (
+                f"{number(target)} is the smallest customary threshold that is at least a fifth of "
+                f"the sum of the weights, {number(total)}"
+            ),
+            (
+                "it cannot lower the reported norm, and no gain was measured over 8 seeds "
+                "(docs/measurements.md)"
+            ),
         ],
     )
 
@@ -415,8 +438,10 @@ def clip_not_positive(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     confidence=MEDIUM,
     limits={"smallest": 1e-3},
     references=(
-        "https://github.com/facebookresearch/Mask2Former/blob/main/configs/coco/"
-        "instance-segmentation/Base-COCO-InstanceSegmentation.yaml (clip norm 0.01)",
+        (
+            "https://github.com/facebookresearch/Mask2Former/blob/main/configs/coco/"
+            "instance-segmentation/Base-COCO-InstanceSegmentation.yaml (clip norm 0.01)"
+        ),
         "https://github.com/facebookresearch/detr/issues/91 (DETR, clip norm 0.1)",
     ),
 )
@@ -467,7 +492,7 @@ def clip_norm_degenerate(unit: TrainingUnit, limits: Limits) -> Iterator[Finding
         severity = INFO
         until = " while the clipped gradients stay well above `eps`" if unit.is_adaptive else ""
         why = (
-            f"Under {optimizer_name(unit)} a constant factor cancels{until}: probably harmless, "
+            f"Under {optimizer_name(unit)} a constant scale cancels{until}: probably harmless, "
             "and probably not what was meant."
         )
     else:
@@ -477,7 +502,7 @@ def clip_norm_degenerate(unit: TrainingUnit, limits: Limits) -> Iterator[Finding
             if unit.optimizer
             else "The file does not say which optimiser it is."
         )
-        why = f"Under SGD the training crawls; under Adam a constant factor cancels. {which}"
+        why = f"Under SGD the training crawls; under Adam a constant scale cancels. {which}"
     edit = change(clip, 1.0)
     yield Finding(
         place_of(clip, unit),

@@ -110,9 +110,7 @@ def _sections(rule: Rule) -> tuple[str, dict[str, str]]:
             body = bodies[name] = []
         elif body is not None:
             body.append(line)
-    sections = {
-        name: textwrap.dedent("\n".join(body)).strip("\n") for name, body in bodies.items()
-    }
+    sections = {name: textwrap.dedent("\n".join(body)).strip("\n") for name, body in bodies.items()}
     for name in REQUIRED:
         if name not in sections:
             raise BadDocs(rule, f"it has no section `{name}:`; add one")
@@ -224,8 +222,10 @@ def _thresholds(rule: Rule, doc: RuleDoc) -> list[str]:
     default = _number(rule.limits[first.replace("-", "_")])
     return [
         "\n".join(rows),
-        "To change one, in `gradaudit.toml` (in `pyproject.toml` the table is "
-        f"`[tool.gradaudit.rules.{rule.name}]`):",
+        (
+            "To change one, in `gradaudit.toml` (in `pyproject.toml` the table is "
+            f"`[tool.gradaudit.rules.{rule.name}]`):"
+        ),
         _fenced("toml", f"[rules.{rule.name}]\n{first} = {default}"),
     ]
 
@@ -239,11 +239,15 @@ def _silence(rule: Rule) -> list[str]:
             _fenced("toml", f"{everywhere}\n\n# or for some files\n{settings}"),
         ]
     return [
-        "On the line of the finding, on the line above, or on the key of a section for all that "
-        "stands in it:",
+        (
+            "On the line of the finding, on the line above, or on the key of a section for all "
+            "that stands in it:"
+        ),
         _fenced("yaml", f"# gradaudit: ignore[{rule.code}] the reason"),
-        "Everywhere, in `gradaudit.toml` (JSON has no comments; `per-key-ignores` takes its "
-        "place):",
+        (
+            "Everywhere, in `gradaudit.toml` (JSON has no comments; `per-key-ignores` takes its "
+            "place):"
+        ),
         _fenced("toml", everywhere),
     ]
 
@@ -263,8 +267,10 @@ def _reference(text: str) -> str:
     return f"[{shown}]({url})" + (f": {note}" if note else "")
 
 
-def as_text(rule: Rule, width: int = 80) -> list[Block]:
-    """The same for a terminal: prose wrapped to `width`, code as it is, nothing styled.
+def as_text(rule: Rule, width: int | None = None) -> list[Block]:
+    """The same for a terminal: one block a paragraph, entry or example, nothing styled.
+
+    Prose stands in one line, for a caller that wraps it; with `width` it is wrapped here.
 
     Raises:
         BadDocs: the rule's docstring cannot be read.
@@ -279,7 +285,7 @@ def as_text(rule: Rule, width: int = 80) -> list[Block]:
         blocks.append(("heading", words))
 
     def items(entries: list[str]) -> None:
-        blocks.extend(("item", _wrapped(entry, width - 2)) for entry in entries)
+        blocks.extend(("item", _wrapped(entry, width and width - 2)) for entry in entries)
 
     text(doc.title, facts(rule, doc))
     heading("Why it hurts")
@@ -319,7 +325,7 @@ def as_text(rule: Rule, width: int = 80) -> list[Block]:
     return blocks
 
 
-def _wrapped(text: str, width: int) -> str:
-    return textwrap.fill(
-        text, max(width, 20), break_long_words=False, break_on_hyphens=False
-    )
+def _wrapped(text: str, width: int | None) -> str:
+    if width is None:
+        return text
+    return textwrap.fill(text, max(width, 20), break_long_words=False, break_on_hyphens=False)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from gradaudit.rules import Limits
 
 _RAISED = re.compile(
-    r"(?:increased|raised|bumped|up|boosted|strengthened|upped|scaled up)\b[^.;,()\d]{0,20}?\bfrom\s+"
-    r"(?P<from>[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)",
+    r"(?:increased|raised|bumped|up|boosted|strengthened|upped|scaled up)\b"
+    r"[^.;,()\d]{0,20}?\bfrom\s+(?P<from>[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)",
     re.IGNORECASE,
 )
 _ARROW = re.compile(
@@ -96,8 +96,10 @@ def raised_by_its_own_comment(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
                 f"set `{setting.last_key}` back to {edit.new}, as its comment names it",
                 [edit],
                 [
-                    "lowering one minor term brought no measured gain over 8 seeds "
-                    "(docs/measurements.md)",
+                    (
+                        "lowering single weights brought no measured gain over 8 seeds "
+                        "(docs/measurements.md)"
+                    ),
                     "the comment stays as it is: update it",
                 ],
             )
@@ -110,8 +112,11 @@ def raised_by_its_own_comment(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
             key=setting.key,
             label=f"{times(value / before)} its earlier value",
             why=[
-                "A change of this size is the first suspect when the norm changed with it; several "
-                "at once make the cause undecidable. That it hurts is not shown by this."
+                (
+                    "A change of this size is the first suspect when the norm changed with it; "
+                    "several at once make the cause undecidable. That it hurts is not shown by "
+                    "this."
+                )
             ],
             evidence=[f"its comment: {comment}"],
             next="Compare runs with the old and the new value, everything else equal.",

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from gradaudit.findings import (
-    ERROR, HIGH, INFO, MEDIUM, RECOMMENDED, SPECULATIVE, WARNING, Finding, Fix, Related,
+    ERROR,
+    HIGH,
+    INFO,
+    MEDIUM,
+    RECOMMENDED,
+    SPECULATIVE,
+    WARNING,
+    Finding,
+    Fix,
+    Related,
 )  # fmt: skip
 from gradaudit.plan.model import LEARNING_RATE_FREE, SIGN
 from gradaudit.plan.schedule import rate_at
@@ -31,7 +40,9 @@ is used with a large `eps`."""
 def _is_factor(unit: TrainingUnit) -> bool:
     """Whether `learning_rate` is multiplied later: Noam's 2.0 or 5.0 is a factor, not a rate."""
     scheduler = unit.get("scheduler")
-    return bool(scheduler and isinstance(scheduler.value, str) and "noam" in scheduler.value.lower())
+    return bool(
+        scheduler and isinstance(scheduler.value, str) and "noam" in scheduler.value.lower()
+    )
 
 
 @rule(
@@ -47,10 +58,10 @@ def _is_factor(unit: TrainingUnit) -> bool:
     },
     references=(
         "https://arxiv.org/abs/1706.02677 (Goyal et al. 2017: 0.1 x batch / 256 for ResNet-50)",
-        "https://arxiv.org/abs/1412.6980 (Kingma & Ba 2015: a step is at most about the learning "
-        "rate per weight)",
-        "https://arxiv.org/abs/2302.06675 (Chen et al. 2023: Lion's rate is 3 to 10 times below "
-        "AdamW's)",
+        ("https://arxiv.org/abs/1412.6980 (Kingma & Ba 2015: a step is at most about the learning "
+        "rate per weight)"),
+        ("https://arxiv.org/abs/2302.06675 (Chen et al. 2023: Lion's rate is 3 to 10 times below "
+        "AdamW's)"),
         "https://docs.pytorch.org/docs/stable/generated/torch.optim.Adadelta.html (default 1.0)",
     ),
 )  # fmt: skip
@@ -131,7 +142,9 @@ def learning_rate_too_high(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
             severity = ERROR if value > limits["sgd_error"] else WARNING
             bound = limits["sgd_error" if severity == ERROR else "sgd_warning"]
             why = f"Under {name} the reference for residual networks is 0.1 x batch / 256"
-            why += f": {number(0.1 * batch / 256)} for a batch of {number(batch)}." if batch else "."
+            why += (
+                f": {number(0.1 * batch / 256)} for a batch of {number(batch)}." if batch else "."
+            )
     if severity:
         optimizer = unit.settings["optimizer"]
         yield Finding(
@@ -158,8 +171,10 @@ def learning_rate_too_high(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
     confidence=MEDIUM,
     limits={"smallest": 1e-7},
     references=(
-        "https://arxiv.org/abs/1412.6980 (Kingma & Ba 2015: a step is at most about the learning "
-        "rate per weight)",
+        (
+            "https://arxiv.org/abs/1412.6980 (Kingma & Ba 2015: a step is at most about the "
+            "learning rate per weight)"
+        ),
         "https://github.com/hiyouga/LLaMA-Factory/issues/7710 (a fine-tuning at 1e-7)",
     ),
 )
@@ -188,8 +203,8 @@ def learning_rate_too_low(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
         None: a slip of the exponent is likely, but which one is not known.
 
     Limits:
-        smallest: a learning rate below this is reported. The lowest of the published recipes for
-            fine-tuning are 1e-7 and 2e-7.
+        smallest: a learning rate below this is reported. The lowest that were seen in use, for
+            fine-tuning, are 1e-7 and 2e-7.
 
     False positives:
         Reinforcement learning from preferences (DPO, GRPO) goes down to 1e-7, which is not
@@ -208,8 +223,10 @@ def learning_rate_too_low(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
         key=rate.key,
         label=f"peak rate {number(value)}",
         why=[
-            f"Under Adam a weight moves by at most about {number(value * 10_000)} in 10,000 such "
-            "steps."
+            (
+                f"Under Adam a weight moves by at most about {number(value * 10_000)} in 10,000 "
+                "such steps."
+            )
         ],
         next="Check the exponent; compare with a published recipe of the same model.",
         no_fix="which rate was meant is not known",
@@ -367,8 +384,10 @@ def warmup_too_long(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         label=f"warm-up of {warmup}",
         related=related,
         why=[
-            "The steps under a low rate are paid for and learn little. What is still unstable after "
-            "a tenth of the training may be the peak rate itself."
+            (
+                "The steps under a low rate are paid for and learn little. What is still unstable "
+                "after a tenth of the training may be the peak rate itself."
+            )
         ],
         next="Try a tenth of the training.",
         fix=fix,
@@ -501,9 +520,7 @@ def observed_inside_warmup(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
     if rate is None or not rate.inside_warmup:
         return
     if rate.high > rate.low:
-        value = (
-            f"{number(rate.low)} if it steps per epoch, up to {number(rate.high)} if per batch"
-        )
+        value = f"{number(rate.low)} if it steps per epoch, up to {number(rate.high)} if per batch"
     else:
         value = number(rate.low)
     peak = unit.settings["learning_rate"]
@@ -516,8 +533,10 @@ def observed_inside_warmup(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
         label=f"linear to the peak over {warmup}",
         related=[Related(place_of(peak, unit), f"peak rate {number(rate.peak)}")],
         why=[
-            "Norms are often largest in the first steps and fall by themselves: one from the "
-            "warm-up is no ground for a lower rate or another threshold."
+            (
+                "Norms are often largest in the first steps and fall by themselves: one from the "
+                "warm-up is no ground for a lower rate or another threshold."
+            )
         ],
         next="Observe the norm again after the warm-up.",
     )

@@ -9,8 +9,14 @@ from gradaudit.findings import INFO, LOW, MEDIUM, RECOMMENDED, WARNING, Finding,
 from gradaudit.rules import rule
 from gradaudit.rules.repair import change, place_of
 from gradaudit.rules.text import (
-    decays_in_gradient, forgets_scale, listed, number, optimizer_name, percent,
-    steps_with_gradient, times,
+    decays_in_gradient,
+    forgets_scale,
+    listed,
+    number,
+    optimizer_name,
+    percent,
+    steps_with_gradient,
+    times,
 )  # fmt: skip
 
 TYPE_CHECKING = False
@@ -151,8 +157,10 @@ def auxiliary_weight_dominates(unit: TrainingUnit, limits: Limits) -> Iterator[F
         ],
         why=[
             "Most of the gradient may come from terms that are not the task. " + steady,
-            "Weights are not gradients: a penalty that is satisfied has none. Only a measurement "
-            "of each term's gradient norm settles it.",
+            (
+                "Weights are not gradients: a penalty that is satisfied has none. Only a "
+                "measurement of each term's gradient norm settles it."
+            ),
         ],
         next="Log the gradient norm of each weighted term on one step in ten; an auxiliary share "
         "above one half dominates.",
@@ -283,8 +291,10 @@ def unbalanced_multi_term_loss(unit: TrainingUnit, limits: Limits) -> Iterator[F
         key=heaviest.setting.key,
         label=f"{times(spread)} the median weight",
         why=[
-            f"Dividing the sum by {count} would balance nothing: the ratios stay, and it equals "
-            f"{equals}. Only the logged norm falls."
+            (
+                f"Dividing the sum by {count} would balance nothing: the ratios stay, and it "
+                f"equals {equals}. Only the logged norm falls."
+            )
         ],
         next="Balance the ratios by measured gradient norms, not the sum.",
         no_fix="which ratio is right must be measured",
@@ -362,15 +372,19 @@ def steep_hinge_penalty(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
             continue
         yield Finding(
             place_of(term.setting, unit),
-            f"`{term.name}` has weight {number(term.weight)}, {times(term.weight / largest.weight)} "
-            "the largest primary weight: if it is a hinge, its gradient jumps",
+            f"`{term.name}` has weight {number(term.weight)}, "
+            f"{times(term.weight / largest.weight)} the largest primary weight: if it is a hinge, "
+            "its gradient jumps",
             severity=WARNING,
             confidence=LOW,
             key=term.setting.key,
             label="a hinge, by its name",
             why=[
-                f"{number(term.weight)} x relu(bound - x) is zero on one side and has slope "
-                f"{number(term.weight)} on the other: the steps on which it switches on are spikes."
+                (
+                    f"{number(term.weight)} x relu(bound - x) is zero on one side and has slope "
+                    f"{number(term.weight)} on the other: the steps on which it switches on are "
+                    "spikes."
+                )
             ],
             next="Log on which steps it is above zero, and the pre-clip norm on those.",
             no_fix="a smaller weight changes the objective; measure its share first",

@@ -7,7 +7,17 @@ import re
 from gradaudit.dialects import GENERIC, normalised
 from gradaudit.edits import delete_entry, replace_value
 from gradaudit.findings import (
-    ERROR, HIGH, INFO, MEDIUM, RECOMMENDED, SAFE, WARNING, Finding, Fix, Place, Related,
+    ERROR,
+    HIGH,
+    INFO,
+    MEDIUM,
+    RECOMMENDED,
+    SAFE,
+    WARNING,
+    Finding,
+    Fix,
+    Place,
+    Related,
 )  # fmt: skip
 from gradaudit.rules import rule
 from gradaudit.syntax.scalars import read_scalar, to_number
@@ -114,7 +124,9 @@ def _duplicate(tree: Tree, key: Scalar, value: Node, first: Node, lost: Node) ->
     )
 
 
-_EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+\Z|[-+]?\.[0-9]+[eE][0-9]+\Z")
+_EXPONENT = re.compile(
+    r"[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+\Z|[-+]?\.[0-9]+[eE][0-9]+\Z"
+)
 _OMEGACONF = ("${", "_target_:", "_component_:", "!ref", "!new:", "class_path:", "defaults:")
 """Marks of OmegaConf, hydra, HyperPyYAML and jsonargparse, which all read `1e-4` as a number."""
 
@@ -186,9 +198,11 @@ def number_as_text(tree: Tree, limits: Limits) -> Iterator[Finding]:
                 key=dotted(path_of(value, tree)),
                 label="text under YAML 1.1",
                 why=[
-                    "YAML 1.1 wants a dot in the mantissa and a sign in the exponent. torch's "
-                    "optimisers refuse text with a TypeError; some loaders, such as OmegaConf, "
-                    "read a number. Which of them loads this file is not known."
+                    (
+                        "YAML 1.1 wants a dot in the mantissa and a sign in the exponent. torch's "
+                        "optimisers refuse text with a TypeError; some loaders, such as OmegaConf, "
+                        "read a number. Which of them loads this file is not known."
+                    )
                 ],
                 fix=Fix(SAFE, f"write {spelled}", [edit], ["every loader reads this as a number"])
                 if edit

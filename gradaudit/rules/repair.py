@@ -48,15 +48,14 @@ def _like(old: str, value: float) -> str:
     return yaml_float(float(value))
 
 
-def raise_micro_batch(unit: TrainingUnit, at_least: float) -> Fix | None:
-    """Double the micro-batch until the layers see `at_least` samples.
+def raise_micro_batch(unit: TrainingUnit, at_least: float, seen: float | None) -> Fix | None:
+    """Double the micro-batch until what sees `seen` samples now sees `at_least`.
 
     What is accumulated is taken back by the same factor where it divides, so that the global
     batch, and with it the learning rate, stays as it is.
     """
     micro = unit.settings.get("micro_batch")
     size = unit.number("micro_batch")
-    seen = unit.norm_batch
     if micro is None or size is None or not seen or size != int(size):
         return None
     factor = 1

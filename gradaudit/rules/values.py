@@ -12,72 +12,76 @@ from gradaudit.syntax.tree import Scalar, dotted, path_of, walk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from gradaudit.plan.model import Setting, TrainingUnit
     from gradaudit.rules import Limits
 
 
+_COUNT = ((lambda v: v < 1, ERROR, "must be 1 or more"),)
+_BATCH = ((lambda v: v <= 0, ERROR, "must be 1 or more"),)
+_LENGTH = (
+    (lambda v: v < 0 and v != -1, ERROR, "must be above 0"),
+    (lambda v: v == 0, WARNING, "0: nothing is trained"),
+)
+_NOT_NEGATIVE = ((lambda v: v < 0, ERROR, "must not be negative"),)
+_BETA = ((lambda v: not 0 <= v < 1, ERROR, "must lie in [0, 1); torch refuses it"),)
+
+_DOMAINS: dict[str, tuple[tuple[Callable[[float], bool], str, str], ...]] = {
+    "learning_rate": (
+        (lambda v: v < 0, ERROR, "a negative learning rate climbs the loss; torch refuses it"),
+        (lambda v: v == 0, WARNING, "a learning rate of 0 changes nothing"),
+    ),
+    "micro_batch": _BATCH,
+    "global_batch": _BATCH,
+    "accumulation": _COUNT,
+    "world_size": _COUNT,
+    "epochs": _LENGTH,
+    "total_steps": _LENGTH,
+    "warmup_steps": _NOT_NEGATIVE,
+    "warmup_epochs": _NOT_NEGATIVE,
+    "warmup_ratio": (
+        (lambda v: not 0 <= v <= 1, ERROR, "a ratio of the training lies between 0 and 1"),
+    ),
+    "dropout": (
+        (lambda v: not 0 <= v <= 1, ERROR, "a probability lies between 0 and 1"),
+        (lambda v: v == 1, WARNING, "drops everything: no gradient passes"),
+    ),
+    "beta1": _BETA,
+    "beta2": _BETA,
+    "momentum": (
+        (lambda v: v < 0, ERROR, "must not be negative; torch refuses it"),
+        (lambda v: v >= 1, ERROR, "from 1 on the velocity grows without bound"),
+    ),
+    "eps": (
+        (lambda v: v < 0, ERROR, "must not be negative; torch refuses it"),
+        (lambda v: v == 0, WARNING, "0 divides by zero where a second moment is zero"),
+    ),
+    "weight_decay": (
+        (lambda v: v < 0, ERROR, "a negative decay makes weights grow; torch refuses it"),
+    ),
+    "label_smoothing": (
+        (lambda v: not 0 <= v <= 1, ERROR, "must lie between 0 and 1; torch refuses it"),
+        (lambda v: v == 1, WARNING, "1 leaves nothing of the labels"),
+    ),
+    "ema_decay": (
+        (lambda v: not 0 <= v <= 1, ERROR, "must lie between 0 and 1: the average diverges"),
+        (lambda v: v == 1, WARNING, "1 keeps the first weights for ever"),
+    ),
+}
+"""Settings in the order of judging: what is wrong about which values, the first that holds."""
+
+
 def _domain(name: str, value: float, unit: TrainingUnit) -> tuple[str, str] | None:
     """(severity, what is wrong) for a value that its setting cannot have."""
-    if name == "learning_rate":
-        if value < 0:
-            return ERROR, "a negative learning rate climbs the loss; torch refuses it"
-        if value == 0:
-            return WARNING, "a learning rate of 0 changes nothing"
-    elif name in ("micro_batch", "global_batch", "accumulation", "world_size"):
-        if value < 1 and not (name in ("micro_batch", "global_batch") and value > 0):
-            return ERROR, "must be 1 or more"
-    elif name in ("epochs", "total_steps"):
-        if value < 0 and value != -1:
-            return ERROR, "must be above 0"
-        if value == 0:
-            return WARNING, "0: nothing is trained"
-    elif name in ("warmup_steps", "warmup_epochs"):
-        if value < 0:
-            return ERROR, "must not be negative"
-    elif name == "warmup_ratio":
-        if not 0 <= value <= 1:
-            return ERROR, "a ratio of the training lies between 0 and 1"
-    elif name == "dropout":
-        if not 0 <= value <= 1:
-            return ERROR, "a probability lies between 0 and 1"
-        if value == 1:
-            return WARNING, "drops everything: no gradient passes"
-    elif name in ("beta1", "beta2"):
-        if not 0 <= value < 1:
-            return ERROR, "must lie in [0, 1); torch refuses it"
-    elif name == "momentum":
-        if not 0 <= value < 1 and unit.optimizer in (None, "sgd"):
-            return ERROR, "from 1 on the velocity grows without bound" if value >= 1 else (
-                "must not be negative; torch refuses it"
-            )
-    elif name == "eps":
-        if value < 0:
-            return ERROR, "must not be negative; torch refuses it"
-        if value == 0 and unit.optimizer in ADAPTIVE:
-            return WARNING, "0 divides by zero where a second moment is zero"
-    elif name == "weight_decay":
-        if value < 0:
-            return ERROR, "a negative decay makes weights grow; torch refuses it"
-    elif name == "label_smoothing":
-        if not 0 <= value <= 1:
-            return ERROR, "must lie between 0 and 1; torch refuses it"
-        if value == 1:
-            return WARNING, "1 leaves nothing of the labels"
-    elif name == "ema_decay":
-        if not 0 <= value <= 1:
-            return ERROR, "must lie between 0 and 1: the average diverges"
-        if value == 1:
-            return WARNING, "1 keeps the first weights for ever"
+    if name == "momentum" and unit.optimizer not in (None, "sgd"):
+        return None
+    if name == "eps" and value == 0 and unit.optimizer not in ADAPTIVE:
+        return None
+    for is_wrong, severity, what in _DOMAINS[name]:
+        if is_wrong(value):
+            return severity, what
     return None
-
-
-_JUDGED = (
-    "learning_rate", "micro_batch", "global_batch", "accumulation", "world_size", "epochs",
-    "total_steps", "warmup_steps", "warmup_epochs", "warmup_ratio", "dropout", "beta1", "beta2",
-    "momentum", "eps", "weight_decay", "label_smoothing", "ema_decay",
-)  # fmt: skip
 
 
 @rule(
@@ -121,7 +125,7 @@ def value_out_of_domain(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
         A learning rate of 0 for a frozen group (a warning). -1 for a number of steps or epochs
         means "not used" and is not reported, and a batch size of -1 "automatic".
     """
-    for name in _JUDGED:
+    for name in _DOMAINS:
         for setting in unit.every(name):
             value = setting.number
             wrong = _domain(name, value, unit) if value is not None else None

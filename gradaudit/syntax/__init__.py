@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from gradaudit.syntax.tree import Tree
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gradaudit.source import Source
+    from gradaudit.syntax.tree import Tree
 
 SUFFIXES = (".yaml", ".yml", ".json")
 """What is looked for in a directory. A file that is named is read whatever its suffix."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 
-from gradaudit.syntax.tree import Scalar
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gradaudit.syntax.tree import Scalar
 
 Value = bool | int | float | str | None
 
@@ -20,7 +22,9 @@ _FALSE_11 = _FALSE | {"no", "No", "NO", "off", "Off", "OFF"}
 
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)\Z")
 _INT_ODD = re.compile(r"[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]+|0o?[0-7_]+)\Z")
-_FLOAT_11 = re.compile(r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?)\Z")
+_FLOAT_11 = re.compile(
+    r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?)\Z"
+)
 _FLOAT = re.compile(r"[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?\Z")
 _SPECIAL = {
     ".inf": float("inf"),
@@ -93,7 +97,7 @@ def looks_botched(text: str) -> bool:
 
 def yaml_float(value: float) -> str:
     """Spell a number so that every loader reads a number: `1.0e-05`, never `1e-05`."""
-    if isinstance(value, bool) or isinstance(value, int):
+    if isinstance(value, int):
         return str(value)
     text = repr(value)
     if "e" in text and "." not in text.split("e")[0]:

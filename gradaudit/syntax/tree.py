@@ -6,6 +6,8 @@ who loads the file (`syntax.scalars`).
 
 from __future__ import annotations
 
+from itertools import chain
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -160,13 +162,15 @@ def dotted(path: tuple[str | int, ...]) -> str:
 
 def walk(node: Node) -> Iterator[Node]:
     """The node and all below it, each once; aliases are yielded, not followed."""
-    stack = [node]
+    stack: list[Iterator[Node]] = [iter((node,))]
     while stack:
-        node = stack.pop()
-        yield node
-        if type(node) is Mapping:
-            for key, value in reversed(node.pairs):
-                stack.append(value)
-                stack.append(key)
-        elif type(node) is Sequence:
-            stack.extend(reversed(node.items))
+        for node in stack[-1]:
+            yield node
+            if type(node) is Mapping:
+                stack.append(chain.from_iterable(node.pairs))
+                break
+            if type(node) is Sequence:
+                stack.append(iter(node.items))
+                break
+        else:
+            stack.pop()

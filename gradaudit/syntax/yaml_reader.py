@@ -26,7 +26,7 @@ from gradaudit.syntax.tree import Alias, Mapping, Node, Scalar, Sequence, Tree, 
 try:
     from yaml._yaml import CParser as _Parser
 except ImportError:  # a PyYAML built without libyaml: the same events, about twenty times slower
-    from yaml import SafeLoader as _Parser
+    from yaml import SafeLoader as _Parser  # type: ignore[assignment]
 
 MAX_DEPTH = 200
 """Deepest nesting that is read. Real configs stay under 20; the bound also keeps the recursive
@@ -35,7 +35,8 @@ second parsers, which verify a fix, away from Python's recursion limit."""
 MAX_NODES = 500_000
 
 _PROPERTIES = re.compile(
-    r"(?:(?:&[^\s,\[\]{}]+|!<[^>\s]*>|![^\s,\[\]{}]*)(?:[ \t]*(?:[ \t]#[^\r\n]*)?(?:\r?\n)?[ \t]*))+"
+    r"(?:(?:&[^\s,\[\]{}]+|!<[^>\s]*>|![^\s,\[\]{}]*)"  # an anchor or a tag
+    r"(?:[ \t]*(?:[ \t]#[^\r\n]*)?(?:\r?\n)?[ \t]*))+"  # blanks, a comment, a line break
 )
 
 
@@ -93,14 +94,15 @@ def _hint(source: Source, line: int) -> str:
     return ""
 
 
-def _at(event: ScalarEvent | MappingStartEvent | SequenceStartEvent | AliasEvent) -> tuple[int, int]:
+def _at(
+    event: ScalarEvent | MappingStartEvent | SequenceStartEvent | AliasEvent,
+) -> tuple[int, int]:
     mark = event.start_mark
+    assert mark is not None
     return mark.line + 1, mark.column + 1
 
 
-def _read_events(  # noqa: C901 - one dispatch, kept in one loop for speed
-    get_event: object, roots: list[Node], aliased: set[int]
-) -> None:
+def _read_events(get_event: object, roots: list[Node], aliased: set[int]) -> None:
     assert callable(get_event)
     anchors: dict[str, Node] = {}
     stack: list[tuple[Mapping | Sequence, list[Node]]] = []

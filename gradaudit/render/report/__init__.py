@@ -155,6 +155,8 @@ def _sections(part: Part, level: int) -> list[Section]:
         sections.append(("Other findings", other))
     fixes, snippets = Fixes(part), Snippets(part)
     sections.append(("Fixes", fix_lines(part, fixes, level + 1)))
+    if part.unit is None:
+        return sections
     if snippets.kinds:
         sections.append(("Snippets", snippet_lines(part, snippets, level + 1)))
     sections.append(("Validation checklist", checklist(part, fixes, snippets)))

@@ -43,7 +43,8 @@ class Analysis:
     def render(self) -> list[str]:
         settings = self.settings or ["- none in the file"]
         body = ["**Current settings**", "", *settings, "", f"**Status:** {self.status}"]
-        return [*body, "", *self.lines] if self.lines else body
+        lines = "\n".join(self.lines).strip("\n")
+        return [*body, "", lines] if lines else body
 
 
 def judged(findings: Iterable[Finding], otherwise: str, *, at_most: str = HARM) -> str:
@@ -173,12 +174,11 @@ def _effect(unit: TrainingUnit, limit: str) -> str:
         )
     if unit.is_sgd:
         rate = unit.number("learning_rate")
-        bound = f"learning rate x {limit}"
-        if rate:
-            bound += f" = {number(rate * float(unit.number('clip_norm') or 0))} at the peak rate"
+        clip = float(unit.number("clip_norm") or 0)
+        bound = f"{number(rate * clip)} at the peak rate, " if rate else ""
         return (
-            f"Under {name} a clipped step is at most {bound} long (before momentum and weight "
-            "decay), however large the gradient."
+            f"Under {name} a clipped step is at most learning rate x {limit} long ({bound}before "
+            "momentum and weight decay), however large the gradient."
         )
     if unit.optimizer in SIGN:
         return (

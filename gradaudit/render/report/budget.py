@@ -95,7 +95,7 @@ def _reasons(part: Part) -> list[str]:
     lines = [f"- Sums by role, taken from the terms' names: {', '.join(parts)}."]
     task = sum(term.weight for term in terms if not term.is_auxiliary)
     aside = total - task
-    if task and aside:
+    if task and aside / task >= 0.1:
         counted = ", terms of unknown role counted as primary" if "unknown" in sums else ""
         lines.append(
             f"- Auxiliary weights are {times(aside / task)} the primary ones "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gradaudit.render.report.analyses import clip_arithmetic, observed_text
-from gradaudit.render.report.part import EVERY, LOSS, PROBES, STEPS
+from gradaudit.render.report.part import LOSS, PROBES, STEPS
 from gradaudit.render.report.snippets import LAYERS, TERMS
 from gradaudit.render.report.words import (
     code,
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from gradaudit.render.report.snippets import Snippets
 
 LOSS_WEIGHTS, MICRO_BATCH, WARMUP = "loss-weights", "micro-batch", "GA206"
-NEVER = ("GA101", "GA103")
+NEVER = ("GA101",)
 """A clip acts after the backward pass: a tight one makes no gradient, so it is no root cause."""
+CRAWL = "GA103"
+"""A threshold so low that nothing moves: a fault of its own, and no cause of a large norm."""
 
 
 class Cause:
@@ -34,7 +36,10 @@ class Cause:
 
     def __init__(self, key: str, findings: list[Finding], observed: bool) -> None:
         self.key = key
-        self.findings = sorted(findings, key=lambda f: (*(-x for x in strength(f)), f.rule.code))
+        self.findings = sorted(  # what a comment says of a weight supports, it does not lead
+            findings,
+            key=lambda f: (f.rule.code == "GA704", *(-x for x in strength(f)), f.rule.code),
+        )
         self.observed = observed
 
     @property
@@ -129,6 +134,8 @@ def _cause(part: Part, index: int, cause: Cause, snippets: Snippets) -> list[str
             f"   - Evidence: {observed_text(part.unit)} fits it, but one number does not single "
             "it out."
         )
+    if cause.key == CRAWL:
+        lines.append("   - It explains steps that are too short, never a large norm.")
     lines.append(f"   - What would settle it: {_settle(part, cause, snippets)}")
     return lines
 
@@ -138,9 +145,9 @@ def _settle(part: Part, cause: Cause, snippets: Snippets) -> str:
     if cause.key == LOSS_WEIGHTS and TERMS in snippets.kinds:
         names = code_list(term.name for term in part.terms if term.is_auxiliary)
         return (
-            f"{snippets.ref(TERMS)}, {PROBES} steps, one in {EVERY}. If {names} together have more "
-            "than half of the sum of the gradient norms, the weights are the cause; if their share "
-            "is small, they are not."
+            f"{snippets.ref(TERMS)}, on {PROBES} steps. If {names} together have more than half of "
+            "the sum of the gradient norms, the norm comes from them; if their share is small, it "
+            "does not."
         )
     if cause.key == MICRO_BATCH:
         from gradaudit.render.report.fixes import Fixes, micro_batch_after
@@ -166,7 +173,7 @@ def _no_cause(part: Part) -> str:
     clip = unit.number("clip_norm") if unit is not None else None
     if unit is None or not clip or clip <= 0:
         return ""
-    if unit.observed is None and not part.by_code(*NEVER):
+    if unit.observed is None and not part.by_code(*NEVER, CRAWL):
         return ""
     lines = (
         f"Not a cause: the clip norm {number(clip)}. Clipping acts after the backward pass: it "

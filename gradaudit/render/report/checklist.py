@@ -30,7 +30,7 @@ def checklist(part: Part, fixes: Fixes, snippets: Snippets) -> list[str]:
         *_file(part, fixes),
     ]
     return [
-        "Before the fixes and after each of them, with the same seeds:",
+        "Before any change and after each one, with the same seeds:",
         "",
         *(f"- [ ] {item}" for item in items),
     ]

@@ -27,6 +27,10 @@ _MEANS = {
 }
 
 
+_MEASURED = ("loss-weights", "micro-batch")
+_PAGE = "`docs/measurements.md` of gradaudit"
+
+
 class Entry:
     """One fix and all findings that ask for these very edits. `number` counts from 1."""
 
@@ -104,17 +108,22 @@ def fix_lines(part: Part, fixes: Fixes, level: int) -> list[str]:
             ),
             "",
         ]
+        if any(f.cause in _MEASURED for entry in fixes.immediate for f in entry.findings):
+            lines += [f"What such repairs did in one measured training: {_PAGE}.", ""]
         for entry in fixes.immediate:
             lines += [*_entry(part, entry, level + 1), ""]
     else:
         lines += ["None.", ""]
     lines += [f"{mark} Secondary", ""]
     if fixes.secondary:
+        when = (
+            "Only after the immediate ones have been measured" if fixes.immediate else "With care"
+        )
         lines += [
             (
-                "Only after the immediate ones have been measured, one at a time: no reference or "
-                f"measurement backs them. {code(part.fix_command('--unsafe'))} shows them with the "
-                "immediate ones."
+                f"{when}, one at a time: no reference or measurement backs them. "
+                f"{code(part.fix_command('--unsafe'))} shows them"
+                f"{' with the immediate ones' if fixes.immediate else ''}."
             ),
             "",
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gradaudit.findings import INFO
 from gradaudit.plan.schedule import rate_at
 from gradaudit.render.report.analyses import clip_arithmetic, observed_text
 from gradaudit.render.report.causes import WARMUP, Cause, causes, title
@@ -56,7 +57,8 @@ def _clean(result: FileResult, command: str) -> list[str]:
     if rules:
         many = "it" if len(known) == 1 else "one unit or more"
         lines[0] += (
-            f" {len(rules)} rules could not judge {many}, because a setting is not named: see below."
+            f" {len(rules)} rules could not judge {many}, because a setting is not named: see "
+            "below."
         )
     lines[0] += " That is no proof that it trains well: much depends on data and model."
     for unit in known:
@@ -71,11 +73,13 @@ def _sentences(result: FileResult, parts: list[Part]) -> list[str]:
     ranked = [pair for pair in ranked if pair[1].key != WARMUP]
     said = []
     if ranked:
-        said.append(_cause("What stands out most", *ranked[0], result, parts))
+        fault = ranked[0][1].lead.severity != INFO
+        opening = "What stands out most" if fault else "No likely harm; first to look at"
+        said.append(_cause(opening, *ranked[0], result, parts))
         if len(ranked) > 1 and strength(ranked[1][1].lead)[0] > 0:
             said.append(_cause("Next", *ranked[1], result, parts))
     else:
-        said.append("**Nothing in the file stands out** as a fault.")
+        said.append(_no_cause(parts))
     observed = next((p.unit for p in parts if p.unit is not None and p.unit.observed), None)
     if observed is None:
         said.append("**Not measured:** no gradient norm was given; all of this is from the file.")
@@ -95,6 +99,16 @@ def _cause(opening: str, part: Part, cause: Cause, result: FileResult, parts: li
         f"**{opening}{where}:** {title(part, cause)}. {sentence(lead.message)[:-1]} "
         f"({lead.rule.code}, {line_of(lead, part.source)})."
     )
+
+
+def _no_cause(parts: list[Part]) -> str:
+    """Where nothing is a cause, a warning of another kind still comes first."""
+    found = [(part, finding) for part in parts for finding in part.findings]
+    part, first = max(found, key=lambda pair: strength(pair[1])[0])
+    if first.severity == INFO:
+        return "**Nothing in the file stands out** as a fault."
+    where = f"{first.rule.code}, {line_of(first, part.source)}"
+    return f"**What stands out most:** {first.rule.name} ({where}); the section below says why."
 
 
 def _observed(unit: TrainingUnit) -> str:

@@ -100,12 +100,14 @@ def written(setting: Setting, unit: TrainingUnit) -> str:
     named = setting.key and setting.origin != ASSUMED
     before, inside, after = setting.key.partition(f"{unit.name}.")
     key = after if inside and (not before or before.endswith(".")) else setting.key
-    return code(f"{key if named else setting.name}: {value}")
+    return code(f"{key if named else setting.name}: {value}".rstrip())
 
 
 def _value(setting: Setting) -> str:
     value = setting.number
-    return number(value) if value is not None else str(setting.value)
+    if value is not None:
+        return number(value)
+    return "" if setting.value is None else str(setting.value)
 
 
 def setting_line(setting: Setting, unit: TrainingUnit) -> str:

@@ -1,0 +1,154 @@
+"""What a command loads: a plain check must not pay for what it does not use."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+MARK = "modules: "
+CONFIG = "optimizer: adamw\nlearning_rate: 1e-4\nbatch_size: 32\n"
+
+PROGRAM = f"""
+import sys
+from gradaudit.__main__ import main
+code = main(sys.argv[1:])
+sys.stdout.flush()
+sys.stderr.write({MARK!r} + " ".join(sys.modules) + "\\n")
+sys.exit(code)
+"""
+
+NEVER = (
+    "torch", "ruamel", "jinja2", "pydantic", "typer", "click", "rich", "dataclasses", "inspect",
+    "typing", "json", "pathlib", "difflib", "importlib.metadata", "asyncio", "pathspec",
+    "statistics", "textwrap", "tomllib", "traceback", "argparse", "tempfile", "subprocess",
+)  # fmt: skip
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "configs" / "train.yaml"
+    path.parent.mkdir()
+    path.write_text(CONFIG, encoding="utf-8")
+    return path
+
+
+def environment() -> dict[str, str]:
+    """The caller's, without what would change colours or coverage of start-up."""
+    kept = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")}
+    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "TERM": "xterm"}
+
+
+def modules_of(*words: str, cwd: Path, code: int) -> set[str]:
+    """The modules in memory when a command has ended with the exit code `code`."""
+    # -S: an environment may load anything at start-up (.pth files of editable installs).
+    ran = subprocess.run(
+        [sys.executable, "-S", "-c", site_paths() + PROGRAM, *words],
+        cwd=cwd,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == code, ran.stderr
+    last = ran.stderr.splitlines()[-1]
+    assert last.startswith(MARK)
+    return set(last.removeprefix(MARK).split())
+
+
+def site_paths() -> str:
+    return f"import sys\nsys.path[:] = {sys.path!r}\n"
+
+
+def loaded(modules: set[str], names: tuple[str, ...]) -> set[str]:
+    return {name for name in names if name in modules}
+
+
+@pytest.mark.parametrize("style", ["full", "concise"])
+def test_a_plain_check_loads_nothing_heavy(config: Path, style: str) -> None:
+    modules = modules_of("check", "--format", style, config.name, cwd=config.parent, code=1)
+    assert not loaded(modules, NEVER)
+
+
+def test_a_clean_file_loads_no_frames_and_no_fixes(config: Path) -> None:
+    config.write_text(CONFIG.replace("1e-4", "1.0e-4"), encoding="utf-8")
+    modules = modules_of("check", config.name, cwd=config.parent, code=0)
+    assert not loaded(modules, NEVER)
+    assert not {name for name in modules if name.startswith("gradaudit.fix")}
+    assert "gradaudit.render.frame" not in modules
+    assert "gradaudit.suppress" not in modules
+    assert "gradaudit.evidence.python_source" not in modules
+
+
+def test_a_directory_without_gitignore_loads_nothing_more(config: Path) -> None:
+    modules = modules_of("check", ".", cwd=config.parent, code=1)
+    assert not loaded(modules, NEVER)
+
+
+def test_pathspec_is_loaded_by_the_first_gitignore(config: Path) -> None:
+    (config.parent / ".git").mkdir()
+    (config.parent / ".gitignore").write_text("*.json\n", encoding="utf-8")
+    modules = modules_of("check", ".", cwd=config.parent, code=1)
+    assert "pathspec" in modules
+
+
+def test_json_is_loaded_to_write_json(config: Path) -> None:
+    modules = modules_of("check", "--format", "json", config.name, cwd=config.parent, code=1)
+    assert loaded(modules, NEVER) == {"json"}
+
+
+@pytest.mark.parametrize("words", [["--version"], ["-V"]])
+def test_the_version_loads_the_entry_point_only(config: Path, words: list[str]) -> None:
+    modules = modules_of(*words, cwd=config.parent, code=0)
+    ours = {name for name in modules if name.partition(".")[0] == "gradaudit"}
+    assert ours == {"gradaudit", "gradaudit.__main__"}
+    assert "yaml" not in modules
+
+
+def test_what_goes_through_typer_does_not_load_rich_or_pydantic(config: Path) -> None:
+    """typer 0.29 loads pydantic for every command; before 0.20 it loads rich."""
+    modules = modules_of("show", config.name, cwd=config.parent, code=0)
+    assert "typer" in modules
+    assert not loaded(modules, ("pydantic", "rich", "torch", "jinja2"))
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs pseudo-terminals")
+def test_rich_draws_on_a_terminal(config: Path) -> None:
+    master, slave = os.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", site_paths() + PROGRAM, "check", config.name],
+        cwd=config.parent,
+        env=environment(),
+        stdin=slave,
+        stdout=slave,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        os.close(slave)
+        drawn = read_all(master)
+        assert process.stderr is not None
+        modules = process.stderr.read().splitlines()[-1].removeprefix(MARK).split()
+    assert process.returncode == 1
+    assert "rich" in modules
+    assert re.search(r"\x1b\[[0-9;]*m", drawn)
+    assert "GA702" in drawn
+
+
+def read_all(master: int) -> str:
+    chunks = []
+    while True:
+        try:
+            chunk = os.read(master, 65536)
+        except OSError:  # Linux says EIO when the other end is closed
+            break
+        if not chunk:
+            break
+        chunks.append(chunk)
+    os.close(master)
+    return b"".join(chunks).decode()
