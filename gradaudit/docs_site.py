@@ -1,33 +1,52 @@
-"""Write the pages of docs/rules from the rules themselves: `python -m gradaudit.docs_site`.
+"""Write the pages of docs/rules, and the README's picture: `python -m gradaudit.docs_site`.
 
 With `--check` nothing is written: stale, missing and left-over pages are named, and it ends with 1.
 """
 
 from __future__ import annotations
 
+import contextlib
+import re
 import sys
 from pathlib import Path
 
 from gradaudit.rules import load
-from gradaudit.rules.docs import BadDocs, as_markdown, parse
+from gradaudit.rules.docs import FAMILIES, BadDocs, as_markdown, parse
 
 COMMAND = "python -m gradaudit.docs_site"
 MARK = f"<!-- Generated from the rule's docstring: edit that, then run `{COMMAND}`. -->"
 NAV_BEGIN = f"      # rules, generated: {COMMAND}"
 NAV_END = "      # end of rules"
 
-FAMILIES = {
-    "GA0": "The file and the tool",
-    "GA1": "Clipping",
-    "GA2": "Learning rate and warm-up",
-    "GA3": "Batch and normalisation",
-    "GA4": "Loss",
-    "GA5": "Precision",
-    "GA6": "Optimiser and regularisation",
-    "GA7": "Names, types and values in the file",
-    "GA8": "Across files and frameworks",
-    "GA9": "Measured",
-}
+PICTURE = "docs/screen.svg"
+PICTURE_WORDS = ["check", "sample_configs/enhanced_training.yaml", "--select", "GA301,GA401"]
+PICTURE_WIDTH = 96
+
+
+def picture(root: Path) -> str:
+    """The README's picture: what this command prints in a terminal, drawn by rich's recorder."""
+    from gradaudit.cli.check import screen
+    from gradaudit.cli.options import read_check
+    from gradaudit.render.picture import svg
+
+    arguments = read_check(PICTURE_WORDS[1:])
+    assert arguments is not None
+    with contextlib.chdir(root):
+        lines = screen(arguments, PICTURE_WIDTH)
+    return svg("gradaudit " + " ".join(PICTURE_WORDS), lines, PICTURE_WIDTH)
+
+
+def same(path: Path, text: str) -> bool:
+    """Whether a generated file is up to date. Of a picture only the words count: how rich draws
+    them differs from release to release."""
+    present = path.read_text(encoding="utf-8")
+    if path.suffix == ".svg":
+        return _words(present) == _words(text)
+    return present == text
+
+
+def _words(picture: str) -> list[str]:
+    return re.findall(r">([^<>]+)</text>", picture)
 
 
 def pages(root: Path) -> dict[Path, str]:
@@ -38,6 +57,7 @@ def pages(root: Path) -> dict[Path, str]:
         folder / f"{rule.name}.md": f"{MARK}\n\n{as_markdown(rule)}" for rule in rules.values()
     }
     found[folder / "index.md"] = f"{MARK}\n\n{_index()}"
+    found[root / PICTURE] = picture(root)
     config = root / "mkdocs.yml"
     found[config] = _with_nav(config.read_text(encoding="utf-8"))
     return found
@@ -85,7 +105,7 @@ def problems(root: Path) -> list[str]:
         name = path.relative_to(root)
         if not path.is_file():
             found.append(f"{name}: missing")
-        elif path.read_text(encoding="utf-8") != text:
+        elif not same(path, text):
             found.append(f"{name}: stale")
     found += [f"{path.relative_to(root)}: left over" for path in _left_over(root, wanted)]
     return found
@@ -100,7 +120,7 @@ def write(root: Path) -> None:
     wanted = pages(root)
     (root / "docs" / "rules").mkdir(parents=True, exist_ok=True)
     for path, text in wanted.items():
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        if not path.is_file() or not same(path, text):
             path.write_text(text, encoding="utf-8")
     for path in _left_over(root, wanted):
         path.unlink()

@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gradaudit.cli.common import Run
     from gradaudit.cli.options import CheckArguments
+    from gradaudit.render.layout import Line
 
 
 def run_check(arguments: CheckArguments) -> int:
@@ -38,14 +39,28 @@ def run_check(arguments: CheckArguments) -> int:
 
 
 def _draw(run: Run, summary: Summary, arguments: CheckArguments) -> None:
+    lines = _lines(run, summary, arguments, width_of(sys.stdout))
+    write_lines(lines, use_color(arguments.color, sys.stdout))
+
+
+def _lines(run: Run, summary: Summary, arguments: CheckArguments, width: int) -> list[Line]:
     from gradaudit.render.text import closing, concise, full, skipped_lines, unjudged_lines
 
-    width = width_of(sys.stdout)
     lines = concise(run.results) if arguments.format == "concise" else full(run.results, width)
     if arguments.verbose:
         lines += unjudged_lines(run.results, width) + skipped_lines(run.results)
-    lines += closing(summary, width)
-    write_lines(lines, use_color(arguments.color, sys.stdout))
+    return lines + closing(summary, width)
+
+
+def screen(arguments: CheckArguments, width: int) -> list[Line]:
+    """What `check` shows on a terminal of that width, for the README's picture.
+
+    Raises: UsageError, BadSettings.
+    """
+    run = audit_all(arguments)
+    summary = Summary(run.results, run.problems)
+    summary.next_steps = next_steps(summary, arguments)
+    return _lines(run, summary, arguments, width)
 
 
 def next_steps(summary: Summary, arguments: CheckArguments) -> list[str]:

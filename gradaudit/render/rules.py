@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 from gradaudit.render.layout import PROSE, clean, display_width, piece, wrap
-from gradaudit.rules.docs import as_text, parse
+from gradaudit.rules.docs import FAMILIES, as_text, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gradaudit.render.layout import Line
     from gradaudit.rules import Rule
-
-_FAMILIES = {
-    "GA0": "the file and the tool",
-    "GA1": "clipping",
-    "GA2": "learning rate and schedule",
-    "GA3": "batch and normalisation",
-    "GA4": "loss",
-    "GA7": "names, types and values in the file",
-}
 
 
 def rule_list(rules: list[Rule], width: int) -> list[Line]:
@@ -30,7 +21,7 @@ def rule_list(rules: list[Rule], width: int) -> list[Line]:
             family = rule.code[:3]
             if lines:
                 lines.append([])
-            lines.append([piece(f"{family}  {_FAMILIES.get(family, '')}", "heading")])
+            lines.append([piece(f"{family}  {FAMILIES[family]}", "heading")])
         severity = rule.severities[0]
         line: Line = [
             piece("  "),

@@ -24,6 +24,19 @@ REQUIRED = ("Why", "Bad", "Good", "Tell", "Fix", "False positives")
 OPTIONAL = ("Options", "With", "Limits")
 MEASUREMENTS = "docs/measurements.md"
 
+FAMILIES = {
+    "GA0": "The file and the tool",
+    "GA1": "Clipping",
+    "GA2": "Learning rate and warm-up",
+    "GA3": "Batch and normalisation",
+    "GA4": "Loss",
+    "GA5": "Precision",
+    "GA6": "Optimiser and regularisation",
+    "GA7": "Names, types and values in the file",
+    "GA8": "Across files and frameworks",
+    "GA9": "Measured",
+}
+
 _HEADING = re.compile(r"([A-Z][A-Za-z ]*):\Z")
 _LIMIT = re.compile(r"([a-z][a-z0-9-]*): (\S.*)\Z", re.DOTALL)
 _CODE = re.compile(r"GA\d{3}\Z")
@@ -267,10 +280,8 @@ def _reference(text: str) -> str:
     return f"[{shown}]({url})" + (f": {note}" if note else "")
 
 
-def as_text(rule: Rule, width: int | None = None) -> list[Block]:
-    """The same for a terminal: one block a paragraph, entry or example, nothing styled.
-
-    Prose stands in one line, for a caller that wraps it; with `width` it is wrapped here.
+def as_text(rule: Rule) -> list[Block]:
+    """The same for a terminal: one block a paragraph, entry or example; prose in one line each.
 
     Raises:
         BadDocs: the rule's docstring cannot be read.
@@ -279,13 +290,13 @@ def as_text(rule: Rule, width: int | None = None) -> list[Block]:
     blocks: list[Block] = [("heading", f"{rule.code} {rule.name}")]
 
     def text(*paragraphs: str) -> None:
-        blocks.extend(("text", _wrapped(paragraph, width)) for paragraph in paragraphs)
+        blocks.extend(("text", paragraph) for paragraph in paragraphs)
 
     def heading(words: str) -> None:
         blocks.append(("heading", words))
 
     def items(entries: list[str]) -> None:
-        blocks.extend(("item", _wrapped(entry, width and width - 2)) for entry in entries)
+        blocks.extend(("item", entry) for entry in entries)
 
     text(doc.title, facts(rule, doc))
     heading("Why it hurts")
@@ -323,9 +334,3 @@ def as_text(rule: Rule, width: int | None = None) -> list[Block]:
     site = DOCS_URL.removesuffix("rules/") + "measurements/"
     items([site if entry == MEASUREMENTS else entry for entry in rule.references])
     return blocks
-
-
-def _wrapped(text: str, width: int | None) -> str:
-    if width is None:
-        return text
-    return textwrap.fill(text, max(width, 20), break_long_words=False, break_on_hyphens=False)
