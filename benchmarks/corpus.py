@@ -38,9 +38,9 @@ def rule_table(results: list[FileResult]) -> list[str]:
         for finding in result.findings
     )
     alarms = sum(count for (_, _, severity), count in counts.items() if severity != "info")
+    rate = alarms / max(len(judged), 1)
     return [
-        f"{len(results)} files, {len(judged)} judged, {len(results) - len(judged)} skipped; "
-        f"{alarms / max(len(judged), 1):.3f} errors and warnings a judged file",
+        f"{len(judged)} of {len(results)} files judged, {rate:.3f} errors and warnings a file",
         "",
         "| rule | severity | findings |",
         "|---|---|---|",

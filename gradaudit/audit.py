@@ -157,6 +157,7 @@ def _run_rules(result: FileResult, options: Options, settings: Settings) -> set[
     rules = [rule for rule in rules if rule.scope == "unit"]
     for unit in result.units:
         have = {name for name, setting in unit.settings.items() if setting.value is not None}
+        off = unit.settings.keys() - have
         if unit.loss_terms:
             have.add("loss_terms")
         if unit.observed is not None:
@@ -164,6 +165,9 @@ def _run_rules(result: FileResult, options: Options, settings: Settings) -> set[
         for rule in rules:
             missing = missing_needs(rule, have)
             if missing:
+                # What is known to be off is not unknown: the rule has nothing to judge.
+                if not missing_needs(rule, have | off):
+                    continue
                 result.not_judged.setdefault(unit.name, []).append((rule, missing))
                 continue
             ran.add((rule.code, unit.name))

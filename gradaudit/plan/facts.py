@@ -136,6 +136,5 @@ def _assume(units: list[TrainingUnit], name: str, text: str, problems: list[str]
         if present is None or present in unit.norms:
             unit.settings[setting_name] = Setting(
                 setting_name, value, origin=ASSUMED, raw=text, key="--assume",
-                note="assumed, not written",
             )  # fmt: skip
             unit.unknown.pop(setting_name, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradaudit.render.layout import clean, display_width, piece, printable, wrap
+from gradaudit.render.layout import clean, display_width, fit, piece, printable, wrap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _code(source: Source, number: int, marks: list[Mark], gutter: int, width: in
     room = width - gutter - 3
     first = _crop_from(text, min(starts, default=0), room)
     shown = ("…" if first else "") + "".join(map(printable, text[first:]))
-    code = _fit(shown, room)
+    code = fit(shown, room)
     lines: list[Line] = [[piece(f"{number:>{gutter}} | ", "gutter"), piece(code, "")]]
     for start, mark in sorted(zip(starts, marks, strict=True), key=lambda pair: -pair[0]):
         end = min(start + max(mark.place.end - mark.place.start, 1), max(len(text), start + 1))
@@ -98,14 +98,6 @@ def _underline(mark: Mark, before: int, under: int, gutter: int, room: int) -> l
 def _crop_from(text: str, start: int, room: int) -> int:
     """The character to begin at, so that a place far to the right is seen."""
     return 0 if display_width(text[:start]) < room * 2 // 3 else max(start - room // 3, 0)
-
-
-def _fit(text: str, room: int) -> str:
-    if display_width(text) <= room:
-        return text.rstrip()
-    while text and display_width(text) > room - 1:
-        text = text[: max(len(text) - max(display_width(text) - room + 1, 1), 0)]
-    return text + "…"
 
 
 def diff_lines(
@@ -137,7 +129,7 @@ def _signed(text: str, sign: str, style: str, number: int, gutter: int, width: i
         [
             piece(f"{number + offset:>{gutter}} ", "gutter"),
             piece(f"{sign} ", style),
-            piece(_fit("".join(map(printable, line)), width - gutter - 3), style),
+            piece(fit("".join(map(printable, line)), width - gutter - 3), style),
         ]
         for offset, line in enumerate(shown)
     ]

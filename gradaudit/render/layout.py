@@ -72,3 +72,12 @@ def wrap(text: str, width: int, first: str = "", rest: str | None = None) -> lis
         empty = False
     lines.append(current)
     return lines
+
+
+def fit(text: str, room: int) -> str:
+    """`text` in at most `room` columns, cut with an ellipsis."""
+    if display_width(text) <= room:
+        return text.rstrip()
+    while text and display_width(text) > room - 1:
+        text = text[: max(len(text) - max(display_width(text) - room + 1, 1), 0)]
+    return text + "…"

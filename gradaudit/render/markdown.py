@@ -31,10 +31,7 @@ def check_markdown(results: list[FileResult], summary: Summary) -> str:
     if not summary.total:
         lines.append(f"No findings in {summary.where}{summary.aside}.")
     else:
-        lines.append(
-            f"{summary.errors} errors, {summary.warnings} warnings, {summary.infos} infos in "
-            f"{summary.where}{summary.aside}."
-        )
+        lines.append(f"Found {summary.counts} in {summary.where}{summary.aside}.")
     for result in results:
         if not result.findings:
             continue
@@ -62,7 +59,7 @@ def _row(finding: Finding) -> str:
 
 def _details(lead: Finding, fixes: list[tuple[Finding, Fix]]) -> list[str]:
     lines = [f"<details><summary>{lead.rule.code}: why, and what to do</summary>", ""]
-    lines += [f"{escaped(text)}  " for text in (*lead.why, *lead.evidence)]
+    lines += [f"- {escaped(text)}" for text in (*lead.why, *lead.evidence)]
     for _, fix in fixes:
         lines += ["", f"**{fix.applicability}**: {escaped(fix.title)}", "", "```diff"]
         source = fix.edits[0].tree.source
@@ -72,5 +69,5 @@ def _details(lead: Finding, fixes: list[tuple[Finding, Fix]]) -> list[str]:
             first = source.offset(at)
             lines.append(f"-{old}")
             lines.append(f"+{old[: start - first]}{new}{old[end - first :]}".rstrip("\n"))
-        lines += ["```", *(f"- {escaped(note)}" for note in fix.notes)]
+        lines += ["```", "", *(f"- {escaped(note)}" for note in fix.notes)]
     return [*lines, "", "</details>"]

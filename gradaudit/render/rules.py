@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradaudit.render.layout import PROSE, clean, display_width, piece, wrap
+from gradaudit.render.layout import PROSE, clean, fit, piece, wrap
 from gradaudit.rules.docs import FAMILIES, as_text, parse
 
 TYPE_CHECKING = False
@@ -30,9 +30,9 @@ def rule_list(rules: list[Rule], width: int) -> list[Line]:
             piece(f"{rule.name:<{names}}"),
         ]
         title = parse(rule).title
-        used = 2 + len(rule.code) + 11 + names + 2
-        if used + display_width(title) <= width:
-            line.append(piece("  " + title, "dim"))
+        room = width - (2 + len(rule.code) + 11 + names + 2)
+        if room >= 20:
+            line.append(piece("  " + fit(title, room), "dim"))
         lines.append(line)
     lines += [[], [piece("`gradaudit explain CODE` says more of one.")]]
     return lines

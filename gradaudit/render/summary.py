@@ -42,6 +42,14 @@ class Summary:
         return files
 
     @property
+    def counts(self) -> str:
+        """`2 errors, 1 warning`; what is none is left out."""
+        named = ((self.errors, ERROR), (self.warnings, WARNING), (self.infos, INFO))
+        return ", ".join(
+            f"{count} {severity}{'s' if count != 1 else ''}" for count, severity in named if count
+        )
+
+    @property
     def aside(self) -> str:
         parts = []
         if self.suppressed:
