@@ -1,0 +1,57 @@
+"""Files that a command writes are as the command would write them now."""
+
+from __future__ import annotations
+
+import pytest
+from support import ROOT
+
+from gradaudit import docs_site
+from gradaudit.dialects import compile as dialects
+from gradaudit.source import Source
+from gradaudit.syntax import parse
+from gradaudit.syntax.plain import plain
+
+
+def test_the_dialect_table_is_fresh() -> None:
+    assert dialects.TARGET.read_text(encoding="utf-8") == dialects.render()
+
+
+def test_pages_and_the_picture_are_fresh() -> None:
+    assert docs_site.problems(ROOT) == []
+
+
+def test_the_picture_shows_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a stale picture the words differ, whatever release of rich drew it."""
+    picture = ROOT / docs_site.PICTURE
+    assert docs_site.same(picture, docs_site.picture(ROOT))
+    stale = picture.read_text(encoding="utf-8").replace("GA401", "GA999", 1)
+    assert not docs_site.same(picture, stale)
+    assert "http://" not in stale.replace("http://www.w3.org", "")
+    assert "@font-face" not in stale
+
+
+TWICE = "settings: {a: {kind: number, keys: [x]}, b: {kind: number, keys: [x]}}"
+TWICE_IN_A_SECTION = """\
+settings:
+  a: {kind: number, keys: [], in: {optimizer: [x]}}
+  b: {kind: number, keys: [], in: {optimizer: [x]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("nosuch: 1", "unknown entry 'nosuch'"),
+        ("settings: {lr: {kind: number, keys: [lr], unit: x}}", "lr: unknown entry 'unit'"),
+        ("settings: {lr: {kind: thing, keys: [lr]}}", "unknown kind 'thing'"),
+        (TWICE, "is both a and b"),
+        (TWICE_IN_A_SECTION, "optimizer.x means two settings"),
+    ],
+)
+def test_a_wrong_dialect_file_is_refused_with_its_place(text: str, problem: str) -> None:
+    raw = plain(
+        parse(Source("d.yaml", "sections: {}\ntransparent: []\nignored: []\n" + text)).roots[0]
+    )
+    assert isinstance(raw, dict)
+    with pytest.raises(dialects.BadDialect, match=problem):
+        dialects.compile_dialect({"settings": {}, **raw}, "d.yaml")
