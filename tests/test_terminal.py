@@ -19,7 +19,7 @@ from gradaudit.render.layout import display_width
 ESCAPES = re.compile(r"\x1b\][^\x1b]*\x1b\\|\x1b\[[0-9;]*m")
 
 
-def on_terminal(*words: str, columns: int = 80, **environment: str) -> str:
+def on_terminal(*words: str, columns: int = 80, environment: dict[str, str] | None = None) -> str:
     """What a command writes to a terminal of that width."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
@@ -30,7 +30,7 @@ def on_terminal(*words: str, columns: int = 80, **environment: str) -> str:
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "gradaudit", *words], cwd=ROOT, stdin=slave, stdout=slave,
-        stderr=slave, env={**inherited, "TERM": "xterm-256color", **environment},
+        stderr=slave, env={**inherited, "TERM": "xterm-256color", **(environment or {})},
     )  # fmt: skip
     os.close(slave)
     chunks = []
@@ -84,7 +84,7 @@ def test_codes_are_links_and_severities_have_colours() -> None:
     ],
 )
 def test_who_decides_on_colour(words: list[str], environment: dict[str, str], colour: bool) -> None:
-    shown = on_terminal("check", SAMPLE, "--select", "GA301", *words, **environment)
+    shown = on_terminal("check", SAMPLE, "--select", "GA301", *words, environment=environment)
     assert ("\x1b[" in shown) is colour
 
 
