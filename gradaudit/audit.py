@@ -96,7 +96,7 @@ def audit_path(path: str, options: Options, finder: Finder, named: bool = True) 
     try:
         source = read(path)
     except Unreadable as error:
-        source = Source(path, "")
+        source = Source(path, error.text)
         return unparsable(source, error, options, finder.for_file(path), named)
     return audit_source(source, options, finder.for_file(path), named)
 
@@ -109,11 +109,11 @@ def audit_source(
     result.source = source
     try:
         tree = parse(source)
+        result.problems = add_overrides(tree, options)
+        result.units = build_units(tree, GENERIC)
     except Unreadable as error:
         return unparsable(source, error, options, settings, named)
     result.tree = tree
-    result.problems = add_overrides(tree, options)
-    result.units = build_units(tree, GENERIC)
     if not named:
         known = {name for unit in result.units for name in unit.settings}
         if not is_training_config(known):

@@ -123,7 +123,8 @@ def _table(path: str) -> dict[str, Any] | None:
         raise BadSettings(f"{path}: not valid TOML: {error}") from None
     if os.path.basename(path) != "pyproject.toml":
         return data
-    table = data.get("tool", {}).get("gradaudit")
+    tool = data.get("tool")
+    table = tool.get("gradaudit") if isinstance(tool, dict) else None
     return table if isinstance(table, dict) else None
 
 
@@ -153,9 +154,7 @@ def load(path: str, seen: tuple[str, ...] = ()) -> Settings:
     return settings
 
 
-def _fill(  # noqa: C901 - one branch a key
-    settings: Settings, table: dict[str, Any], path: str
-) -> None:
+def _fill(settings: Settings, table: dict[str, Any], path: str) -> None:
     for key, value in table.items():
         if key not in KEYS:
             raise BadSettings(f"{path}: unknown key `{key}`{did_you_mean(key, KEYS)}")
@@ -184,18 +183,29 @@ def _fill(  # noqa: C901 - one branch a key
             for name, limits in _dict(value, path, key).items():
                 _limits(settings, name, limits, path)
         elif key == "assume":
-            for name, assumed in _dict(value, path, key).items():
-                if isinstance(assumed, dict):
-                    for inner, deep in assumed.items():
-                        settings.assume[f"{name}.{inner}"] = _text(deep)
-                else:
-                    settings.assume[name] = _text(assumed)
+            _assume(settings, _dict(value, path, key), path)
         elif key == "source":
             _sources(settings, value, path)
 
 
-def _text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _assume(settings: Settings, table: dict[str, Any], path: str, unit: str = "") -> None:
+    from gradaudit.dialects import GENERIC
+
+    kinds: dict[str, str] = GENERIC["kinds"]
+    for name, value in table.items():
+        key = f"{unit}.{name}" if unit else name
+        if isinstance(value, dict) and not unit:
+            _assume(settings, value, path, name)
+            continue
+        if name not in kinds:
+            hint = did_you_mean(name, tuple(kinds))
+            raise BadSettings(f"{path}: `assume.{key}`: no such setting{hint}")
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if kinds[name] == "number" and not is_number:
+            raise BadSettings(f"{path}: `assume.{key}` takes a number")
+        if not isinstance(value, (str, int, float)):
+            raise BadSettings(f"{path}: `assume.{key}` takes a single value")
+        settings.assume[key] = str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _limits(settings: Settings, name: str, limits: object, path: str) -> None:

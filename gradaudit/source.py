@@ -27,13 +27,17 @@ _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 class Unreadable(Exception):
-    """The file cannot be read as text or parsed: what is wrong, and the line (from 1)."""
+    """The file cannot be read as text or parsed: what is wrong, and the line (from 1).
 
-    def __init__(self, message: str, line: int = 1, column: int = 1) -> None:
+    `text` is what can be shown of a file that could not be decoded.
+    """
+
+    def __init__(self, message: str, line: int = 1, column: int = 1, text: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.line = line
         self.column = column
+        self.text = text
 
 
 class Source:
@@ -128,17 +132,24 @@ def decode(data: bytes, path: str) -> Source:
         raise Unreadable(
             f"byte {nul + len(bom)} is NUL: a binary file, or UTF-16 without its mark; "
             "save it as UTF-8",
-            body.count(b"\n", 0, nul) + 1,
+            *_place(body, nul),
         )
     try:
         return Source(path, body.decode("utf-8"), "utf-8", bom)
     except UnicodeDecodeError as error:
-        line = body.count(b"\n", 0, error.start) + 1
         raise Unreadable(
             f"byte {error.start + len(bom)} (0x{body[error.start]:02x}) is not UTF-8; "
             "save the file as UTF-8",
-            line,
+            *_place(body, error.start),
         ) from None
+
+
+def _place(body: bytes, at: int) -> tuple[int, int, str]:
+    """Line and column of a byte, and the text around it."""
+    text = body.decode("utf-8", "replace")
+    start = body.rfind(b"\n", 0, at) + 1
+    column = len(body[start:at].decode("utf-8", "replace")) + 1
+    return body.count(b"\n", 0, at) + 1, column, text
 
 
 def read(path: str, shown: str | None = None) -> Source:

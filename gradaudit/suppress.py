@@ -68,7 +68,8 @@ def suppressions(tree: Tree) -> list[Suppression]:
             first, last = 1, source.line_count
         else:
             first = line
-            if not source.line(line)[: column - 1].strip():
+            before_it = source.line(line)[: column - 1].lstrip()
+            if not before_it or before_it.startswith("#"):
                 after = bisect_right(content, line)
                 first = content[after] if after < len(content) else line
             last = sections.get(first, first)

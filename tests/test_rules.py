@@ -15,7 +15,8 @@ from gradaudit.evidence.observed import Observed
 from gradaudit.findings import APPLICABILITIES, CONFIDENCES, SEVERITIES, Finding
 from gradaudit.fix.splice import apply, splices
 from gradaudit.fix.verify import verify
-from gradaudit.rules import Rule, load
+from gradaudit.rules import FAMILIES, Rule, load
+from gradaudit.rules.docs import FAMILIES as TITLES
 from gradaudit.rules.docs import BadDocs, as_markdown, as_text, facts, parse
 from gradaudit.settings import KEYS, Settings
 from gradaudit.settings import load as load_settings
@@ -78,14 +79,19 @@ def test_codes_and_names_are_unique_and_in_order() -> None:
     assert list(RULES) == sorted(RULES)
     names = [rule.name for rule in RULES.values()]
     assert len(set(names)) == len(names)
-    families = {
-        "file": "0", "clipping": "1", "learning_rate": "2", "batch": "3", "loss": "4",
-        "names": "7", "values": "7", "history": "7",
-    }  # fmt: skip
+
+
+def test_a_module_of_rules_is_loaded_and_holds_one_family() -> None:
+    folder = ROOT / "gradaudit" / "rules"
+    for path in folder.glob("*.py"):
+        if re.search(r"^@rule\(", path.read_text(encoding="utf-8"), re.MULTILINE):
+            assert path.stem in FAMILIES, f"name {path.stem!r} in FAMILIES of rules/__init__.py"
+    prefixes: dict[str, set[str]] = {}
     for code, rule in RULES.items():
-        assert re.fullmatch(r"GA\d{3}", code)
-        assert re.fullmatch(r"[a-z]+(-[a-z]+)+", rule.name)
-        assert code[2] == families[rule.check.__module__.rsplit(".", 1)[-1]]
+        prefixes.setdefault(rule.check.__module__, set()).add(code[:3])
+    for module, found in prefixes.items():
+        assert len(found) == 1, f"{module} mixes the families {sorted(found)}"
+        assert found <= set(TITLES), f"{found} has no title in FAMILIES of rules/docs.py"
 
 
 @EVERY_RULE
@@ -94,7 +100,9 @@ def test_metadata(rule: Rule) -> None:
     for need in rule.needs:
         for name in need if isinstance(need, tuple) else (need,):
             assert name in known
-    assert rule.references
+    assert re.fullmatch(r"GA\d{3}", rule.code), "a code is GA and three digits"
+    assert re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)+", rule.name), "a name is words-with-hyphens"
+    assert rule.references, "a rule needs a reference or a measurement"
     assert all(reference.strip() == reference for reference in rule.references)
     assert list(rule.severities) == sorted(rule.severities, key=SEVERITIES.index, reverse=True)
     assert rule.confidence in CONFIDENCES
@@ -213,7 +221,7 @@ def test_every_threshold_is_explained() -> None:
 
 
 def test_pages_are_fresh() -> None:
-    assert docs_site.problems(ROOT) == []
+    assert docs_site.problems(ROOT) == [], f"run `{docs_site.COMMAND}`"
 
 
 def test_the_settings_file_in_the_docs_can_be_used(tmp_path: Path) -> None:
@@ -257,7 +265,14 @@ def test_check_names_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_bad_fires_the_rule_and_what_it_names(rule: Rule) -> None:
     doc = parse(rule)
     result = audit(doc.bad, options_of(doc.options))
-    assert {finding.rule.code for finding in result.findings} == {rule.code, *doc.with_codes}
+    fired = {finding.rule.code for finding in result.findings}
+    assert rule.code in fired, (
+        f"`Bad:` does not fire {rule.code}: is a setting in `needs` unknown (`gradaudit show` "
+        "tells), or does the rule return early?"
+    )
+    assert fired == {rule.code, *doc.with_codes}, (
+        "`Bad:` fires more: name it under `With:`, or change the example (1.0e-4, not 1e-4)"
+    )
     for finding in result.findings:
         assert finding.severity in finding.rule.severities
         declared = CONFIDENCES.index(finding.rule.confidence)
@@ -281,7 +296,10 @@ def test_fix_of_bad_is_good(rule: Rule) -> None:
     if not doc.applicabilities:
         assert not fixes
         return
-    assert len(fixes) == 1
+    assert len(fixes) == 1, (
+        f"`Fix:` promises {' or '.join(doc.applicabilities)}, `Bad:` gets {len(fixes)} fixes "
+        "(`change()` gives none for pairs, quoted and overridden values)"
+    )
     assert fixes[0].applicability in doc.applicabilities
     edits = fixes[0].edits
     text = apply(doc.bad, [splice for edit in edits for splice in splices(edit)])

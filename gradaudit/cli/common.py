@@ -126,7 +126,7 @@ def _audit_stdin(arguments: CheckArguments, options: Options, finder: Finder, ru
     try:
         result = audit_source(read_stdin(arguments), options, settings)
     except Unreadable as error:
-        result = unparsable(Source(name, ""), error, options, settings, True)
+        result = unparsable(Source(name, error.text), error, options, settings, True)
     _add(run, result, arguments, finder)
 
 

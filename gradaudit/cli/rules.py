@@ -52,6 +52,11 @@ def run_explain(name: str, color: str) -> int:
         family = [r.code for r in load().values() if r.code.startswith(name.strip().upper())]
         return fault(f"{name!r} is a family: explain one of {', '.join(family)}")
     from gradaudit.render.rules import rule_page
+    from gradaudit.rules.docs import BadDocs
 
-    write_lines(rule_page(rule, width_of(sys.stdout)), use_color(color, sys.stdout))
+    try:
+        lines = rule_page(rule, width_of(sys.stdout))
+    except BadDocs as error:  # a rule in the making: its author is the reader
+        return fault(str(error))
+    write_lines(lines, use_color(color, sys.stdout))
     return 0

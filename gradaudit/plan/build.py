@@ -8,6 +8,7 @@ from gradaudit.dialects import normalised
 from gradaudit.plan.loss_terms import TermCandidate, find_terms, term_name
 from gradaudit.plan.model import TrainingUnit
 from gradaudit.plan.values import Found, fill
+from gradaudit.source import Unreadable
 from gradaudit.syntax.tree import Alias, Mapping, Scalar, Sequence, entries, resolve
 
 TYPE_CHECKING = False
@@ -24,7 +25,7 @@ MAX_ENTRIES = 500_000
 """Keys read through merges before reading stops: one large mapping merged into many ends here."""
 
 MAX_UNITS = 500
-"""Training units of one document: each takes a copy of what all share."""
+"""Training units of one file: each takes a copy of what all share. Real configs have a few."""
 
 
 _normalised = lru_cache(4096)(normalised)
@@ -80,23 +81,30 @@ def build_units(tree: Tree, dialect: Dialect) -> list[TrainingUnit]:
     A mapping that holds a learning rate or an optimiser anchors a unit. From there the unit's
     root is found by climbing out of sections that only group settings (`optimizer:`,
     `training:`). What stands in no unit is shared by all.
+
+    Raises:
+        Unreadable: more than `MAX_UNITS`.
     """
     units: list[TrainingUnit] = []
+    names: set[str] = set()
     for number, root in enumerate(tree.roots):
         top = resolve(root)
         if type(top) is Mapping:
-            found = _document_units(tree, top, dialect)
-            names = {unit.name for unit in units}
+            found = _document_units(tree, top, dialect, MAX_UNITS - len(units))
             for unit in found:
                 if unit.name in names:
                     unit.name = f"{unit.name}@{number + 1}"
+            names.update(unit.name for unit in found)
             units.extend(found)
     return units
 
 
-def _document_units(tree: Tree, top: Mapping, dialect: Dialect) -> list[TrainingUnit]:
+def _document_units(tree: Tree, top: Mapping, dialect: Dialect, room: int) -> list[TrainingUnit]:
     places = _walk(top, dialect)
     roots = _unit_roots(places, dialect)
+    if len(roots) > room:
+        line, column = tree.source.position(roots[room].mapping.start)
+        raise Unreadable(f"more than {MAX_UNITS} trainings in one file; split it", line, column)
     for root in roots:
         root.kind = "unit"
     owner: dict[int, _Place] = {}
@@ -191,7 +199,7 @@ def _unit_roots(places: list[_Place], dialect: Dialect) -> list[_Place]:
             outer = outer.parent
     roots = [root for key, root in found.items() if key in has_rate or key not in above]
     roots.sort(key=lambda place: place.mapping.start)
-    return roots[:MAX_UNITS] or [places[0]]
+    return roots or [places[0]]
 
 
 def _in_list(place: _Place) -> bool:

@@ -27,6 +27,11 @@ def fix_lines(
             lines.extend(_applied(file, width))
             lines.append([])
     for file in files:
+        if file.before.tree is None:
+            for finding in file.before.findings:
+                place = f"{file.before.path}:{finding.place.line}"
+                text = f"not fixed: {place}: cannot be read: {finding.message}"
+                lines.extend([piece(line, "error")] for line in wrap(clean(text), width, "", "  "))
         if file.outcome is not None:
             for finding, reason in file.outcome.refused:
                 text = f"not fixed: {_what(finding)}: {reason}"

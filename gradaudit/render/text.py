@@ -14,35 +14,45 @@ if TYPE_CHECKING:
     from gradaudit.render.summary import Summary
 
 
+MAX_FRAMES = 500
+"""Causes of one file that are drawn in frames: nobody reads more, and each costs a look around."""
+
+
 def full(results: list[FileResult], width: int) -> list[Line]:
-    """Every finding of every file, in frames."""
+    """Every finding of every file, in frames; where a file has very many, the rest a line each."""
     from gradaudit.render.group import grouped
 
     lines: list[Line] = []
     for result in results:
-        for group in grouped(result.findings):
+        groups = grouped(result.findings)
+        for group in groups[:MAX_FRAMES]:
             lines.extend(group_lines(group, width))
+            lines.append([])
+        if len(groups) > MAX_FRAMES:
+            for group in groups[MAX_FRAMES:]:
+                for finding in (group.lead, *group.also):
+                    lines.append(_concise_line(finding, result))
             lines.append([])
     return lines
 
 
 def concise(results: list[FileResult]) -> list[Line]:
     """One line a finding: `path:line:column: severity[code] message`, `[*]` where it has a fix."""
-    lines: list[Line] = []
-    for result in results:
-        for finding in result.findings:
-            source = finding.place.source
-            line, column = source.position(finding.place.start)
-            unit = f"{finding.unit}: " if finding.unit and len(result.units) > 1 else ""
-            lines.append([
-                piece(clean(f"{source.path}:{line}:{column}"), "path"),
-                piece(": "),
-                piece(finding.severity, finding.severity),
-                piece("["), piece(finding.rule.code, "code", finding.rule.url), piece("] "),
-                piece("[*] " if finding.fix else "", "fix"),
-                piece(clean(unit + finding.message)),
-            ])  # fmt: skip
-    return lines
+    return [_concise_line(finding, result) for result in results for finding in result.findings]
+
+
+def _concise_line(finding: Finding, result: FileResult) -> Line:
+    source = finding.place.source
+    line, column = source.position(finding.place.start)
+    unit = f"{finding.unit}: " if finding.unit and len(result.units) > 1 else ""
+    return [
+        piece(clean(f"{source.path}:{line}:{column}"), "path"),
+        piece(": "),
+        piece(finding.severity, finding.severity),
+        piece("["), piece(finding.rule.code, "code", finding.rule.url), piece("] "),
+        piece("[*] " if finding.fix else "", "fix"),
+        piece(clean(unit + finding.message)),
+    ]  # fmt: skip
 
 
 def group_lines(group: Group, width: int) -> list[Line]:

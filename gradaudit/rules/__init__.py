@@ -85,7 +85,8 @@ def rule(
 
     def register(check: RuleFunction) -> RuleFunction:
         if code in RULES:
-            raise ValueError(f"two rules have the code {code}")
+            other = RULES[code].check.__name__
+            raise ValueError(f"{check.__name__} and {other} both have the code {code}")
         RULES[code] = Rule(
             check, code, name, scope, needs, severities, confidence, limits or {}, references
         )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from statistics import median
-
 from gradaudit.findings import (
     ERROR,
     INFO,
@@ -21,6 +19,7 @@ from gradaudit.rules.repair import change, place_of
 from gradaudit.rules.text import (
     decays_in_gradient,
     forgets_scale,
+    median,
     number,
     optimizer_name,
     percent,

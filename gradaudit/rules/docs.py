@@ -143,7 +143,9 @@ def _limits(rule: Rule, text: str) -> dict[str, str]:
     for entry in re.split(r"\n(?=\S)", text) if text else []:
         match = _LIMIT.match(entry)
         if not match:
-            raise BadDocs(rule, f"`Limits:` takes `name: meaning`, not {entry!r}")
+            raise BadDocs(
+                rule, f"`Limits:` takes `name: meaning`, the name with hyphens, not {entry!r}"
+            )
         found[match.group(1)] = " ".join(match.group(2).split())
     wanted = [name.replace("_", "-") for name in rule.limits]
     if sorted(found) != sorted(wanted):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from statistics import median
-
 from gradaudit.dialects import GENERIC
 from gradaudit.findings import INFO, LOW, MEDIUM, RECOMMENDED, WARNING, Finding, Fix, Related
 from gradaudit.rules import rule
@@ -12,6 +10,7 @@ from gradaudit.rules.text import (
     decays_in_gradient,
     forgets_scale,
     listed,
+    median,
     number,
     optimizer_name,
     percent,

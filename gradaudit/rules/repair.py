@@ -25,7 +25,8 @@ def place_of(setting: Setting, unit: TrainingUnit) -> Place:
 def change(setting: Setting, value: float, spelled: str | None = None) -> Edit | None:
     """An edit that gives a written number another value, or None where none can be made.
 
-    None for what no file holds, what the command line overrides, and what an alias brings in.
+    None for what no file holds, what the command line overrides, what an alias brings in, a value
+    in quotes, and a pair such as `betas` (edit its items with `edits.replace_value`).
     `spelled` is the text to write; without it the number is spelt in the style of the old one.
     """
     if setting.node is None or setting.tree is None or setting.origin != WRITTEN:

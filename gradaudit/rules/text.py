@@ -62,3 +62,13 @@ def decays_in_gradient(unit: TrainingUnit) -> bool:
 def listed(items: list[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1]
+
+
+def median(values: list[float]) -> float:
+    """The middle value. `statistics` would import fractions, decimal and random into a check.
+
+    Raises: IndexError where there are no values.
+    """
+    ordered = sorted(values)
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2

@@ -20,6 +20,9 @@ _FALSE = frozenset(("false", "False", "FALSE"))
 _TRUE_11 = _TRUE | {"yes", "Yes", "YES", "on", "On", "ON"}
 _FALSE_11 = _FALSE | {"no", "No", "NO", "off", "Off", "OFF"}
 
+_LONGEST = 1000
+"""Digits beyond which a number stays text: Python refuses to convert some thousands of them."""
+
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)\Z")
 _INT_ODD = re.compile(r"[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]+|0o?[0-7_]+)\Z")
 _FLOAT_11 = re.compile(
@@ -56,7 +59,7 @@ def read_scalar(node: Scalar, yaml11: bool = True) -> Value:
     if text in (_FALSE_11 if yaml11 else _FALSE):
         return False
     first = text[0]
-    if first not in "0123456789+-.":
+    if first not in "0123456789+-." or len(text) > _LONGEST:
         return text
     if _INT.match(text):
         return int(text.replace("_", ""))
@@ -83,6 +86,8 @@ def _odd_integer(text: str, yaml11: bool) -> int | str:
 def to_number(text: str) -> int | float | None:
     """The number that a person means by `text`, whatever a loader makes of it."""
     text = text.strip()
+    if len(text) > _LONGEST:
+        return None
     if _INT.match(text):
         return int(text.replace("_", ""))
     if _FLOAT.match(text):

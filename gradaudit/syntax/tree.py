@@ -6,6 +6,7 @@ who loads the file (`syntax.scalars`).
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from itertools import chain
 
 TYPE_CHECKING = False
@@ -143,16 +144,40 @@ def path_of(node: Node, tree: Tree) -> tuple[str | int, ...]:
     parent = node.parent
     while parent is not None:
         if type(parent) is Mapping:
-            for index, (key, value) in enumerate(parent.pairs):
-                if value is child or key is child:
-                    parts.append(key.value if type(key) is Scalar else index)
-                    break
+            index = _index_of_entry(child, parent)
+            key = parent.pairs[index][0]
+            parts.append(key.value if type(key) is Scalar else index)
         elif type(parent) is Sequence:
-            parts.append(next(i for i, item in enumerate(parent.items) if item is child))
+            parts.append(index_in(parent.items, child))
         child = parent
         parent = parent.parent
-    parts.append(next(i for i, root in enumerate(tree.roots) if root is child))
+    parts.append(index_in(tree.roots, child))
     return tuple(reversed(parts))
+
+
+def index_in(nodes: list[Node], node: Node) -> int:
+    """Where `node` itself stands in a list in file order."""
+    near = bisect_right(nodes, node.start, key=_start) - 1
+    if near >= 0 and nodes[near] is node:
+        return near
+    return next(i for i, other in enumerate(nodes) if other is node)
+
+
+def _index_of_entry(node: Node, mapping: Mapping) -> int:
+    """The entry whose key or value `node` is."""
+    pairs = mapping.pairs
+    near = bisect_right(pairs, node.start, key=_start_of_entry) - 1
+    if near >= 0 and (pairs[near][0] is node or pairs[near][1] is node):
+        return near
+    return next(i for i, (key, value) in enumerate(pairs) if value is node or key is node)
+
+
+def _start(node: Node) -> int:
+    return node.start
+
+
+def _start_of_entry(pair: tuple[Node, Node]) -> int:
+    return pair[0].start
 
 
 def dotted(path: tuple[str | int, ...]) -> str:
