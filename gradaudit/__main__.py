@@ -19,10 +19,12 @@ def main(words: list[str] | None = None) -> int:
         return code
     except BrokenPipeError:
         # The reader of a pipe went away (`| head`): nothing is wrong here.
-        import os
-
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
+    except OSError as error:  # files are read and written elsewhere, with words of their own
+        _drop_output()
+        sys.stderr.write(f"gradaudit: error: cannot write the output: {error.strerror}\n")
+        return 2
     except KeyboardInterrupt:
         return 130
     except Exception:
@@ -34,6 +36,13 @@ def main(words: list[str] | None = None) -> int:
             "lines above: https://github.com/gradaudit/gradaudit/issues\n"
         )
         return 3
+
+
+def _drop_output() -> None:
+    """What is still buffered cannot be written, and must not be tried again at exit."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _dispatch(words: list[str]) -> int:

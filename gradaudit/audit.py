@@ -129,11 +129,15 @@ def audit_source(
 def add_overrides(tree: Tree, options: Options) -> list[str]:
     if not options.overrides:
         return []
-    from gradaudit.syntax.override import override
+    from gradaudit.syntax.override import Misspelt, override
 
     problems = []
     for key, text in options.overrides:
-        node = override(tree, key, text)
+        try:
+            node = override(tree, key, text)
+        except Misspelt as error:
+            problems.append(f"--set {key}: there is no such key; did you mean `{error.meant}`?")
+            continue
         if node is None:
             section = key.rpartition(".")[0]
             problems.append(f"--set {key}: the file has no section `{section}`")
@@ -221,15 +225,15 @@ def _suppress(
         comments = suppressions(tree)
     if not comments and not settings.per_file_ignores and not settings.per_key_ignores:
         return
-    relative = settings.relative(result.path)
-    ignored_here = _ignored_in(relative, settings)
+    seen_path = settings.shown_to_globs(result.path)
+    ignored_here = _ignored_in(seen_path, settings)
     silenced = silence(result.findings, comments, tree.source) if comments else set()
     kept = [
         finding
         for finding in result.findings
         if id(finding) not in silenced
         and is_selected(finding.rule, None, ignored_here)
-        and not _key_ignored(finding, relative, settings)
+        and not _key_ignored(finding, seen_path, settings)
     ]
     result.suppressed = len(result.findings) - len(kept)
     result.findings = kept
@@ -271,23 +275,23 @@ def _report_comment(
     result.findings.append(finding)
 
 
-def _ignored_in(relative: str, settings: Settings) -> list[str]:
+def _ignored_in(seen_path: str, settings: Settings) -> list[str]:
     """What `per-file-ignores` says of a file."""
     return [
         code
         for pattern, codes in settings.per_file_ignores.items()
-        if matches(pattern, relative)
+        if matches(pattern, seen_path)
         for code in codes
     ]
 
 
-def _key_ignored(finding: Finding, relative: str, settings: Settings) -> bool:
+def _key_ignored(finding: Finding, seen_path: str, settings: Settings) -> bool:
     key = finding.key
     if key is None:
         return False
     for pattern, codes in settings.per_key_ignores.items():
         file_glob, colon, wanted = pattern.rpartition(":")
-        if colon and not matches(file_glob, relative):
+        if colon and not matches(file_glob, seen_path):
             continue
         if (key == wanted or key.startswith(wanted + ".")) and not is_selected(
             finding.rule, None, codes
@@ -316,7 +320,7 @@ def unparsable(
         why=["Nothing in this file was judged, and nothing in it will be edited."],
     )
     finding.rule = rule
-    ignored = _ignored_in(settings.relative(source.path), settings)
+    ignored = _ignored_in(settings.shown_to_globs(source.path), settings)
     if rule in options.active_rules(settings) and is_selected(rule, None, ignored):
         result.findings.append(finding)
     else:

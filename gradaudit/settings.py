@@ -50,13 +50,9 @@ class Settings:
         self.assume: dict[str, str] = {}
         self.sources: dict[str, dict[str, list[str]]] = {}
 
-    @property
-    def folder(self) -> str:
-        return os.path.dirname(os.path.abspath(self.path)) if self.path else os.getcwd()
-
-    def relative(self, path: str) -> str:
-        """A checked file's path as the globs of this settings file see it."""
-        return os.path.relpath(os.path.abspath(path), self.folder).replace(os.sep, "/")
+    def shown_to_globs(self, path: str) -> str:
+        """A checked file's path as the globs see it: absolute, with `/`."""
+        return os.path.abspath(path).replace(os.sep, "/")
 
 
 class Finder:
@@ -171,7 +167,7 @@ def _fill(settings: Settings, table: dict[str, Any], path: str) -> None:
                 settings.per_file_ignores if key == "per-file-ignores" else settings.per_key_ignores
             )
             for pattern, codes in _dict(value, path, key).items():
-                target[pattern] = _codes(codes, path, f"{key}.{pattern}")
+                target[_anchored(pattern, path)] = _codes(codes, path, f"{key}.{pattern}")
         elif key == "severity":
             for name, severity in _dict(value, path, key).items():
                 if severity not in (*SEVERITIES, "off"):
@@ -232,7 +228,8 @@ def _sources(settings: Settings, value: object, path: str) -> None:
             if not isinstance(files, list) or not all(isinstance(f, str) for f in files):
                 raise BadSettings(f"{path}: `source.{pattern}.{unit}` takes a list of files")
             resolved = [os.path.join(os.path.relpath(folder), f) for f in files]
-            settings.sources.setdefault(pattern, {})[unit] = [os.path.normpath(f) for f in resolved]
+            by_unit = settings.sources.setdefault(_anchored(pattern, path), {})
+            by_unit[unit] = [os.path.normpath(f) for f in resolved]
 
 
 def _dict(value: object, path: str, key: str) -> dict[str, Any]:
@@ -302,10 +299,23 @@ def _match(rule: Rule, selector: str) -> int:
     return len(text) if text and rule.code.startswith(text.upper()) else -1
 
 
-def matches(pattern: str, relative: str) -> bool:
-    """Whether a glob names a file: by its relative path, or by its name alone."""
+def _anchored(pattern: str, path: str) -> str:
+    """A glob as it stands in the settings file `path`: relative to that file, whoever extends it.
+
+    One without a slash names files wherever they are. Of `glob:key` only the glob has a place.
+    """
+    if "/" not in pattern.rpartition(":")[0] and "/" not in pattern:
+        return pattern
+    folder = os.path.dirname(os.path.abspath(path)).replace(os.sep, "/")
+    for char in "[*?":
+        folder = folder.replace(char, f"[{char}]")
+    return f"{folder.rstrip('/')}/{pattern}"
+
+
+def matches(pattern: str, path: str) -> bool:
+    """Whether a glob names a file: by its path, or, where it has no slash, by its name."""
     from fnmatch import fnmatchcase
 
-    return fnmatchcase(relative, pattern) or (
-        "/" not in pattern and fnmatchcase(relative.rsplit("/", 1)[-1], pattern)
+    return fnmatchcase(path, pattern) or (
+        "/" not in pattern and fnmatchcase(path.rsplit("/", 1)[-1], pattern)
     )

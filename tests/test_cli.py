@@ -214,3 +214,38 @@ def test_every_command_has_help() -> None:
         assert "Usage: gradaudit " + command in ran.out
     assert "did you mean" in run_cli("check", "--format", "jsno").err.lower()
     assert "Did you mean 'check'" in run_cli("chekc").err
+
+
+def test_a_full_disk_is_no_fault_of_ours(config: Write) -> None:
+    config(ERROR)
+    done = subprocess.run(
+        f"{sys.executable} -m gradaudit check config.yaml > /dev/full", shell=True,
+        capture_output=True, text=True, check=False, env={"PYTHONPATH": str(ROOT), "PATH": ""},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == "gradaudit: error: cannot write the output: No space left on device\n"
+
+
+def test_the_next_command_keeps_what_decides_the_findings(config: Write) -> None:
+    config(WARNING)
+    ran = run_cli("check", "config.yaml", "--isolated", "--assume", "world_size=8", columns=200)
+    assert "`gradaudit fix config.yaml --assume world_size=8 --isolated` shows it" in ran.out
+    ran = run_cli("fix", "-", "--stdin-filename", "a b.yaml", stdin=WARNING.encode(), columns=200)
+    assert "`gradaudit fix - --stdin-filename 'a b.yaml' --write`" in ran.out
+
+
+def test_a_file_that_says_nothing_is_not_called_clean(config: Write) -> None:
+    for text in ("", "- 1\n", "x\n", "name: x\n"):
+        config(text)
+        ran = run_cli("check", "config.yaml", columns=100)
+        assert ran.code == 0
+        assert "config.yaml: no training settings in it: nothing was judged" in ran.out
+        assert "No findings" not in ran.out
+
+
+def test_a_misspelt_override_is_not_taken_for_a_new_key(config: Write) -> None:
+    config(GOOD)
+    ran = run_cli("check", "config.yaml", "--set", "lerning_rate=3", columns=100)
+    assert ran.code == 2
+    assert "did you mean `learning_rate`?" in ran.out
+    assert run_cli("check", "config.yaml", "--set", "warmup_ratio=0.05").code == 0

@@ -122,7 +122,7 @@ def test_standard_input_gives_the_repaired_text_on_standard_output(config: Write
     config("")
     ran = run_cli("fix", "-", "--write", stdin=BAD.encode())
     assert ran.out == BAD.replace("1e-4", "1.0e-4")
-    assert "Would fix 1 finding" in ran.err or "Fixed" in ran.err
+    assert "Fixed 1 finding in 1 file." in ran.err
     same = run_cli("fix", "-", "--write", stdin=b"optimizer: adamw\n")
     assert same.out == "optimizer: adamw\n"
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import gc
 import sys
 
-from gradaudit.cli.common import BadSettings, UsageError, audit_all, fault
+from gradaudit.cli.common import UsageError, audit_all, command, fault
 from gradaudit.render.output import use_color, width_of, write_lines
 from gradaudit.render.summary import Summary, exit_code
+from gradaudit.settings import BadSettings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,20 +69,14 @@ def next_steps(summary: Summary, arguments: CheckArguments) -> list[str]:
     steps: list[str] = []
     if not summary.fixable and not summary.speculative:
         return steps
-    words = [*(arguments.paths or ["."])]
-    for name in ("select", "ignore", "assume", "source"):
-        for value in getattr(arguments, name):
-            words += [f"--{name}", value]
-    if arguments.config:
-        words += ["--config", arguments.config]
-    command = "gradaudit fix " + " ".join(map(quoted, words))
+    shown = command("fix", arguments)
     if "-" in arguments.paths or arguments.set:
         return steps
     if summary.fixable:
         many = summary.fixable != 1
         count = f"{summary.fixable} finding" + ("s have" if many else " has")
         them = "them" if many else "it"
-        steps.append(f"{count} a fix: `{command}` shows {them}, `--write` applies {them}.")
+        steps.append(f"{count} a fix: `{shown}` shows {them}, `--write` applies {them}.")
         if summary.speculative:
             steps.append(
                 f"{summary.speculative} more with `--unsafe`: they may help; measure first."
@@ -90,11 +85,5 @@ def next_steps(summary: Summary, arguments: CheckArguments) -> list[str]:
         count = f"{summary.speculative} finding" + (
             "s have" if summary.speculative != 1 else " has"
         )
-        steps.append(f"{count} a speculative fix: `{command} --unsafe` shows it.")
+        steps.append(f"{count} a speculative fix: `{shown} --unsafe` shows it.")
     return steps
-
-
-def quoted(word: str) -> str:
-    """A word as a shell takes it."""
-    safe = word and all(char.isalnum() or char in "-_./=,:@%+~" for char in word)
-    return word if safe else "'" + word.replace("'", "'\\''") + "'"

@@ -6,7 +6,7 @@ import sys
 
 from gradaudit.audit import FileResult, Options, audit_path, audit_source
 from gradaudit.discover import Unavailable, describe, discover
-from gradaudit.settings import BadSettings, Finder, did_you_mean, unknown_selector
+from gradaudit.settings import Finder, did_you_mean, unknown_selector
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ def options_of(arguments: CheckArguments) -> Options:
             problem = unknown_selector(code)
             if problem:
                 raise UsageError(f"--{name}: {problem}")
+        if chosen and not codes:
+            raise UsageError(f"--{name}: names no rule; leave it out to run all")
         if chosen:
             setattr(options, name, codes)
     for item in arguments.set:
@@ -157,11 +159,29 @@ def _requests_met(run: Run, options: Options) -> None:
             run.problems.append((judged[0].path, f"--unit: no unit `{options.unit}`{hint}"))
 
 
+def command(name: str, arguments: CheckArguments, *more: str) -> str:
+    """`gradaudit NAME` as a shell takes it, with the paths and all that decides what is found."""
+    words = [*(arguments.paths or ["."])]
+    for option in ("select", "ignore", "assume", "source"):
+        for value in getattr(arguments, option):
+            words += [f"--{option}", value]
+    for option in ("config", "stdin_filename"):
+        value = getattr(arguments, option)
+        if value is not None:
+            words += [f"--{option.replace('_', '-')}", value]
+    if arguments.isolated:
+        words.append("--isolated")
+    return " ".join(["gradaudit", name, *map(quoted, [*words, *more])])
+
+
+def quoted(word: str) -> str:
+    """A word as a shell takes it."""
+    safe = word and all(char.isalnum() or char in "-_./=,:@%+~" for char in word)
+    return word if safe else "'" + word.replace("'", "'\\''") + "'"
+
+
 def fault(message: str) -> int:
     """Say what stopped the command; exit code 2."""
     sys.stdout.flush()
     sys.stderr.write(f"gradaudit: error: {message}\n")
     return 2
-
-
-__all__ = ["BadSettings", "Run", "UsageError", "audit_all", "fault", "options_of", "read_stdin"]

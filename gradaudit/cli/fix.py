@@ -4,56 +4,42 @@ from __future__ import annotations
 
 import sys
 
-from gradaudit.audit import FileResult, Options, audit_source
-from gradaudit.cli.check import quoted
-from gradaudit.cli.common import BadSettings, Run, UsageError, fault, options_of
+from gradaudit.cli.common import Run, UsageError, command, fault, options_of
 from gradaudit.discover import Target, Unavailable, describe, discover
 from gradaudit.findings import RECOMMENDED, SAFE, SPECULATIVE
-from gradaudit.fix.engine import Outcome, fix_text
 from gradaudit.fix.write import WriteFailed, write
+from gradaudit.fixing import Fixed, fix_bytes
 from gradaudit.render.fix import fix_lines
 from gradaudit.render.output import use_color, width_of, write_lines
 from gradaudit.render.summary import exit_code
-from gradaudit.settings import Finder
-from gradaudit.source import Source, Unreadable, decode
+from gradaudit.settings import BadSettings, Finder
+from gradaudit.source import MAX_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from gradaudit.audit import Options
     from gradaudit.cli.options import CheckArguments
-    from gradaudit.findings import Finding
-    from gradaudit.settings import Settings
-    from gradaudit.syntax.tree import Tree
 
 
 class FixArguments:
+    """What only `fix` takes."""
+
     def __init__(self, write: bool, safe_only: bool, unsafe: bool) -> None:
         self.write = write
         self.safe_only = safe_only
         self.unsafe = unsafe
 
     @property
+    def words(self) -> list[str]:
+        """The options that were given, but `--write`."""
+        named = (("--safe-only", self.safe_only), ("--unsafe", self.unsafe))
+        return [word for word, given in named if given]
+
+    @property
     def admitted(self) -> tuple[str, ...]:
         if self.safe_only:
             return (SAFE,)
         return (SAFE, RECOMMENDED, SPECULATIVE) if self.unsafe else (SAFE, RECOMMENDED)
-
-
-class Fixed:
-    """A file after fixing. `outcome` is None where the file was not parsed or not judged.
-
-    before, after  what the audit found in the text as it was and as it is now.
-    written        whether the file on disk was replaced.
-    """
-
-    def __init__(self, before: FileResult, after: FileResult, outcome: Outcome | None) -> None:
-        self.before = before
-        self.after = after
-        self.outcome = outcome
-        self.written = False
-
-    @property
-    def changed(self) -> bool:
-        return self.outcome is not None and self.outcome.text != self.outcome.original.text
 
 
 def run_fix(arguments: CheckArguments, own: FixArguments) -> int:
@@ -65,25 +51,16 @@ def run_fix(arguments: CheckArguments, own: FixArguments) -> int:
         return fault(str(error))
     to_stdout = "-" in arguments.paths and own.write
     width = width_of(sys.stdout)
-    lines = fix_lines(files, run.problems, own, _again(arguments, own), width)
+    lines = fix_lines(
+        files, run.problems, admitted=own.admitted, write=own.write,
+        command=command("fix", arguments, *own.words), width=width,
+    )  # fmt: skip
     stream = sys.stderr if to_stdout else sys.stdout
     write_lines(lines, use_color(arguments.color, stream), stream)
     code = exit_code(run.results, run.problems, run.fail_on)
     if code == 0 and not own.write and any(file.changed for file in files):
         code = 1
     return 0 if arguments.exit_zero and code == 1 else code
-
-
-def _again(arguments: CheckArguments, own: FixArguments) -> str:
-    """The same command with what it lacks to write."""
-    words = [*(arguments.paths or ["."])]
-    for name in ("select", "ignore", "assume", "source"):
-        for value in getattr(arguments, name):
-            words += [f"--{name}", value]
-    if arguments.config:
-        words += ["--config", arguments.config]
-    flags = (["--safe-only"] if own.safe_only else []) + (["--unsafe"] if own.unsafe else [])
-    return "gradaudit fix " + " ".join(map(quoted, [*words, *flags]))
 
 
 def _fix_all(
@@ -95,9 +72,10 @@ def _fix_all(
     if "-" in paths:
         data = sys.stdin.buffer.read()
         name = arguments.stdin_filename or "-"
-        fixed = fix_bytes(data, name, options, finder, own, named=True)
+        fixed = fix_bytes(data, name, options, finder.for_file(name), own.admitted, named=True)
         if own.write:
             _print_fixed(fixed, data)
+            fixed.written = fixed.changed
         _record(run, files, fixed, arguments, finder)
     for target in discover([path for path in paths if path != "-"]):
         if isinstance(target, Unavailable):
@@ -119,11 +97,11 @@ def _fix_file(
     options: Options,
     finder: Finder,
 ) -> None:
-    from gradaudit.source import MAX_BYTES
-
     with open(target.path, "rb") as file:
         data = file.read(MAX_BYTES + 1)
-    fixed = fix_bytes(data, target.path, options, finder, own, target.named)
+    fixed = fix_bytes(
+        data, target.path, options, finder.for_file(target.path), own.admitted, target.named
+    )
     if fixed.changed and own.write:
         assert fixed.outcome is not None
         try:
@@ -133,56 +111,6 @@ def _fix_file(
             run.problems.append((target.path, str(error)))
             fixed = Fixed(fixed.before, fixed.before, None)
     _record(run, files, fixed, arguments, finder)
-
-
-def fix_bytes(
-    data: bytes,
-    path: str,
-    options: Options,
-    finder: Finder,
-    own: FixArguments,
-    named: bool,
-) -> Fixed:
-    """Fix a file's content; nothing is written.
-
-    Raises: BadSettings.
-    """
-    from gradaudit.audit import unparsable
-
-    settings = finder.for_file(path)
-    try:
-        source = decode(data, path)
-    except Unreadable as error:
-        result = unparsable(Source(path, ""), error, options, settings, named)
-        return Fixed(result, result, None)
-    before = audit_source(source, options, settings, named)
-    if before.tree is None or before.skipped:
-        return Fixed(before, before, None)
-    last = before
-
-    def find(text: Source) -> tuple[Tree, list[Finding]]:
-        nonlocal last
-        last = before if text is source else _audit_again(text, options, settings)
-        assert last.tree is not None
-        tree = last.tree
-        return tree, [f for f in last.findings if f.place.source is tree.source]
-
-    outcome = fix_text(source, find, own.admitted)
-    after = (
-        before
-        if outcome.text == source.text
-        else _audit_again(
-            Source(path, outcome.text, source.encoding, source.bom), options, settings
-        )
-    )
-    return Fixed(before, after, outcome)
-
-
-def _audit_again(source: Source, options: Options, settings: Settings) -> FileResult:
-    result = audit_source(source, options, settings)
-    if result.tree is None:
-        raise AssertionError("a verified fix does not parse")
-    return result
 
 
 def _record(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from gradaudit.cli.check import quoted
-from gradaudit.cli.common import BadSettings, UsageError, audit_all, fault
-from gradaudit.settings import Finder
+from gradaudit.cli.common import UsageError, audit_all, fault, quoted
+from gradaudit.settings import BadSettings, Finder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from gradaudit.cli.common import BadSettings, UsageError, audit_all, fault
+from gradaudit.cli.common import UsageError, audit_all, fault
 from gradaudit.render.output import use_color, width_of, write_lines
+from gradaudit.settings import BadSettings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,5 +29,6 @@ def run_show(arguments: CheckArguments) -> int:
         from gradaudit.render.show import show_lines
 
         width = width_of(sys.stdout)
-        write_lines(show_lines(judged, width), use_color(arguments.color, sys.stdout))
+        if judged or not run.problems:
+            write_lines(show_lines(judged, width), use_color(arguments.color, sys.stdout))
     return 2 if run.problems else 0

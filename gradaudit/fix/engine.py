@@ -16,6 +16,9 @@ from gradaudit.syntax.tree import Tree
 
 MAX_ROUNDS = 20
 
+MAX_FIXES = 1000
+"""Fixes of one file at most: each is set against all others, and no config has a tenth of that."""
+
 Find = Callable[[Source], tuple[Tree, list[Finding]]]
 """Audits a text afresh: its tree, and the findings whose fixes may edit it."""
 
@@ -104,6 +107,10 @@ def fix_text(source: Source, find: Find, admitted: Collection[str]) -> Outcome:
     current = source
     while len(history) <= MAX_ROUNDS:
         tree, findings = find(current)
+        if not history and len(_ordered(findings, admitted)) > MAX_FIXES:
+            history.append(_Round(current, tree, findings, Choice()))
+            stopped = f"more than {MAX_FIXES} fixes in one file: none is applied"
+            return _outcome(source, history, 0, stopped)
         choice, text = _step(tree, findings, admitted)
         seen[current.text] = len(history)
         history.append(_Round(current, tree, findings, choice))

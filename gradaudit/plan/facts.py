@@ -54,9 +54,9 @@ def _add_sources(
 ) -> None:
     wanted: list[tuple[str | None, str]] = list(options.sources)
     if settings.sources:
-        relative = settings.relative(path)
+        seen_path = settings.shown_to_globs(path)
         for pattern, by_unit in settings.sources.items():
-            if matches(pattern, relative):
+            if matches(pattern, seen_path):
                 wanted.extend((name, file) for name, files in by_unit.items() for file in files)
     if not wanted:
         return

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from gradaudit.findings import SAFE, SPECULATIVE
+from gradaudit.findings import RECOMMENDED, SAFE, SPECULATIVE
 from gradaudit.render.layout import PROSE, clean, piece, printable, wrap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from gradaudit.cli.fix import FixArguments, Fixed
+    from collections.abc import Collection
+
     from gradaudit.findings import Finding, Fix
+    from gradaudit.fixing import Fixed
     from gradaudit.render.layout import Line
 
 
 def fix_lines(
     files: list[Fixed],
     problems: list[tuple[str, str]],
-    own: FixArguments,
+    *,
+    admitted: Collection[str],
+    write: bool,
     command: str,
     width: int,
 ) -> list[Line]:
+    """The diffs, what they are for, what was refused and why, and what to type next.
+
+    `admitted` are the applicabilities that were taken, `command` is what was typed but `--write`.
+    """
     lines: list[Line] = []
     for file in files:
         if file.changed:
@@ -44,7 +52,7 @@ def fix_lines(
     for path, message in problems:
         text = f"error: {path}: {message}"
         lines.extend([piece(line, "error")] for line in wrap(clean(text), width, "", "  "))
-    lines.extend(_closing(files, own, command, width))
+    lines.extend(_closing(files, admitted, write, command, width))
     return lines
 
 
@@ -87,14 +95,16 @@ def _what(finding: Finding) -> str:
     return f"{source.path}:{finding.place.line}: {finding.rule.code}: {title}"
 
 
-def _closing(files: list[Fixed], own: FixArguments, command: str, width: int) -> list[Line]:
+def _closing(
+    files: list[Fixed], admitted: Collection[str], write: bool, command: str, width: int
+) -> list[Line]:
     changed = [file for file in files if file.changed]
     left = [finding for file in files for finding in file.after.findings]
     lines: list[Line] = []
     applied = sum(len(file.outcome.applied) for file in changed if file.outcome)
     names = f"{len(changed)} file" + ("s" if len(changed) != 1 else "")
     findings = f"{applied} finding" + ("s" if applied != 1 else "")
-    if any(file.written for file in changed):
+    if write and changed and all(file.written for file in changed):
         lines.append([piece(f"Fixed {findings}", "ok"), piece(f" in {names}.")])
     elif changed:
         lines.append([piece(f"Would fix {findings}", "bold"), piece(f" in {names}.")])
@@ -108,13 +118,13 @@ def _closing(files: list[Fixed], own: FixArguments, command: str, width: int) ->
         )
         lines.append([piece(f"Left: {counts}.")])
     steps = []
-    if changed and not own.write:
+    if changed and not write:
         steps.append(f"`{command} --write` applies the diff above.")
     fixable = [finding.fix for finding in left if finding.fix is not None]
     more = sum(fix.applicability == SPECULATIVE for fix in fixable)
-    if more and not own.unsafe and not own.safe_only:
+    if more and SPECULATIVE not in admitted and RECOMMENDED in admitted:
         steps.append(f"{more} more with `--unsafe`: they may help; measure before you keep them.")
-    if own.safe_only and any(fix.applicability != SAFE for fix in fixable):
+    if RECOMMENDED not in admitted and any(fix.applicability != SAFE for fix in fixable):
         steps.append("Without `--safe-only` there are more.")
     if left and not steps:
         path = files[0].after.path if len(files) == 1 else "."

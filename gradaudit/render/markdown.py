@@ -28,8 +28,11 @@ def check_markdown(results: list[FileResult], summary: Summary) -> str:
     for path, message in summary.problems:
         lines.append(f"❌ `{path}`: {escaped(message)}")
         lines.append("")
+    for path in summary.silent:
+        lines += [f"`{path}`: no training settings in it: nothing was judged", ""]
     if not summary.total:
-        lines.append(f"No findings in {summary.where}{summary.aside}.")
+        if summary.files > len(summary.silent):
+            lines.append(f"No findings in {summary.where}{summary.aside}.")
     else:
         lines.append(f"Found {summary.counts} in {summary.where}{summary.aside}.")
     for result in results:

@@ -70,7 +70,8 @@ def _unit(unit: TrainingUnit, result: FileResult, width: int) -> list[Line]:
     missing = result.not_judged.get(unit.name, [])
     by_need: dict[str, list[str]] = {}
     for rule, needs in missing:
-        by_need.setdefault(", ".join(needs), []).append(rule.code)
+        if "observed" not in needs:
+            by_need.setdefault(", ".join(needs), []).append(rule.code)
     if by_need:
         lines += [[], [piece("    not judged", "heading")]]
         for unmet, codes in by_need.items():

@@ -13,6 +13,7 @@ class Summary:
     """Counts over all files.
 
     fixable      findings with a fix that `fix --write` applies; speculative those of --unsafe.
+    silent       files without findings because they hold no training settings.
     next_steps   sentences that end a screen.
     """
 
@@ -30,14 +31,16 @@ class Summary:
         self.speculative = sum(fix.applicability == SPECULATIVE for fix in fixes)
         self.fixable = len(fixes) - self.speculative
         self.with_findings = sum(bool(result.findings) for result in judged)
+        self.silent = [result.path for result in judged if _says_nothing(result)]
         self.problems = problems
         self.next_steps: list[str] = []
 
     @property
     def where(self) -> str:
         """`1 file`, `2 of 5 files`."""
-        files = f"{self.files} file{'s' if self.files != 1 else ''}"
-        if self.total and self.with_findings < self.files:
+        count = self.files - len(self.silent)
+        files = f"{count} file{'s' if count != 1 else ''}"
+        if self.total and self.with_findings < count:
             return f"{self.with_findings} of {files}"
         return files
 
@@ -58,6 +61,11 @@ class Summary:
             files = "file" if self.skipped == 1 else "files"
             parts.append(f"{self.skipped} other {files} skipped")
         return f" ({', '.join(parts)})" if parts else ""
+
+
+def _says_nothing(result: FileResult) -> bool:
+    known = any(unit.settings or unit.unknown or unit.loss_terms for unit in result.units)
+    return not known and not result.findings and result.tree is not None
 
 
 def exit_code(

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from gradaudit.render.summary import Summary
 
 
+MAX_SILENT = 5
+"""Named files without training settings that are listed one by one."""
+
 MAX_FRAMES = 500
 """Causes of one file that are drawn in frames: nobody reads more, and each costs a look around."""
 
@@ -190,6 +193,11 @@ def closing(summary: Summary, width: int) -> list[Line]:
     lines: list[Line] = []
     for path, message in summary.problems:
         lines.extend(_problem(path, message, width))
+    for path in summary.silent[:MAX_SILENT]:
+        text = f"{path}: no training settings in it: nothing was judged"
+        lines.extend([piece(line, "warning")] for line in wrap(clean(text), width, "", "  "))
+    if len(summary.silent) > MAX_SILENT:
+        lines.append([piece(f"... and so in {len(summary.silent) - MAX_SILENT} more files")])
     if summary.total:
         counts: Line = []
         for count, severity in (
@@ -201,9 +209,9 @@ def closing(summary: Summary, width: int) -> list[Line]:
                 plural = "s" if count != 1 else ""
                 counts.append(piece(f"{count} {severity}{plural}", severity))
         lines.append([piece("Found "), *counts, piece(f" in {summary.where}{summary.aside}.")])
-    elif summary.files:
+    elif summary.files > len(summary.silent):
         lines.append([piece("No findings", "ok"), piece(f" in {summary.where}{summary.aside}.")])
-    elif not summary.problems:
+    elif not summary.problems and not summary.silent:
         lines.append([piece(f"No training config found{summary.aside}.", "warning")])
     for text in summary.next_steps:
         lines.extend([piece(line)] for line in wrap(text, max(width, 60), "", "  "))
@@ -222,7 +230,8 @@ def unjudged_lines(results: list[FileResult], width: int) -> list[Line]:
         for unit, rules in result.not_judged.items():
             by_need: dict[str, list[str]] = {}
             for rule, missing in rules:
-                by_need.setdefault(" and ".join(missing), []).append(rule.code)
+                if "observed" not in missing:  # an option supplies it, and its absence is no gap
+                    by_need.setdefault(" and ".join(missing), []).append(rule.code)
             for unmet, codes in by_need.items():
                 text = f"{result.path}: {unit}: not judged: {', '.join(codes)} ({unmet} unknown)"
                 lines.extend([piece(line, "dim")] for line in wrap(clean(text), width, "", "  "))

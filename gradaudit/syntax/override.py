@@ -5,11 +5,22 @@ from __future__ import annotations
 from gradaudit.syntax.tree import Mapping, Node, Scalar, Sequence, Tree, entries, resolve
 
 
+class Misspelt(Exception):
+    """A key that is not there, beside one that is all but the same: `meant`."""
+
+    def __init__(self, meant: str) -> None:
+        super().__init__(meant)
+        self.meant = meant
+
+
 def override(tree: Tree, key: str, text: str) -> Scalar | None:
     """Give the value at a dotted key another text; add the key where its section exists.
 
     Returns the changed node, or None where the file has no such section. The node keeps the span
     of what it replaces, so that a finding still points at the line; it must not be edited.
+
+    Raises:
+        Misspelt: a new key, but for a letter or two the same as one that is there.
     """
     for root in tree.roots:
         node: Node = resolve(root)
@@ -19,6 +30,8 @@ def override(tree: Tree, key: str, text: str) -> Scalar | None:
             if type(node) is Mapping:
                 found = [(k, v) for k, v, _ in entries(node) if k.value == part]
                 if last:
+                    if not found:
+                        _refuse_misspelt(node, part)
                     return _set(node, part, found[-1][1] if found else None, text)
                 if not found:
                     break
@@ -30,6 +43,14 @@ def override(tree: Tree, key: str, text: str) -> Scalar | None:
             else:
                 break
     return None
+
+
+def _refuse_misspelt(mapping: Mapping, key: str) -> None:
+    from difflib import get_close_matches
+
+    close = get_close_matches(key, [k.value for k, _, _ in entries(mapping)], 1, 0.85)
+    if close:
+        raise Misspelt(close[0])
 
 
 def _retext(node: Scalar, text: str) -> Scalar:

@@ -65,11 +65,20 @@ class Alias(Node):
 class Tree:
     """One parsed file. `roots` has one node a document; `format` is `yaml` or `json`."""
 
-    __slots__ = ("aliased", "format", "overridden", "roots", "source")
+    __slots__ = ("aliased", "format", "mappings", "overridden", "roots", "source")
 
-    def __init__(self, source: Source, roots: list[Node], aliased: set[int], format: str) -> None:
+    def __init__(
+        self,
+        source: Source,
+        roots: list[Node],
+        mappings: list[Mapping],
+        aliased: set[int],
+        format: str,
+    ) -> None:
         self.source = source
         self.roots = roots
+        self.mappings = mappings
+        """Every mapping of every document, in file order."""
         self.aliased = aliased
         """`id` of every node that some alias refers to."""
         self.format = format

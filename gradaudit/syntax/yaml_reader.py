@@ -59,9 +59,10 @@ def content_span(node: Node, text: str) -> tuple[int, int]:
 def parse_yaml(source: Source, format: str) -> Tree:
     """Parse YAML text; see `syntax.parse` for what is raised."""
     roots: list[Node] = []
+    mappings: list[Mapping] = []
     aliased: set[int] = set()
     try:
-        _read_events(_Parser(source.text).get_event, roots, aliased)
+        _read_events(_Parser(source.text).get_event, roots, mappings, aliased)
     except ReaderError as error:
         raise _unreadable_character(error, source) from None
     except MarkedYAMLError as error:
@@ -74,7 +75,7 @@ def parse_yaml(source: Source, format: str) -> Tree:
         raise Unreadable(f"not valid YAML: {problem}{_hint(source, line)}", line, column) from None
     except YAMLError as error:
         raise Unreadable(f"not valid YAML: {error}") from None
-    return Tree(source, roots, aliased, format)
+    return Tree(source, roots, mappings, aliased, format)
 
 
 def _unreadable_character(error: ReaderError, source: Source) -> Unreadable:
@@ -102,7 +103,9 @@ def _at(
     return mark.line + 1, mark.column + 1
 
 
-def _read_events(get_event: object, roots: list[Node], aliased: set[int]) -> None:
+def _read_events(
+    get_event: object, roots: list[Node], mappings: list[Mapping], aliased: set[int]
+) -> None:
     assert callable(get_event)
     anchors: dict[str, Node] = {}
     stack: list[tuple[Mapping | Sequence, list[Node]]] = []
@@ -117,25 +120,30 @@ def _read_events(get_event: object, roots: list[Node], aliased: set[int]) -> Non
             node.value = event.value
             node.style = event.style or ""
             node.tag = event.tag
-            node.anchor = event.anchor
             node.start = event.start_mark.index
             node.end = event.end_mark.index
             node.parent = parent
+            node.anchor = anchor = event.anchor
+            if anchor:
+                anchors[anchor] = node
             children.append(node)
-            if event.anchor:
-                anchors[event.anchor] = node
             count += 1
         elif kind is MappingStartEvent or kind is SequenceStartEvent:
-            box: Mapping | Sequence = Mapping() if kind is MappingStartEvent else Sequence()
+            box: Mapping | Sequence
+            if kind is MappingStartEvent:
+                box = Mapping()
+                mappings.append(box)
+            else:
+                box = Sequence()
             box.tag = event.tag
-            box.anchor = event.anchor
             box.start = event.start_mark.index
             box.flow = bool(event.flow_style)
             box.end = box.start
             box.parent = parent
+            box.anchor = anchor = event.anchor
+            if anchor:
+                anchors[anchor] = box
             children.append(box)
-            if event.anchor:
-                anchors[event.anchor] = box
             if len(stack) >= MAX_DEPTH:
                 raise Unreadable(f"nested deeper than {MAX_DEPTH} levels", *_at(event))
             parent = box

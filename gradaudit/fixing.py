@@ -1,0 +1,77 @@
+"""The whole flow of a fix in one page: audit, fix, audit again until nothing changes."""
+
+from __future__ import annotations
+
+from gradaudit.audit import FileResult, Options, audit_source, unparsable
+from gradaudit.fix.engine import Outcome, fix_text
+from gradaudit.source import Source, Unreadable, decode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from gradaudit.findings import Finding
+    from gradaudit.settings import Settings
+    from gradaudit.syntax.tree import Tree
+
+
+class Fixed:
+    """A file after fixing. `outcome` is None where the file was not parsed or not judged.
+
+    before, after  what the audit found in the text as it was and as it is now.
+    written        whether the file on disk was replaced.
+    """
+
+    def __init__(self, before: FileResult, after: FileResult, outcome: Outcome | None) -> None:
+        self.before = before
+        self.after = after
+        self.outcome = outcome
+        self.written = False
+
+    @property
+    def changed(self) -> bool:
+        return self.outcome is not None and self.outcome.text != self.outcome.original.text
+
+
+def fix_bytes(
+    data: bytes,
+    path: str,
+    options: Options,
+    settings: Settings,
+    admitted: Collection[str],
+    named: bool,
+) -> Fixed:
+    """Fix a file's content with the fixes of the admitted applicabilities; nothing is written."""
+    try:
+        source = decode(data, path)
+    except Unreadable as error:
+        result = unparsable(Source(path, error.text), error, options, settings, named)
+        return Fixed(result, result, None)
+    before = audit_source(source, options, settings, named)
+    if before.tree is None or before.skipped:
+        return Fixed(before, before, None)
+    last = before
+
+    def find(text: Source) -> tuple[Tree, list[Finding]]:
+        nonlocal last
+        last = before if text is source else _audit_again(text, options, settings)
+        assert last.tree is not None
+        tree = last.tree
+        return tree, [f for f in last.findings if f.place.source is tree.source]
+
+    outcome = fix_text(source, find, admitted)
+    after = (
+        before
+        if outcome.text == source.text
+        else _audit_again(
+            Source(path, outcome.text, source.encoding, source.bom), options, settings
+        )
+    )
+    return Fixed(before, after, outcome)
+
+
+def _audit_again(source: Source, options: Options, settings: Settings) -> FileResult:
+    result = audit_source(source, options, settings)
+    if result.tree is None:
+        raise AssertionError("a verified fix does not parse")
+    return result
