@@ -9,7 +9,7 @@ from gradaudit.findings import ERROR, HIGH, INFO, Finding, Place
 from gradaudit.plan.build import build_units
 from gradaudit.plan.facts import add_facts
 from gradaudit.rules import load, missing_needs
-from gradaudit.settings import is_selected, matches, unknown_selector
+from gradaudit.settings import did_you_mean, is_selected, matches, unknown_selector
 from gradaudit.source import Source, Unreadable, read
 from gradaudit.syntax import parse
 
@@ -250,12 +250,16 @@ def _suppress(
 
 def _stale(comment: Suppression, judged: list[Rule]) -> str:
     """What is wrong with a comment; empty where it silences something, or may elsewhere."""
+    from gradaudit.suppress import WORDS
+
+    if comment.word not in WORDS:
+        return f"`{comment.word}` is no word of gradaudit{did_you_mean(comment.word, WORDS)}"
     unknown = [problem for code in comment.codes if (problem := unknown_selector(code))]
     if unknown:
         return f"suppresses nothing: {unknown[0]}"
-    if comment.used or not comment.codes or not any(map(comment.names, judged)):
-        return ""
-    return f"suppresses nothing: no {', '.join(comment.codes)} here"
+    ran = {code for rule in judged for code in comment.naming(rule)}
+    stale = [code for code in comment.codes if code in ran and code not in comment.hits]
+    return f"suppresses nothing: no {', '.join(stale)} here" if stale else ""
 
 
 def _report_comment(

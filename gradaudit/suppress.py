@@ -17,30 +17,44 @@ if TYPE_CHECKING:
     from gradaudit.syntax.tree import Tree
 
 
+WORDS = ("ignore", "ignore-file")
+
+
 class Suppression:
     """One comment: the lines it covers (from, to), the codes it names (empty for all).
 
     start, end  the comment itself, as offsets. whole_file: findings outside the file's text too.
+    word        `ignore`, `ignore-file`, or what stands there instead: then nothing is covered.
+    hits        of `codes`, those that silenced something. used: anything was silenced.
     """
 
-    __slots__ = ("codes", "end", "first", "last", "start", "used", "whole_file")
+    __slots__ = ("codes", "end", "first", "hits", "last", "start", "used", "whole_file", "word")
 
     def __init__(
-        self, codes: list[str], first: int, last: int, start: int, end: int, whole_file: bool
+        self, word: str, codes: list[str], first: int, last: int, start: int, end: int
     ) -> None:
+        self.word = word
         self.codes = codes
         self.first = first
         self.last = last
         self.start = start
         self.end = end
-        self.whole_file = whole_file
+        self.whole_file = word == "ignore-file"
+        self.hits: set[str] = set()
         self.used = False
 
-    def names(self, rule: Rule) -> bool:
-        return not self.codes or any(
-            rule.code.startswith(code.upper()) or rule.name == code.lower() or code.upper() == "ALL"
+    def naming(self, rule: Rule) -> list[str]:
+        """The codes that name a rule."""
+        return [
+            code
             for code in self.codes
-        )
+            if rule.code.startswith(code.upper())
+            or rule.name == code.lower()
+            or code.upper() == "ALL"
+        ]
+
+    def names(self, rule: Rule) -> bool:
+        return self.word in WORDS and (not self.codes or bool(self.naming(rule)))
 
 
 def suppressions(tree: Tree) -> list[Suppression]:
@@ -51,7 +65,7 @@ def suppressions(tree: Tree) -> list[Suppression]:
         return []
     import re
 
-    pattern = re.compile(r"#[ \t]*gradaudit:[ \t]*(ignore-file|ignore)\b(?:\[([^\]\r\n]*)\])?")
+    pattern = re.compile(r"#[ \t]*gradaudit:[ \t]*([A-Za-z][\w-]*)(?:\[([^\]\r\n]*)\])?")
     found = []
     starts, ends = _scalar_spans(tree)
     content = _lines_with_content(source)
@@ -63,8 +77,8 @@ def suppressions(tree: Tree) -> list[Suppression]:
             continue
         codes = [code.strip() for code in (match.group(2) or "").split(",") if code.strip()]
         line, column = source.position(start)
-        whole_file = match.group(1) == "ignore-file"
-        if whole_file:
+        word = match.group(1)
+        if word == "ignore-file":
             first, last = 1, source.line_count
         else:
             first = line
@@ -73,7 +87,7 @@ def suppressions(tree: Tree) -> list[Suppression]:
                 after = bisect_right(content, line)
                 first = content[after] if after < len(content) else line
             last = sections.get(first, first)
-        found.append(Suppression(codes, first, last, start, match.end(), whole_file))
+        found.append(Suppression(word, codes, first, last, start, match.end()))
     return found
 
 
@@ -95,6 +109,7 @@ def silence(findings: list[Finding], comments: list[Suppression], source: Source
         for comment in covering:
             if comment.names(finding.rule):
                 comment.used = True
+                comment.hits.update(comment.naming(finding.rule))
                 silenced.add(id(finding))
     return silenced
 

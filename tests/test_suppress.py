@@ -204,9 +204,18 @@ def test_a_comment_without_codes_is_never_stale() -> None:
     assert stale(audit_text(text)) == []
 
 
-def test_of_several_codes_one_that_is_needed_is_enough() -> None:
+def test_of_several_codes_the_one_that_is_not_needed_is_named() -> None:
     text = PLAIN.replace("-1.0", "-1.0  # gradaudit: ignore[GA701, GA703]")
-    assert stale(audit_text(text)) == []
+    assert stale(audit_text(text)) == [("suppresses nothing: no GA701 here", 2)]
+
+
+@pytest.mark.parametrize("word", ["ignor", "Ignore", "ignored", "disable"])
+def test_a_word_that_is_none_of_ours_is_reported(word: str) -> None:
+    text = PLAIN.replace("-1.0", f"1.0e-4  # gradaudit: {word}[GA703]")
+    ((message, line),) = stale(audit_text(text))
+    assert message.startswith(f"`{word}` is no word of gradaudit")
+    assert ("did you mean `ignore`?" in message) is (word != "disable")
+    assert line == 2
 
 
 @pytest.mark.parametrize(

@@ -12,19 +12,23 @@ from gradaudit.settings import BadSettings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from gradaudit.cli.common import Run
+    from collections.abc import Callable
+
+    from gradaudit.audit import FileResult
+    from gradaudit.cli.common import Drawn, Run
     from gradaudit.cli.options import CheckArguments
     from gradaudit.render.layout import Line
 
 
 def run_check(arguments: CheckArguments) -> int:
+    on_screen = arguments.format in ("full", "concise")
+    width = width_of(sys.stdout)
     try:
-        run = audit_all(arguments)
+        run = audit_all(arguments, drawing(arguments, width) if on_screen else None)
     except (BadSettings, UsageError) as error:
         return fault(str(error))
     gc.freeze()  # all that was read stays until the end: collecting at exit would look at it again
-    summary = Summary(run.results, run.problems)
-    summary.next_steps = next_steps(summary, arguments)
+    summary = _summary(run, arguments)
     if arguments.format == "json":
         from gradaudit.render.json import check_document
 
@@ -34,22 +38,35 @@ def run_check(arguments: CheckArguments) -> int:
 
         sys.stdout.write(check_markdown(run.results, summary) + "\n")
     else:
-        _draw(run, summary, arguments)
-    code = exit_code(run.results, run.problems, run.fail_on)
+        write_lines(_lines(run, summary, width), use_color(arguments.color, sys.stdout))
+    code = exit_code(run.tallies, run.problems, run.fail_on)
     return 0 if arguments.exit_zero and code == 1 else code
 
 
-def _draw(run: Run, summary: Summary, arguments: CheckArguments) -> None:
-    lines = _lines(run, summary, arguments, width_of(sys.stdout))
-    write_lines(lines, use_color(arguments.color, sys.stdout))
+def drawing(arguments: CheckArguments, width: int) -> Callable[[FileResult], Drawn]:
+    """What turns a result into its lines, and into those that --verbose puts after all others."""
+    from gradaudit.render.text import concise, full, skipped_lines, unjudged_lines
+
+    def draw(result: FileResult) -> Drawn:
+        lines = concise(result) if arguments.format == "concise" else full(result, width)
+        if not arguments.verbose:
+            return lines, []
+        return lines, unjudged_lines(result, width) + skipped_lines(result)
+
+    return draw
 
 
-def _lines(run: Run, summary: Summary, arguments: CheckArguments, width: int) -> list[Line]:
-    from gradaudit.render.text import closing, concise, full, skipped_lines, unjudged_lines
+def _summary(run: Run, arguments: CheckArguments) -> Summary:
+    summary = Summary(run.tallies, run.problems)
+    summary.next_steps = next_steps(summary, arguments)
+    return summary
 
-    lines = concise(run.results) if arguments.format == "concise" else full(run.results, width)
-    if arguments.verbose:
-        lines += unjudged_lines(run.results, width) + skipped_lines(run.results)
+
+def _lines(run: Run, summary: Summary, width: int) -> list[Line]:
+    from gradaudit.render.text import closing
+
+    lines = [line for drawn, _ in run.drawn for line in drawn]
+    lines += [line for _, more in run.drawn for line in more]
     return lines + closing(summary, width)
 
 
@@ -58,10 +75,8 @@ def screen(arguments: CheckArguments, width: int) -> list[Line]:
 
     Raises: UsageError, BadSettings.
     """
-    run = audit_all(arguments)
-    summary = Summary(run.results, run.problems)
-    summary.next_steps = next_steps(summary, arguments)
-    return _lines(run, summary, arguments, width)
+    run = audit_all(arguments, drawing(arguments, width))
+    return _lines(run, _summary(run, arguments), width)
 
 
 def next_steps(summary: Summary, arguments: CheckArguments) -> list[str]:

@@ -6,14 +6,24 @@ import sys
 
 from gradaudit.audit import FileResult, Options, audit_path, audit_source
 from gradaudit.discover import Unavailable, describe, discover
+from gradaudit.render.summary import Tally
 from gradaudit.settings import Finder, did_you_mean, unknown_selector
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from gradaudit.cli.options import CheckArguments
+    from gradaudit.discover import Target
+    from gradaudit.render.layout import Line
     from gradaudit.source import Source
 
     Problems = list[tuple[str, str]]
+    Drawn = tuple[list[Line], list[Line]]
+    Judged = tuple[Tally, FileResult | Drawn] | str
+
+SHARED_FROM = 100
+"""Files from which on other processes take a share: below it, starting one costs more."""
 
 
 class UsageError(Exception):
@@ -75,13 +85,17 @@ def _check_assumed(key: str) -> None:
 
 
 class Run:
-    """The files of one command, audited.
+    """The files of one command, audited, in order.
 
+    results  with their trees, where they are kept. tallies: always.
+    drawn    what `draw` made of each result; empty where nothing was to be drawn.
     fail_on  path -> severity from which the exit code is 1.
     """
 
     def __init__(self) -> None:
         self.results: list[FileResult] = []
+        self.tallies: list[Tally] = []
+        self.drawn: list[Drawn] = []
         self.problems: Problems = []
         self.fail_on: dict[str, str] = {}
 
@@ -93,8 +107,11 @@ def read_stdin(arguments: CheckArguments) -> Source:
     return decode(sys.stdin.buffer.read(), arguments.stdin_filename or "-")
 
 
-def audit_all(arguments: CheckArguments) -> Run:
+def audit_all(arguments: CheckArguments, draw: Callable[[FileResult], Drawn] | None = None) -> Run:
     """Audit every file that the arguments name.
+
+    With `draw` each result is drawn and let go at once, many files on several processors;
+    without it the results are kept.
 
     Raises:
         UsageError, BadSettings: the command line or a settings file cannot be used.
@@ -102,56 +119,88 @@ def audit_all(arguments: CheckArguments) -> Run:
     run = Run()
     options = options_of(arguments)
     finder = Finder(arguments.config, arguments.isolated)
-    paths = arguments.paths or ["."]
-    if "-" in paths:
-        _audit_stdin(arguments, options, finder, run)
-    for target in discover([path for path in paths if path != "-"]):
-        if isinstance(target, Unavailable):
-            run.problems.append((target.path, target.message))
-            continue
+
+    def judge(target: Target) -> Judged:
         try:
             result = audit_path(target.path, options, finder, target.named)
         except OSError as error:
-            run.problems.append((target.path, describe(error, target.path)))
-            continue
-        _add(run, result, arguments, finder)
+            return describe(error, target.path)
+        return _kept(result, draw)
+
+    paths = arguments.paths or ["."]
+    if "-" in paths:
+        _add(run, _kept(_audit_stdin(arguments, options, finder), draw))
+    targets: list[Target] = []
+    for found in discover([path for path in paths if path != "-"]):
+        if isinstance(found, Unavailable):
+            run.problems.append((found.path, found.message))
+        else:
+            targets.append(found)
+    for target, judged in zip(targets, _judge_all(targets, judge, draw is not None), strict=True):
+        if isinstance(judged, str):
+            run.problems.append((target.path, judged))
+        else:
+            _add(run, judged)
+    for tally in run.tallies:
+        level = arguments.fail_on or finder.for_file(tally.path).fail_on
+        run.fail_on[tally.path] = level or "warning"
     _requests_met(run, options)
     return run
 
 
-def _audit_stdin(arguments: CheckArguments, options: Options, finder: Finder, run: Run) -> None:
+def _judge_all(
+    targets: list[Target], judge: Callable[[Target], Judged], drawn: bool
+) -> Iterable[Judged]:
+    if drawn and len(targets) >= SHARED_FROM:
+        from gradaudit.cli import parallel
+
+        if parallel.possible():
+            return parallel.judge_in_parallel(targets, judge)
+    return map(judge, targets)
+
+
+def _kept(result: FileResult, draw: Callable[[FileResult], Drawn] | None) -> Judged:
+    if draw is None:
+        return Tally(result), result
+    return Tally(result), draw(result)
+
+
+def _add(run: Run, judged: Judged) -> None:
+    assert not isinstance(judged, str)
+    tally, kept = judged
+    run.tallies.append(tally)
+    if isinstance(kept, FileResult):
+        run.results.append(kept)
+    else:
+        run.drawn.append(kept)
+
+
+def _audit_stdin(arguments: CheckArguments, options: Options, finder: Finder) -> FileResult:
     from gradaudit.audit import unparsable
     from gradaudit.source import Source, Unreadable
 
     name = arguments.stdin_filename or "-"
     settings = finder.for_file(name if name != "-" else "stdin.yaml")
     try:
-        result = audit_source(read_stdin(arguments), options, settings)
+        return audit_source(read_stdin(arguments), options, settings)
     except Unreadable as error:
-        result = unparsable(Source(name, error.text), error, options, settings, True)
-    _add(run, result, arguments, finder)
-
-
-def _add(run: Run, result: FileResult, arguments: CheckArguments, finder: Finder) -> None:
-    run.results.append(result)
-    settings = finder.for_file(result.path)
-    run.fail_on[result.path] = arguments.fail_on or settings.fail_on or "warning"
+        return unparsable(Source(name, error.text), error, options, settings, True)
 
 
 def _requests_met(run: Run, options: Options) -> None:
     """What was asked of the files, and no file could do: said once, with the file if it is one."""
-    judged = [result for result in run.results if not result.skipped and result.tree is not None]
+    judged = [tally for tally in run.tallies if not tally.skipped and tally.parsed]
     common: set[str] | None = None
-    for result in judged:
-        common = set(result.problems) if common is None else common & set(result.problems)
-    for result in judged:
-        for problem in result.problems:
+    for tally in judged:
+        common = set(tally.problems) if common is None else common & set(tally.problems)
+    for tally in judged:
+        for problem in tally.problems:
             if problem in (common or set()) or not problem.startswith("--"):
-                run.problems.append((result.path, problem))
+                run.problems.append((tally.path, problem))
                 if len(judged) > 1:
                     (common or set()).discard(problem)
     if options.unit is not None and judged:
-        names = tuple(unit.name for result in judged for unit in result.units)
+        names = tuple(name for tally in judged for name in tally.units)
         if options.unit not in names:
             hint = did_you_mean(options.unit, names) or (
                 f"; units: {', '.join(dict.fromkeys(names))}" if names else ""

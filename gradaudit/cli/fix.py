@@ -11,7 +11,7 @@ from gradaudit.fix.write import WriteFailed, write
 from gradaudit.fixing import Fixed, fix_bytes
 from gradaudit.render.fix import fix_lines
 from gradaudit.render.output import use_color, width_of, write_lines
-from gradaudit.render.summary import exit_code
+from gradaudit.render.summary import Tally, exit_code
 from gradaudit.settings import BadSettings, Finder
 from gradaudit.source import MAX_BYTES
 
@@ -57,7 +57,7 @@ def run_fix(arguments: CheckArguments, own: FixArguments) -> int:
     )  # fmt: skip
     stream = sys.stderr if to_stdout else sys.stdout
     write_lines(lines, use_color(arguments.color, stream), stream)
-    code = exit_code(run.results, run.problems, run.fail_on)
+    code = exit_code(run.tallies, run.problems, run.fail_on)
     if code == 0 and not own.write and any(file.changed for file in files):
         code = 1
     return 0 if arguments.exit_zero and code == 1 else code
@@ -117,7 +117,7 @@ def _record(
     run: Run, files: list[Fixed], fixed: Fixed, arguments: CheckArguments, finder: Finder
 ) -> None:
     files.append(fixed)
-    run.results.append(fixed.after)
+    run.tallies.append(Tally(fixed.after))
     path = fixed.after.path
     settings = finder.for_file(path)
     run.fail_on[path] = arguments.fail_on or settings.fail_on or "warning"

@@ -6,8 +6,6 @@ else raises `Refused`; `fix.verify` checks the result whatever is said here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from gradaudit.fix import block, flow
 from gradaudit.fix.comments import BLOCK_HEADER, line_end
 from gradaudit.fix.refusal import (
@@ -25,6 +23,7 @@ from gradaudit.syntax.spelling import spell
 from gradaudit.syntax.tree import Alias, Mapping, Node, Scalar, Sequence, dotted, path_of
 from gradaudit.syntax.yaml_reader import content_span
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence as Seq
 

@@ -2,36 +2,82 @@
 
 from __future__ import annotations
 
-from gradaudit.findings import ERROR, INFO, SEVERITIES, SPECULATIVE, WARNING
+from gradaudit.findings import ERROR, INFO, SPECULATIVE, WARNING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gradaudit.audit import FileResult
+    from gradaudit.plan.model import TrainingUnit
+
+
+class Tally:
+    """What one file adds to a run: words and counts without its tree, so that it can be kept for
+    thousands of files and come from another process.
+
+    skipped            why it was not judged; empty if it was.
+    fixable            findings with a fix that `fix --write` applies; speculative: of --unsafe.
+    silent             it has no findings because it holds no training settings.
+    parsed, units      whether its text could be read; the names of its units.
+    problems           what the command line asked of it and could not be done.
+    """
+
+    __slots__ = (
+        "errors", "fixable", "infos", "parsed", "path", "problems", "silent", "skipped",
+        "speculative", "suppressed", "units", "warnings",
+    )  # fmt: skip
+
+    def __init__(self, result: FileResult) -> None:
+        findings = result.findings
+        severities = [finding.severity for finding in findings]
+        levels = [finding.fix.applicability for finding in findings if finding.fix is not None]
+        self.path = result.path
+        self.skipped = result.skipped
+        self.suppressed = result.suppressed
+        self.errors = severities.count(ERROR)
+        self.warnings = severities.count(WARNING)
+        self.infos = severities.count(INFO)
+        self.speculative = levels.count(SPECULATIVE)
+        self.fixable = len(levels) - self.speculative
+        self.parsed = result.tree is not None
+        self.silent = self.parsed and not findings and not any(map(_says, result.units))
+        self.units = [unit.name for unit in result.units]
+        self.problems = result.problems
+
+    @property
+    def total(self) -> int:
+        return self.errors + self.warnings + self.infos
+
+    def pack(self) -> tuple[object, ...]:
+        return tuple(getattr(self, name) for name in self.__slots__)
+
+    @classmethod
+    def unpack(cls, packed: tuple[object, ...]) -> Tally:
+        tally = cls.__new__(cls)
+        for name, value in zip(cls.__slots__, packed, strict=True):
+            setattr(tally, name, value)
+        return tally
+
+
+def _says(unit: TrainingUnit) -> bool:
+    return bool(unit.settings or unit.unknown or unit.loss_terms)
 
 
 class Summary:
-    """Counts over all files.
+    """Counts over all files; `next_steps` are the sentences that end a screen."""
 
-    fixable      findings with a fix that `fix --write` applies; speculative those of --unsafe.
-    silent       files without findings because they hold no training settings.
-    next_steps   sentences that end a screen.
-    """
-
-    def __init__(self, results: list[FileResult], problems: list[tuple[str, str]]) -> None:
-        judged = [result for result in results if not result.skipped]
-        findings = [finding for result in judged for finding in result.findings]
+    def __init__(self, tallies: list[Tally], problems: list[tuple[str, str]]) -> None:
+        judged = [tally for tally in tallies if not tally.skipped]
         self.files = len(judged)
-        self.skipped = len(results) - len(judged)
-        self.errors = sum(finding.severity == ERROR for finding in findings)
-        self.warnings = sum(finding.severity == WARNING for finding in findings)
-        self.infos = sum(finding.severity == INFO for finding in findings)
-        self.total = len(findings)
-        self.suppressed = sum(result.suppressed for result in judged)
-        fixes = [finding.fix for finding in findings if finding.fix is not None]
-        self.speculative = sum(fix.applicability == SPECULATIVE for fix in fixes)
-        self.fixable = len(fixes) - self.speculative
-        self.with_findings = sum(bool(result.findings) for result in judged)
-        self.silent = [result.path for result in judged if _says_nothing(result)]
+        self.skipped = len(tallies) - len(judged)
+        self.errors = sum(tally.errors for tally in judged)
+        self.warnings = sum(tally.warnings for tally in judged)
+        self.infos = sum(tally.infos for tally in judged)
+        self.total = self.errors + self.warnings + self.infos
+        self.suppressed = sum(tally.suppressed for tally in judged)
+        self.speculative = sum(tally.speculative for tally in judged)
+        self.fixable = sum(tally.fixable for tally in judged)
+        self.with_findings = sum(tally.total > 0 for tally in judged)
+        self.silent = [tally.path for tally in judged if tally.silent]
         self.problems = problems
         self.next_steps: list[str] = []
 
@@ -63,19 +109,14 @@ class Summary:
         return f" ({', '.join(parts)})" if parts else ""
 
 
-def _says_nothing(result: FileResult) -> bool:
-    known = any(unit.settings or unit.unknown or unit.loss_terms for unit in result.units)
-    return not known and not result.findings and result.tree is not None
-
-
 def exit_code(
-    results: list[FileResult], problems: list[tuple[str, str]], fail_on: dict[str, str]
+    tallies: list[Tally], problems: list[tuple[str, str]], fail_on: dict[str, str]
 ) -> int:
     """0 clean, 1 findings at or above the level of their file's settings, 2 problems."""
     if problems:
         return 2
-    for result in results:
-        level = SEVERITIES.index(fail_on.get(result.path, WARNING))
-        if any(SEVERITIES.index(finding.severity) >= level for finding in result.findings):
+    for tally in tallies:
+        level = fail_on.get(tally.path, WARNING)
+        if tally.errors or (tally.warnings and level != ERROR) or (tally.infos and level == INFO):
             return 1
     return 0

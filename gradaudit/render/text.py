@@ -21,27 +21,28 @@ MAX_FRAMES = 500
 """Causes of one file that are drawn in frames: nobody reads more, and each costs a look around."""
 
 
-def full(results: list[FileResult], width: int) -> list[Line]:
-    """Every finding of every file, in frames; where a file has very many, the rest a line each."""
+def full(result: FileResult, width: int) -> list[Line]:
+    """Every finding of a file, in frames; where it has very many, the rest a line each."""
+    if not result.findings:
+        return []
     from gradaudit.render.group import grouped
 
     lines: list[Line] = []
-    for result in results:
-        groups = grouped(result.findings)
-        for group in groups[:MAX_FRAMES]:
-            lines.extend(group_lines(group, width))
-            lines.append([])
-        if len(groups) > MAX_FRAMES:
-            for group in groups[MAX_FRAMES:]:
-                for finding in (group.lead, *group.also):
-                    lines.append(_concise_line(finding, result))
-            lines.append([])
+    groups = grouped(result.findings)
+    for group in groups[:MAX_FRAMES]:
+        lines.extend(group_lines(group, width))
+        lines.append([])
+    if len(groups) > MAX_FRAMES:
+        for group in groups[MAX_FRAMES:]:
+            for finding in (group.lead, *group.also):
+                lines.append(_concise_line(finding, result))
+        lines.append([])
     return lines
 
 
-def concise(results: list[FileResult]) -> list[Line]:
+def concise(result: FileResult) -> list[Line]:
     """One line a finding: `path:line:column: severity[code] message`, `[*]` where it has a fix."""
-    return [_concise_line(finding, result) for result in results for finding in result.findings]
+    return [_concise_line(finding, result) for finding in result.findings]
 
 
 def _concise_line(finding: Finding, result: FileResult) -> Line:
@@ -223,25 +224,22 @@ def _problem(path: str, message: str, width: int) -> list[Line]:
     return [[piece("error", "error"), piece(first[5:])], *([piece(line)] for line in rest)]
 
 
-def unjudged_lines(results: list[FileResult], width: int) -> list[Line]:
+def unjudged_lines(result: FileResult, width: int) -> list[Line]:
     """`--verbose`: which rules could not judge a unit, and what they would need."""
     lines: list[Line] = []
-    for result in results:
-        for unit, rules in result.not_judged.items():
-            by_need: dict[str, list[str]] = {}
-            for rule, missing in rules:
-                if "observed" not in missing:  # an option supplies it, and its absence is no gap
-                    by_need.setdefault(" and ".join(missing), []).append(rule.code)
-            for unmet, codes in by_need.items():
-                text = f"{result.path}: {unit}: not judged: {', '.join(codes)} ({unmet} unknown)"
-                lines.extend([piece(line, "dim")] for line in wrap(clean(text), width, "", "  "))
+    for unit, rules in result.not_judged.items():
+        by_need: dict[str, list[str]] = {}
+        for rule, missing in rules:
+            if "observed" not in missing:  # an option supplies it, and its absence is no gap
+                by_need.setdefault(" and ".join(missing), []).append(rule.code)
+        for unmet, codes in by_need.items():
+            text = f"{result.path}: {unit}: not judged: {', '.join(codes)} ({unmet} unknown)"
+            lines.extend([piece(line, "dim")] for line in wrap(clean(text), width, "", "  "))
     return lines
 
 
-def skipped_lines(results: list[FileResult]) -> list[Line]:
-    """`--verbose`: the files of a directory that were not judged."""
-    return [
-        [piece(clean(f"{result.path}: skipped: {result.skipped}"), "dim")]
-        for result in results
-        if result.skipped
-    ]
+def skipped_lines(result: FileResult) -> list[Line]:
+    """`--verbose`: that a file of a directory was not judged, and why."""
+    if not result.skipped:
+        return []
+    return [[piece(clean(f"{result.path}: skipped: {result.skipped}"), "dim")]]
