@@ -30,6 +30,10 @@ def kinds(code: str) -> list[tuple[str, str]]:
         ("from torch import nn\nif isinstance(m, nn.BatchNorm2d): pass", []),
         ("from torch import nn\ndef f(x: nn.BatchNorm2d) -> nn.LayerNorm: ...", []),
         ("BatchNorm1d = 3\nprint(BatchNorm1d)", []),
+        ("from torch import nn\nif type(m) is nn.BatchNorm2d or nn.LayerNorm == x: pass", []),
+        ("from torch.nn import BatchNorm1d as B, BatchNorm2d\nx = type(m) in (B, BatchNorm2d)", []),
+        ("from torch import nn\nmatch m:\n    case nn.BatchNorm3d(): pass", []),
+        ("from torch import nn\nok = nn.BatchNorm2d(4)(x) == y", [("BatchNorm2d", "batch")]),
         ("x = 'nn.BatchNorm1d(4)'  # nn.BatchNorm1d(4)", []),
     ],
 )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,9 @@ def test_the_output_is_that_of_one_process(
     shared = run_cli("check", ".", *words)
     monkeypatch.setattr(common, "SHARED_FROM", 10**9)
     alone = run_cli("check", ".", *words)
-    assert (shared.code, shared.out, shared.err) == (alone.code, alone.out, alone.err)
+    assert (shared.code, shared.err) == (alone.code, alone.err)
+    # rich draws the id of a link at random
+    assert re.sub(r"id=\d+", "", shared.out) == re.sub(r"id=\d+", "", alone.out)
     assert "019.yaml" in shared.out
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from support import audit_text
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import audit_text, run_cli
 
 from gradaudit.plan.model import TrainingUnit
 from gradaudit.plan.schedule import rate_at
@@ -127,6 +131,24 @@ def test_clipping_by_value_is_not_clipping_by_norm() -> None:
         ("edge_weight: 1\nnode_weight: 2\nrelation_weight: 3\n", []),
         ("data:\n  mse_weight: 1\n", []),
         ("lambda_ce: 1\nce_coef: 2\n", [("ce", 1, "primary"), ("ce", 2, "primary")]),
+        ("losses: {ranking: 0.7, mse: 0.2, calibration: 4}\n",
+         [("ranking", 0.7, "primary"), ("mse", 0.2, "primary"), ("calibration", 4, "auxiliary")]),
+        ("losses:\n  - ranking: 0.7\n  - mse: 0.2\n  - thing: 3\n",
+         [("ranking", 0.7, "primary"), ("mse", 0.2, "primary"), ("thing", 3, "unknown")]),
+        ("loss: {name: multi, box: 7.5, cls: 0.5, gamma: 2.0, ignore_index: 255, reg_max: 16}\n",
+         [("box", 7.5, "primary"), ("cls", 0.5, "primary")]),
+        ("loss: {weights: {ce: 1, thing: 2.5}}\n",
+         [("ce", 1, "primary"), ("thing", 2.5, "unknown")]),
+        ("loss_weights: {ce: {weight: 1}, kd: {weight: 0.5}}\n",
+         [("ce", 1, "primary"), ("kd", 0.5, "auxiliary")]),
+        ("losses: [{name: ce, weight: 1}, {type: nn.SmoothL1Loss, loss_weight: 2}]\n",
+         [("ce", 1, "primary"), ("smooth_l1", 2, "primary")]),
+        ("loss_weights: [{name: ce, weight: 1}, {type: CrossEntropyLoss, weight: 3}]\n",
+         [("ce", 1, "primary"), ("cross_entropy", 3, "primary")]),
+        ("loss: {type: focal, gamma: 2.0, alpha: 0.25, smoothing: 0.1}\n", []),
+        ("loss: {type: focal, mse: 2.0, rank_margin: 1}\n", []),
+        ("loss: {ce: {class_weights: {class: 1, box: 3}, weights: {0: 1, 1: 2}}}\n", []),
+        ("loss:\n  - {type: focal, gamma: 2, alpha: 1}\n  - {type: dice, eps: 1}\n", []),
     ],
 )  # fmt: skip
 def test_loss_terms(text: str, terms: list[tuple[str, float, str]]) -> None:
@@ -206,3 +228,186 @@ def test_durations_compare_across_units_only_where_that_is_known() -> None:
     assert unit.warmup is not None
     assert unit.warmup.share_of(unit.length, None) is None
     assert unit.warmup.share_of(unit.length, 100) == 0.5
+
+
+def test_a_warm_up_in_epochs_compares_with_epochs_where_steps_are_written_too() -> None:
+    text = "optimizer: sgd\nlr: 0.1\nwarmup_epochs: 30\nepochs: 10\nmax_steps: 100000\n"
+    messages = [f.message for f in audit_text(text).findings if f.rule.code == "GA203"]
+    assert len(messages) == 1
+    assert messages[0].startswith("warm-up lasts 30 epochs, the training 10 epochs")
+    known = units(text + "steps_per_epoch: 100\n")["main"].length
+    assert known is not None
+    assert (known.value, known.unit) == (100000, "steps")
+
+
+def test_the_passes_of_ppo_over_a_rollout_are_no_length_of_the_training() -> None:
+    ppo = "lr: 0.1\nn_epochs: 10\n"
+    assert values(ppo)["epochs"] == 10
+    for key in ("n_steps: 2048", "total_timesteps: 100000", "ppo_clip: 0.2", "rollout_size: 8"):
+        assert "epochs" not in values(ppo + key + "\n"), key
+    assert values(ppo + "n_steps: 8\nmax_epochs: 3\n")["epochs"] == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("clip_gradients: {ENABLED: false, CLIP_VALUE: 1.0e-5}", ["clip_value"]),
+        ("CLIP_GRADIENTS: {ENABLED: False, max_norm: 1.0e-5, norm_type: 2}", ["clip_norm"]),
+        ("warmup: {enabled: false, epochs: 50}", ["warmup_epochs"]),
+        ("warmup: {use: no, params: {steps: 50}}", ["warmup_steps"]),
+        ("ema: {enable: false, decay: 7}", ["ema_decay"]),
+        ("early_stopping: {active: off, patience: 3}", ["early_stop_patience"]),
+        ("label_smoothing: {_enabled: false, value: 7}", ["label_smoothing"]),
+    ],
+)
+def test_a_section_that_is_switched_off_is_off(text: str, names: list[str]) -> None:
+    result = audit_text(f"optimizer: adamw\nlr: 0.001\nepochs: 10\n{text}\n")
+    found = result.units[0].settings
+    assert [name for name, setting in found.items() if setting.value is None] == names
+    assert found[names[0]].note.startswith("switched off (")
+    assert not [f for f in result.findings if f.severity != "info"]
+    on = text.replace("false", "true").replace("no,", "yes,").replace("off", "on")
+    on = on.replace("False", "True")
+    assert units(f"lr: 0.1\n{on}\n")["main"].number(names[0]) is not None
+
+
+def test_what_is_on_elsewhere_wins_over_a_section_that_is_off() -> None:
+    text = "lr: 0.1\ngrad_clip: {enabled: false, max_norm: 5}\ntrainer: {max_grad_norm: 1}\n"
+    assert values(text)["clip_norm"] == 1
+
+
+@pytest.mark.parametrize(
+    ("section", "name"),
+    [
+        ("{clip_value: 1.0}", "clip_value"),
+        ("{value: 1.0}", "clip_value"),
+        ("{type: value, value: 1.0}", "clip_value"),
+        ("{clip_type: full_model, clip_value: 1.0, norm_type: 2.0}", "clip_norm"),
+        ("{algorithm: norm, value: 1.0}", "clip_norm"),
+        ("{mode: global_norm, value: 1.0}", "clip_norm"),
+        ("{max_norm: 1.0}", "clip_norm"),
+    ],
+)
+def test_a_clip_section_says_what_it_clips(section: str, name: str) -> None:
+    unit = units(f"lr: 0.1\nclip_gradients: {section}\n")["main"]
+    assert unit.number(name) == 1
+    assert "norm" not in unit.settings
+    assert "norm" not in unit.unknown
+    assert len({"clip_norm", "clip_value"} & set(unit.settings)) == 1
+
+
+def test_what_is_left_to_the_framework_is_no_fault() -> None:
+    result = audit_text(
+        "optimizer: adamw\nlr: 0.001\nglobal_batch_size: -1\nnum_gpus: -1\n"
+        "gradient_accumulation_steps: -1\n"
+    )
+    found = result.units[0].settings
+    for name in ("global_batch", "world_size", "accumulation"):
+        assert found[name].value is None
+        assert found[name].note == "-1: left to the framework"
+    assert not result.findings
+
+
+def test_no_gpu_is_one_process() -> None:
+    result = audit_text("optimizer: adamw\nlr: 0.001\nngpu: 0\nbatch_size: 8\naccum_steps: 2\n")
+    assert result.units[0].number("world_size") == 1
+    assert result.units[0].number("global_batch") == 16
+    assert not result.findings
+
+
+def test_a_share_of_the_batch_is_not_guessed_where_the_accumulation_is_automatic() -> None:
+    text = "lr: 0.1\nglobal_batch_size: 64\nworld_size: 8\ngradient_accumulation_steps: "
+    assert values(text + "2\n")["micro_batch"] == 4
+    assert "micro_batch" not in values(text + "auto\n")
+    assert "micro_batch" not in values(text + "-1\n")
+
+
+def test_items_that_each_have_an_optimiser_are_units_of_their_own() -> None:
+    found = units(
+        "batch_size: 4\nmodels:\n  - {name: g, optimizer: adam, lr: 0.001}\n"
+        "  - {optimizer: {type: sgd, lr: 30}}\n"
+    )
+    assert list(found) == ["g", "models.1"]
+    assert [unit.optimizer for unit in found.values()] == ["adam", "sgd"]
+    assert found["models.1"].number("micro_batch") == 4
+    assert found["models.1"].number("learning_rate") == 30
+    two = units("optimizers:\n  - {name: adam, lr: 0.1}\n  - {name: sgd, lr: 0.2}\n")
+    assert list(two) == ["optimizers.0", "optimizers.1"]
+    assert [unit.optimizer for unit in two.values()] == ["adam", "sgd"]
+
+
+def test_items_with_only_a_rate_are_further_occurrences() -> None:
+    for items in ("param_groups", "stages"):
+        unit = units(f"optimizer: adam\n{items}:\n  - {{lr: 0.1}}\n  - {{lr: 0.2}}\n")["main"]
+        assert [setting.value for setting in unit.every("learning_rate")] == [0.1, 0.2]
+    one = "param_groups:\n  - {name: a, optimizer: adam, lr: 0.1}\n  - {optimizer: sgd, lr: 1}\n"
+    assert list(units(one)) == ["main"]
+
+
+@pytest.mark.parametrize("key", ["smoothing", "ema_momentum"])
+def test_a_key_of_two_opposite_meanings_is_left_alone(key: str) -> None:
+    assert values(f"lr: 0.1\n{key}: 0.9\n") == {"learning_rate": 0.1}
+
+
+def test_units_are_named_by_the_key_of_their_section() -> None:
+    body = "{optimizer: adam, lr: 0.1}\n"
+    assert list(units(f"a.b: {body}c.b: {body}")) == ["a.b", "c.b"]
+    assert list(units(f'"": {body}x: {body}')) == ['""', "x"]
+    assert list(units(f"one:\n  run:\n    g: {body}two:\n  run:\n    g: {body}")) == [
+        "one.run.g", "two.run.g",
+    ]  # fmt: skip
+    assert list(units(f"one:\n  run:\n    a.g: {body}two:\n  run:\n    h: {body}")) == ["a.g", "h"]
+
+
+def test_an_unknown_setting_knows_its_node() -> None:
+    unit = units("optimizer: adamw\nother: 1.0e_8\nlearning_rate: 1.0e_8\n")["main"]
+    node = unit.unknown_nodes["learning_rate"]
+    assert (node.value, unit.tree.source.position(node.start)[0]) == ("1.0e_8", 3)
+    assert unit.unknown_nodes.keys() == unit.unknown.keys()
+
+
+ODD = st.one_of(
+    st.builds(
+        "{}{}{}{}{}".format,
+        st.sampled_from(["", "-", "+"]),
+        st.integers(0, 999),
+        st.sampled_from([0, 3, 200, 307, 320, 400, 5000]).map("0".__mul__),
+        st.sampled_from(["", ".", ".0", ".5"]),
+        st.sampled_from(["", "e5", "e-5", "E+200", "e-320", "e9999"]),
+    ),
+    st.sampled_from([
+        ".inf", "-.inf", ".nan", "1e400", "-1e400", "1.0e-400", "1.0e+308", "5e-324", "1e60",
+        "0x" + "f" * 300,
+        "0b" + "1" * 2000, "0o" + "7" * 400, "1" + "_0" * 400, "0." + "0" * 400 + "1", "1" * 5000,
+        "-0", "0", "-1", "1.7976931348623157e+308", "9" * 249, "!!float 1", "!!int 12", "'1'",
+        "1e-60", "auto", "null", "true", "[1, 2]",
+    ]),
+)  # fmt: skip
+KEYS = (
+    "learning_rate", "batch_size", "accum_steps", "world_size", "global_batch_size", "clip_norm",
+    "epochs", "max_steps", "warmup_epochs", "warmup_steps", "warmup_ratio", "weight_decay", "eps",
+    "momentum", "beta1", "beta2", "dropout", "mse_weight", "calib_max_weight", "steps_per_epoch",
+    "warmup_start_factor", "ema_decay", "label_smoothing", "min_lr", "seed", "loss_scale",
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), ODD, min_size=2), st.sampled_from(["adamw", "sgd"]))
+@settings(max_examples=100, deadline=None)
+def test_no_number_is_too_odd_to_be_judged_shown_and_reported(
+    tmp_path_factory: pytest.TempPathFactory, numbers: dict[str, str], optimizer: str
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "odd.yaml"
+    lines = [f"{key}: {text}" for key, text in numbers.items()]
+    path.write_text("\n".join([f"optimizer: {optimizer}", "norm: BN", *lines, ""]))
+    for command in ("check", "show", "report"):
+        ran = run_cli(command, str(path))
+        assert ran.code in (0, 1), ran.err
+
+
+@pytest.mark.parametrize("text", ["1" + "0" * 400, "1" + "0" * 5000, "0x" + "f" * 300, "1.0e+90"])
+def test_a_number_that_no_training_can_use_is_unknown(text: str, tmp_path: Path) -> None:
+    unit = units(f"optimizer: adamw\nlearning_rate: {text}\nmse_weight: {text}\n")["main"]
+    assert "learning_rate" not in unit.settings
+    assert unit.unknown["learning_rate"].endswith("is no number that a training can use")
+    assert len(unit.unknown["learning_rate"]) < 100
+    assert not unit.loss_terms

@@ -300,6 +300,19 @@ def test_fixes(measured: str) -> None:
     assert not any("0.75" in title for _, title in titles), "fix 2 changes that value"
 
 
+def test_a_command_for_one_fix_applies_that_one_only(measured: str) -> None:
+    """GA704 has three fixes here: its code would also set a weight that fix 2 lowers."""
+    said = section(measured, "5. Fixes")
+    assert "--select GA704" not in measured
+    assert "by hand, the lines below; GA704 would make other changes too" in said
+    threshold = said[said.index("Fix 3:") : said.index("Fix 4:")]
+    assert "**After fix 2:** GA101 may no longer apply" in threshold
+    assert "--select GA101 --unsafe --write" in threshold
+    text = report("a:\n  optimizer: adamw\n  lr: 1e-4\nb:\n  optimizer: adamw\n  lr: 2e-4\n")
+    assert "--select GA702" not in text
+    assert "fix 1 by hand" in text or "by hand, the lines below; GA702" in text
+
+
 def test_every_diff_applies(measured: str, config: str) -> None:
     lines = config.split("\n")
     found = blocks(measured, "diff")
@@ -522,6 +535,24 @@ def test_under_sgd_the_clip_bounds_the_step() -> None:
     well_formed(text)
     assert "at most learning rate x 1 long (0.1 at the peak rate" in text
     assert "moments" not in section(text, "1. Clipping")
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "says", "never"),
+    [
+        ("lars", "divided by its own norm", "learning rate x"),
+        ("muon", "orthogonalised", "not known here"),
+        ("prodigy", "divided by its own running size", "not known here"),
+        ("adagrad", "divided by its own running size", "moments"),
+        ("adam\nweight_decay: 0.1", "but for weight decay", "moments"),
+    ],
+)
+def test_what_the_report_says_of_an_optimiser(optimizer: str, says: str, never: str) -> None:
+    text = report(f"optimizer: {optimizer}\nlearning_rate: 9.0\nmax_grad_norm: 0.0001\n")
+    clipping = section(text, "1. Clipping")
+    assert says in clipping
+    assert never not in clipping
+    assert "is not the size" not in section(text, "2. Learning rate")
 
 
 def test_a_degenerate_clip_is_no_cause_of_a_large_norm() -> None:

@@ -15,9 +15,12 @@ from gradaudit.evidence.observed import Observed
 from gradaudit.findings import APPLICABILITIES, CONFIDENCES, SEVERITIES, Finding
 from gradaudit.fix.splice import apply, splices
 from gradaudit.fix.verify import verify
+from gradaudit.plan.model import ADAPTIVE, LEARNING_RATE_FREE, SGD_LIKE, SIGN
+from gradaudit.render.report import render_report
 from gradaudit.rules import FAMILIES, Rule, load
 from gradaudit.rules.docs import FAMILIES as TITLES
 from gradaudit.rules.docs import BadDocs, as_markdown, as_text, facts, parse
+from gradaudit.rules.optimisers import dividing_equals, effect_of_clip, rate_bounds
 from gradaudit.settings import KEYS, Settings
 from gradaudit.settings import load as load_settings
 from gradaudit.source import Source, read
@@ -459,13 +462,20 @@ def test_of_two_units_that_clip_neither_is_accused_alone() -> None:
 @pytest.mark.parametrize(
     ("optimizer", "more", "says", "never"),
     [
-        ("adamw", "", "Under AdamW a scale that is the same at every step cancels:", "lengthens"),
+        (
+            "adamw",
+            "",
+            "Under AdamW a scale that is the same at every step cancels, because",
+            "lengthens",
+        ),
         ("lion", "", "Under Lion a scale", "which the file does not say"),
         ("lars", "", "Under LARS a scale", "learning rate x"),
         ("adam", "weight_decay: 0.1\n", "(but for weight decay", "lengthens"),
-        ("adam", "", "cancels:", "but for weight decay"),
-        ("adamw", "weight_decay: 0.1\n", "cancels:", "but for weight decay"),
-        ("sgd", "", "a clipped step is learning rate x 1.6 long before momentum", "cancels"),
+        ("adam", "", "cancels, because", "but for weight decay"),
+        ("adamw", "weight_decay: 0.1\n", "cancels, because", "but for weight decay"),
+        ("rmsprop", "", "divided by its own running size", "moments"),
+        ("muon", "", "Under Muon a scale", "not known"),
+        ("sgd", "", "a clipped step is at most learning rate x 1.6 long (0.00016 at", "cancels"),
         ("", "", "depends on the optimiser (the file names none)", "Under AdamW"),
         ("sophia", "", "(`sophia` is not known here)", "Under AdamW"),
     ],
@@ -506,6 +516,11 @@ def test_clip_not_positive(entry: str, expected: str | None) -> None:
     assert severity("GA102", f"optimizer: adamw\nlearning_rate: 0.001\n{entry}\n") == expected
 
 
+def test_a_clip_of_zero_may_be_off() -> None:
+    said = only("GA102", "learning_rate: 0.1\ngrad_clip: 0.0\n").message
+    assert "if it reaches torch's `clip_grad_norm_`; some trainers read 0 as off" in said
+
+
 def test_a_negative_bound_by_value_does_not_flip_the_sign() -> None:
     finding = only("GA102", "learning_rate: 0.1\nclip_grad_value: -0.5\n")
     assert "makes every entry of every gradient -0.5" in finding.message
@@ -520,7 +535,11 @@ def test_a_negative_bound_by_value_does_not_flip_the_sign() -> None:
         ("sgd", "0.001", None),
         ("sgd", "0.000999", "error"),
         ("adamw", "0.001", None),
-        ("adamw", "0.000999", "info"),
+        ("adamw", "0.000999", "warning"),
+        ("adamw\nadam_epsilon: 1.0e-9", "0.000101", "info"),
+        ("adamw\nadam_epsilon: 1.0e-9", "0.000099", "warning"),
+        ("adagrad", "0.0001", "info"),
+        ("prodigy", "0.0001", "warning"),
         ("lion", "0.0001", "info"),
         ("lars", "0.0001", "info"),
         ("sophia", "0.0001", "warning"),
@@ -534,8 +553,8 @@ def test_clip_norm_degenerate(optimizer: str, clip: str, expected: str | None) -
 @pytest.mark.parametrize(
     ("optimizer", "level", "says"),
     [
-        ("adamw", "info", "stay well above `eps`"),
-        ("lion", "info", "a constant scale cancels: probably harmless"),
+        ("adamw", "warning", "0.0001 / sqrt(1e8) = 1e-8, and eps is 1e-8 (the usual one)"),
+        ("lion", "info", "a constant scale cancels, because the step is the sign"),
         ("sgd", "error", "at most learning rate x 0.0001 long"),
         (None, "warning", "The file does not say which optimiser it is."),
     ],
@@ -545,6 +564,7 @@ def test_degenerate_clip_by_optimizer(optimizer: str | None, level: str, says: s
     finding = only("GA103", f"{named}learning_rate: 0.001\ngradient_clip_norm: 0.0001\n")
     assert finding.severity == level
     assert says in words(finding)
+    assert "harmless" not in words(finding)
 
 
 # GA2
@@ -559,11 +579,18 @@ def test_degenerate_clip_by_optimizer(optimizer: str | None, level: str, says: s
         ("adamw", "0.101", "", "error"),
         ("sgd", "1.0", "", None),
         ("sgd", "1.01", "", "warning"),
-        ("sgd", "10.0", "", "warning"),
-        ("sgd", "10.1", "", "error"),
+        ("sgd", "30.0", "batch_size: 256\n", "warning"),
+        ("sgd", "100.0", "", "warning"),
+        ("sgd", "101.0", "", "error"),
         ("sgd", "3.2", "global_batch_size: 4096\n", None),
         ("sgd", "3.2", "global_batch_size: 4095\n", "warning"),
-        ("sgd", "10.1", "global_batch_size: 65536\n", "error"),
+        ("sgd", "30.0", "global_batch_size: 65536\n", None),
+        ("sgd", "101.0", "global_batch_size: 65536\n", "error"),
+        ("lamb", "0.011", "global_batch_size: 65536\n", None),
+        ("lamb", "0.1", "", None),
+        ("lamb", "0.2", "", "warning"),
+        ("adafactor", "0.05", "", None),
+        ("adafactor", "0.11", "", "warning"),
         ("lars", "30.0", "", None),
         ("lion", "0.001", "", None),
         ("lion", "0.0011", "", "warning"),
@@ -587,6 +614,55 @@ def test_learning_rate_too_high(optimizer: str, rate: str, more: str, expected: 
     assert severity("GA201", text) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "says", "never"),
+    [
+        ("optimizer: sgd\nlearning_rate: 3.0\nbatch_size: 64\n", "global batch is not known", "64"),
+        (
+            "optimizer: sgd\nlearning_rate: 3.0\nglobal_batch_size: 64\n",
+            "0.025 for a global batch of 64", "not known",
+        ),
+        ("optimizer: lamb\nlearning_rate: 0.2\n", "times its own norm", "each weight moves"),
+        ("optimizer: adafactor\nlearning_rate: 0.2\n", "`scale_parameter`", "each weight moves"),
+        ("optimizer: lion\nlearning_rate: 0.2\n", "before weight decay", "exactly"),
+    ],
+)  # fmt: skip
+def test_why_a_learning_rate_is_too_high(text: str, says: str, never: str) -> None:
+    said = words(only("GA201", text))
+    assert says in said
+    assert never not in said
+
+
+FAMILIES_OF_OPTIMISERS = sorted(ADAPTIVE | SIGN | SGD_LIKE | LEARNING_RATE_FREE | {"muon"})
+
+
+@pytest.mark.parametrize("family", [*FAMILIES_OF_OPTIMISERS, "sophia", ""])
+def test_the_rules_and_the_report_say_the_same_of_an_optimiser(family: str) -> None:
+    """One place knows what an optimiser makes of a clip, a rate and a factor on the loss."""
+    text = crowded(optimizer=family)
+    result = audit(text)
+    unit = result.units[0]
+    shown = render_report(result, command="gradaudit report example.yaml")
+    clip = effect_of_clip(unit, 1.6)
+    assert clip in words(only("GA101", text))
+    assert clip.replace("`", "") in shown.replace("`", "")
+    divided = dividing_equals(unit, 4)
+    assert divided in words(only("GA402", text))
+    assert divided in shown
+    assert "None" not in clip + divided
+    known = bool(family) and family != "sophia"
+    assert ("depends on the optimiser" in clip) == (not known)
+    bounds = rate_bounds(unit, RULES["GA201"].limits)
+    said = re.search(r"beyond which a rate is reported for [^(]*\(1e-7 and ([^)]*)\)", shown)
+    assert bool(said) == bool(bounds)
+    if bounds and said:
+        high = bounds[0]
+        assert float(said.group(1)) == high
+        for rate, expected in ((high, None), (high * 1.01, "warning")):
+            changed = text.replace("1.0e-4", f"{rate:.6f}")
+            assert severity("GA201", changed) == expected
+
+
 def test_learning_rate_of_an_unknown_optimizer_is_not_judged() -> None:
     result = audit("learning_rate: 3.0\nbatch_size: 8\n")
     assert not result.findings
@@ -600,6 +676,23 @@ def test_learning_rate_of_an_unknown_optimizer_is_not_judged() -> None:
 )
 def test_learning_rate_too_low(rate: str, expected: str | None) -> None:
     assert severity("GA202", f"optimizer: adamw\nlearning_rate: {rate}\n") == expected
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "expected", "says"),
+    [
+        ("adamw", "warning", "a weight moves by at most about 0.0001"),
+        ("lion", "warning", "a weight moves by at most about 0.0001"),
+        ("lamb", "warning", "0.0001 of its norm"),
+        ("sgd", "info", "check whether the loss is a sum."),
+        ("sophia", "info", "under Adam a weight would move"),
+        ("prodigy", "warning", "normally by 1"),
+    ],
+)
+def test_a_low_rate_by_optimizer(optimizer: str, expected: str, says: str) -> None:
+    finding = only("GA202", f"optimizer: {optimizer}\nlearning_rate: 1.0e-8\n")
+    assert finding.severity == expected
+    assert says in words(finding)
 
 
 WARMUP = "optimizer: adamw\nlearning_rate: 0.001\n"
@@ -620,6 +713,8 @@ WARMUP = "optimizer: adamw\nlearning_rate: 0.001\n"
         ("warmup_ratio: 0.1\n", None, None),
         ("warmup_ratio: 0.3\n", None, "warning"),
         ("warmup_ratio: 1.0\n", "error", None),
+        ("warmup_ratio: 1.5\n", None, None),
+        ("warmup_ratio: -0.5\n", None, None),
         ("warmup_epochs: 6\nepochs: 80\n", None, None),
         ("warmup_epochs: 6\nepochs: 6\n", "error", None),
         ("warmup_steps: 500\nepochs: 1\n", None, None),
@@ -632,6 +727,22 @@ WARMUP = "optimizer: adamw\nlearning_rate: 0.001\n"
 def test_warmup(entries: str, exceeds: str | None, long: str | None) -> None:
     assert severity("GA203", WARMUP + entries) == exceeds
     assert severity("GA204", WARMUP + entries) == long
+
+
+def test_a_warmup_of_one_is_not_shortened_to_one() -> None:
+    assert only("GA203", WARMUP + "warmup_epochs: 1\nepochs: 1\n").fix is None
+    assert only("GA204", WARMUP + "warmup_epochs: 1\nepochs: 3\n").fix is None
+
+
+def test_a_shortened_warmup_says_where_it_stays_long() -> None:
+    long = only("GA203", WARMUP + "warmup_epochs: 5\nepochs: 3\n").fix
+    assert long is not None
+    assert [edit.new for edit in long.edits] == ["1"]
+    assert "33 % of the training" in long.notes[0]
+    assert "GA204 still warns" in long.notes[1]
+    short = only("GA203", WARMUP + "warmup_epochs: 9\nepochs: 8\n").fix
+    assert short is not None
+    assert list(short.notes) == ["the shortest whole number: 12 % of the training"]
 
 
 def test_warmup_of_the_whole_run_is_worded_without_its_length() -> None:
@@ -668,6 +779,15 @@ def test_observed_inside_warmup(when: str, expected: str | None) -> None:
     assert severity("GA206", text, f"--observed-grad-norm 28.9 {when}") == expected
 
 
+def test_a_start_factor_that_is_not_written_is_said_to_be_taken() -> None:
+    text = WARMUP + "warmup_epochs: 6\nepochs: 80\nmax_grad_norm: 1.0\n"
+    options = "--observed-grad-norm 28.9 --observed-epoch 3"
+    for code in ("GA206", "GA101"):
+        assert "taken from 0: the file names no start factor" in words(only(code, text, options))
+        written = only(code, text + "warmup_start_factor: 0.02\n", options)
+        assert "taken from 0" not in words(written)
+
+
 # GA3
 
 
@@ -699,6 +819,9 @@ def batch(size: int, more: str = "norm: batch\n", optimizer: str = "adamw") -> s
         (batch(4, "sync_bn: true\nworld_size: 3\n"), "info"),
         (batch(4, "sync_bn: true\n"), None),
         (batch(1, "norm: batch\ngan_mode: lsgan\n"), "info"),
+        (batch(1, "norm: batch\nlr_netD: 0.1\n"), "info"),
+        (batch(1, "norm: batch\ndata_generator: 3\n"), "warning"),
+        (batch(1, "norm: batch\nadversarial_training: true\n"), "warning"),
         (batch(1, "norm: batch\nlambda_discriminator: 1.0\n"), "info"),
         (batch(4, "norm: batch\norgan_count: 3\n"), "warning"),
         (batch(4, "norm: batch\nworld_size: 8\n"), "warning"),
@@ -715,11 +838,40 @@ def test_frozen_batch_norm_can_be_assumed() -> None:
 
 
 def test_batch_norm_fix_keeps_the_global_batch_where_it_can() -> None:
-    for accumulation, edited in ((4, 2), (8, 2), (2, 1), (3, 1)):
+    grows = "the batch of an optimiser step grows from {} to {} a device"
+    for accumulation, edits, note in (
+        (4, ["16", "1"], "the global batch stays as it is, so the learning rate stays too"),
+        (8, ["16", "2"], "the global batch stays as it is, so the learning rate stays too"),
+        (2, ["16", "1"], grows.format(8, 16)),
+        (6, ["16", "3"], grows.format(24, 48)),
+        (3, ["16"], grows.format(12, 48)),
+        (1, ["16"], grows.format(4, 16)),
+    ):
         text = batch(4, f"norm: batch\ngradient_accumulation_steps: {accumulation}\n")
         fix = only("GA301", text).fix
         assert fix is not None
-        assert len(fix.edits) == edited
+        assert [edit.new for edit in fix.edits] == edits
+        assert fix.notes[1] == note
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [(4, "recommended"), (7, "recommended"), (8, "speculative"), (15, "speculative")],
+)
+def test_a_batch_that_is_nearly_enough_is_not_doubled_by_default(size: int, expected: str) -> None:
+    fix = only("GA301", batch(size)).fix
+    assert fix is not None
+    assert fix.applicability == expected
+    fix = only("GA304", batch(15, weights(variance=1, mse=1))).fix
+    assert fix is not None
+    assert fix.applicability == "speculative"
+
+
+def test_what_batch_norm_has_of_one_sample_and_of_six() -> None:
+    assert "over vectors torch raises an error" in words(only("GA301", batch(1)))
+    six = words(only("GA301", batch(6)))
+    assert "after pooling or a linear layer from these 6 values alone" in six
+    assert "may be unreliable" in six
 
 
 def test_pairs_and_penalties_see_one_device_whatever_the_norm() -> None:
@@ -779,7 +931,8 @@ def test_pairwise_loss_tiny_batch(text: str, expected: str | None) -> None:
 
 
 def test_pairs_are_counted() -> None:
-    assert "15 pairs of 6 samples" in only("GA303", batch(6, weights(ranking=1, ce=1))).message
+    six = only("GA303", batch(6, weights(ranking=1, ce=1))).message
+    assert "at most 15 pairs of 6 samples" in six
     assert "1 pair of 2 samples" in only("GA303", batch(2, weights(ranking=1, ce=1))).message
 
 
@@ -795,6 +948,12 @@ def test_pairs_are_counted() -> None:
 )
 def test_batch_statistic_penalty_tiny_batch(text: str, expected: str | None) -> None:
     assert severity("GA304", text) == expected
+
+
+def test_a_batch_statistic_is_not_said_to_be_zero_on_most_steps() -> None:
+    said = words(only("GA304", batch(6, weights(variance=1, mse=1))))
+    assert "where it stands in a denominator its gradient spikes" in said
+    assert "zero on most steps" not in said
 
 
 # GA4
@@ -858,17 +1017,23 @@ def test_unbalanced_multi_term_loss(text: str, expected: str | None) -> None:
     assert severity("GA402", text) == expected
 
 
+CLIP_X_4 = "a clip norm x 4 (clip norm 2 x 4 = 8)"
+
+
 @pytest.mark.parametrize(
     ("optimizer", "more", "equals"),
     [
-        ("adamw", "", "it equals clip_norm x 4 and eps x 4."),
-        ("adamw", "weight_decay: 0.1\n", "it equals clip_norm x 4 and eps x 4."),
-        ("adam", "", "it equals clip_norm x 4 and eps x 4."),
-        ("adam", "weight_decay: 0.1\n", "clip_norm x 4, eps x 4 and weight_decay x 4."),
-        ("lion", "", "it equals clip_norm x 4."),
-        ("sgd", "", "it equals clip_norm x 4 and learning_rate / 4."),
-        ("sgd", "weight_decay: 0.1\n", "clip_norm x 4, weight_decay x 4 and learning_rate / 4."),
-        ("", "", "clip_norm x 4 and eps x 4 under Adam, and learning_rate / 4 under SGD."),
+        ("adamw", "", f"under AdamW it equals {CLIP_X_4} and an eps x 4."),
+        ("adamw", "weight_decay: 0.1\n", f"equals {CLIP_X_4} and an eps x 4."),
+        ("adam", "weight_decay: 0\n", f"under Adam it equals {CLIP_X_4} and an eps x 4."),
+        ("adam", "", f"equals {CLIP_X_4}, an eps x 4 and any weight decay x 4."),
+        ("adam", "weight_decay: 0.1\n", f"{CLIP_X_4}, an eps x 4 and a weight decay x 4."),
+        ("adafactor", "", f"{CLIP_X_4} and an eps x 16."),
+        ("lion", "", f"under Lion it equals {CLIP_X_4}."),
+        ("lars", "", f"under LARS it equals {CLIP_X_4} and any weight decay x 4."),
+        ("sgd", "weight_decay: 0\n", f"/ 4 (0.0001 / 4 = 2.5e-5) and {CLIP_X_4}."),
+        ("sgd", "weight_decay: 0.1\n", f"2.5e-5), {CLIP_X_4} and a weight decay x 4."),
+        ("", "", f"under Adam it equals {CLIP_X_4} and an eps x 4, under SGD a learning rate / 4"),
     ],
 )
 def test_what_dividing_the_loss_equals(optimizer: str, more: str, equals: str) -> None:
@@ -923,6 +1088,8 @@ def test_a_duplicate_keeps_the_value_that_pyyaml_loads() -> None:
     assert equal is not None
     assert differing is not None
     assert (equal.applicability, differing.applicability) == ("safe", "recommended")
+    assert "a run that PyYAML loads stays as it is" in differing.notes[0]
+    assert "look which" in differing.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -938,7 +1105,11 @@ def test_a_duplicate_keeps_the_value_that_pyyaml_loads() -> None:
         ("lr: 1.e-4\n", None),
         ("lr: .5e+3\n", None),
         ("lr: 0.0001\n", None),
-        ("lr: '1e-4'\n", None),
+        ("lr: '1e-4'\n", "warning"),
+        ('batch_size: "32"\n', "warning"),
+        ("name: '32'\n", None),
+        ("lr: 'auto'\n", None),
+        ("lr: '${lr}'\n", None),
         ("lr: !!float 1e-4\n", None),
         ("revision: 1e4f\n", None),
         ("lr: 1e-4\nmodel: ${model}\n", None),
@@ -952,6 +1123,14 @@ def test_number_as_text(text: str, expected: str | None) -> None:
 
 def test_json_has_numbers() -> None:
     assert not of(audit('{"lr": 1e-4}', path="a.json"), "GA702")
+    assert of(audit('{"lr": "1e-4"}', path="a.json"), "GA702")
+
+
+def test_a_number_in_quotes_is_text_to_every_loader() -> None:
+    finding = only("GA702", "learning_rate: '1e-3'\n")
+    assert finding.fix is None
+    assert finding.confidence == "medium"
+    assert finding.next == "Take the quotes away: `learning_rate: 1.0e-3`."
 
 
 @pytest.mark.parametrize(
@@ -971,6 +1150,9 @@ def test_json_has_numbers() -> None:
         ("label_smoothing: 1.1", "error"), ("label_smoothing: 1.0", "warning"),
         ("label_smoothing: 0.9", None), ("ema_decay: 1.1", "error"), ("ema_decay: 1.0", "warning"),
         ("ema_decay: 0.9999", None), ("adam_epsilon: 1.0e_8", "error"),
+        ("learning_rate: .nan", "error"), ("learning_rate: .inf", "error"),
+        ("dropout: .nan", "error"), ("weight_decay: .inf", "error"), ("max_grad_norm: .inf", None),
+        ("max_grad_norm: .nan", "error"), ("max_steps: .inf", None), ("max_steps: -.inf", "error"),
     ],
 )  # fmt: skip
 def test_value_out_of_domain(entry: str, expected: str | None) -> None:
@@ -999,8 +1181,27 @@ def test_momentum(momentum: str, expected: str | None) -> None:
         ("calib_weight: 2.5", None),
         ("calib_weight: '# increased from 0.1'", None),
         ("calib_weight: 0.75  # increased from 0", None),
+        ("calib_weight: 0.75  # increased from 0.25 to 0.75", "info"),
+        ("calib_weight: 0.75  # increased from 0.1 to 0.5, then back", None),
+        ("calib_weight: 2.5  # 0.75 -> 1.5", None),
+        ("calib_weight: 2.5  # 0.5 -> 0.75 -> 2.5", "info"),
+        ("calib_weight: 2.5  # 0.75 -> 2.5 over ten epochs, linear", None),
+        ("calib_weight: 2.5  # up from 0.75", None),
+        ("calib_weight: 2.5  # never increased from 0.75", None),
+        ("calib_weight: 2.5  # increased from 10%", None),
+        ("kl_aux_weight: 1.0  # ramped up from 0.01 over 10 epochs", None),
+        ("kl_aux_weight: 1.0  # annealed, increased from 0.01", None),
+        ("peak_rate: 1.0e-3  # linear warm-up from 1e-6", None),
+        ("peak_rate: 1.0e-3  # cosine 1e-4 -> 1e-6", None),
+        ("peak_rate: 1.0e-3  # cosine 1e-4 -> 1.0e-3", None),
+        ("more: {ranking_weight: 2.0, b_weight: 2.5}  # b increased from 0.5", None),
+        ("more: {threshold: 0.9}  # Nov 15 increased from 0.25", "info"),
+        ("more:\n  threshold: 0.9  # Nov 15 increased from 0.25", "info"),
+        ("more:\n  deep:\n  - rate: 0.9  # raised from 0.25", "info"),
+        ("more:\n  pair: [{rate: 0.9}, 3]  # raised from 0.25", None),
     ],
 )
 def test_raised_by_its_own_comment(entry: str, expected: str | None) -> None:
     text = f"optimizer: adamw\nlearning_rate: 0.001\nmse_weight: 1.0\n{entry}\n"
     assert severity("GA704", text) == expected
+    assert severity("GA704", text.replace("\n", "\r\n")) == expected

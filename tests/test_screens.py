@@ -19,8 +19,8 @@ Write = Callable[[str], Path]
 
 def test_two_places_across_files_and_the_fix_as_a_diff(in_root: Path) -> None:
     assert run_cli("check", SAMPLE, "--select", "GA301").out == snapshot("""\
-warning[GA301]: BatchNorm sees 6 samples at a time; below 16 its statistics are
-  unreliable
+warning[GA301]: BatchNorm sees 6 samples at a time; below 16 its statistics may
+  be unreliable
   --> sample_configs/enhanced_training.yaml:46:15
       priority_net, batch-norm-tiny-batch, medium confidence
    |
@@ -35,9 +35,10 @@ warning[GA301]: BatchNorm sees 6 samples at a time; below 16 its statistics are
    |                              of 2 such layers
    |
    = why: Mean and variance of each channel come from 6 samples (times the
-          positions of a convolution): they change from batch to batch, and with
-          them every gradient. Accumulation does not help: each micro-batch is
-          normalised alone.
+          positions of a convolution; after pooling or a linear layer from these
+          6 values alone): they change from batch to batch, and with them every
+          gradient. Accumulation does not help: each micro-batch is normalised
+          alone.
    = known: read from sample_configs/priority_net.py, without importing it
    = next: Where memory forbids a larger batch: SyncBatchNorm across devices, or
            GroupNorm.
@@ -47,6 +48,7 @@ warning[GA301]: BatchNorm sees 6 samples at a time; below 16 its statistics are
 46 +   batch_size: 24                       # scenarios; fits the 12 GB card (v…
    |
      · memory for activations x 4
+     · the batch of an optimiser step grows from 6 to 24 a device
      · steps an epoch / 4: whatever is counted in steps lasts 4 x as many epochs
      · review the learning rate (8e-5): a batch this much larger often takes a
        higher one
@@ -60,7 +62,7 @@ Found 1 warning in 1 file.
 def test_the_same_at_sixty_columns(in_root: Path) -> None:
     assert run_cli("check", SAMPLE, "--select", "GA301", columns=60).out == snapshot("""\
 warning[GA301]: BatchNorm sees 6 samples at a time; below 16
-  its statistics are unreliable
+  its statistics may be unreliable
   --> sample_configs/enhanced_training.yaml:46:15
       priority_net, batch-norm-tiny-batch, medium confidence
    |
@@ -75,10 +77,11 @@ warning[GA301]: BatchNorm sees 6 samples at a time; below 16
    |                micro-batch, one of 2 such layers
    |
    = why: Mean and variance of each channel come from 6
-          samples (times the positions of a convolution):
-          they change from batch to batch, and with them
-          every gradient. Accumulation does not help: each
-          micro-batch is normalised alone.
+          samples (times the positions of a convolution;
+          after pooling or a linear layer from these 6
+          values alone): they change from batch to batch,
+          and with them every gradient. Accumulation does
+          not help: each micro-batch is normalised alone.
    = known: read from sample_configs/priority_net.py,
             without importing it
    = next: Where memory forbids a larger batch:
@@ -89,6 +92,8 @@ warning[GA301]: BatchNorm sees 6 samples at a time; below 16
 46 +   batch_size: 24                       # scenarios; fi…
    |
      · memory for activations x 4
+     · the batch of an optimiser step grows from 6 to 24 a
+       device
      · steps an epoch / 4: whatever is counted in steps
        lasts 4 x as many epochs
      · review the learning rate (8e-5): a batch this much
@@ -120,9 +125,10 @@ warning[GA101]: 28.9 at epoch 3 is the norm before clipping, 14 times the thresh
    |
    = why: `clip_grad_norm_` returns the norm before clipping, and that is what trainers log: a
           reported norm above the threshold is what a working clip looks like, not a clip that
-          failed. Under AdamW a scale that is the same at every step cancels: as long as every step
-          is clipped, the threshold hardly matters; clipping only rare spikes limits how much they
-          weigh in its moments. Raising the threshold cannot lower the norm.
+          failed. Under AdamW a scale that is the same at every step cancels, because the gradient
+          is divided by its own running size: as long as every step is clipped, the threshold hardly
+          matters; clipping only rare spikes limits how much they weigh in that size. Raising the
+          threshold cannot lower the norm.
    = known: given: gradient norm 28.9 at epoch 3, taken as the pre-clip norm
    = known: the learning rate at epoch 3 was 2.77e-5 if the scheduler steps per epoch, up to 4.08e-5
             if it steps per batch: 35 % to 51 % of the peak 8e-5, still in the warm-up
@@ -167,8 +173,8 @@ Found 4 warnings in 1 file.
 
 def test_concise(in_root: Path) -> None:
     assert run_cli("check", SAMPLE, "--format", "concise", columns=60).out == snapshot("""\
-sample_configs/enhanced_training.yaml:46:15: warning[GA301] [*] priority_net: BatchNorm sees 6 samples at a time; below 16 its statistics are unreliable
-sample_configs/enhanced_training.yaml:46:15: warning[GA303] [*] priority_net: `ranking` compares 15 pairs of 6 samples
+sample_configs/enhanced_training.yaml:46:15: warning[GA301] [*] priority_net: BatchNorm sees 6 samples at a time; below 16 its statistics may be unreliable
+sample_configs/enhanced_training.yaml:46:15: warning[GA303] [*] priority_net: `ranking` compares at most 15 pairs of 6 samples
 sample_configs/enhanced_training.yaml:46:15: warning[GA304] [*] priority_net: `calib_mean`, `calib_max`, `calib_range` and `min_variance` take a statistic of 6 samples
 sample_configs/enhanced_training.yaml:64:23: info[GA704] [*] priority_net: `uncertainty_weight` was raised 3.5 times, from 0.1 to 0.35, its own comment says
 sample_configs/enhanced_training.yaml:73:21: info[GA704] [*] priority_net: `calib_max_weight` was raised 3.3 times, from 0.75 to 2.5, its own comment says
@@ -195,11 +201,11 @@ Found 1 warning in 1 file.
 
 | | line | rule | finding |
 |---|---|---|---|
-| ⚠️ | 46 | [GA301](https://gradaudit.github.io/gradaudit/rules/batch-norm-tiny-batch/ "batch-norm-tiny-batch, in sample_configs/enhanced_training.yaml") | `priority_net`: BatchNorm sees 6 samples at a time; below 16 its statistics are unreliable |
+| ⚠️ | 46 | [GA301](https://gradaudit.github.io/gradaudit/rules/batch-norm-tiny-batch/ "batch-norm-tiny-batch, in sample_configs/enhanced_training.yaml") | `priority_net`: BatchNorm sees 6 samples at a time; below 16 its statistics may be unreliable |
 
 <details><summary>GA301: why, and what to do</summary>
 
-- Mean and variance of each channel come from 6 samples (times the positions of a convolution): they change from batch to batch, and with them every gradient. Accumulation does not help: each micro-batch is normalised alone.
+- Mean and variance of each channel come from 6 samples (times the positions of a convolution; after pooling or a linear layer from these 6 values alone): they change from batch to batch, and with them every gradient. Accumulation does not help: each micro-batch is normalised alone.
 - read from sample\\_configs/priority\\_net.py, without importing it
 
 **recommended**: raise `batch_size` from 6 to 24
@@ -210,6 +216,7 @@ Found 1 warning in 1 file.
 ```
 
 - memory for activations x 4
+- the batch of an optimiser step grows from 6 to 24 a device
 - steps an epoch / 4: whatever is counted in steps lasts 4 x as many epochs
 - review the learning rate (8e-5): a batch this much larger often takes a higher one
 
@@ -272,7 +279,8 @@ error[GA701]: `BASE_LR` is written twice; PyYAML silently keeps this one
   |
 2 -   BASE_LR: 0.05
   |
-    · what PyYAML loads stays as it is; look which of the two is meant
+    · a run that PyYAML loads stays as it is; look which of the two is meant,
+      because nothing recalls the other afterwards
 
 Found 1 error in 1 file.
 1 finding has a fix: `gradaudit fix config.yaml` shows it, `--write` applies it.
@@ -312,6 +320,7 @@ def test_fix_of_the_sample(in_root: Path) -> None:
 
 GA301, GA303, GA304 (recommended): raise `batch_size` from 6 to 24
   · memory for activations x 4
+  · the batch of an optimiser step grows from 6 to 24 a device
   · steps an epoch / 4: whatever is counted in steps lasts 4 x as many epochs
   · review the learning rate (8e-5): a batch this much larger often takes a
     higher one

@@ -19,8 +19,15 @@ HERE = Path(__file__).parent
 TARGET = HERE / "_compiled.py"
 
 SETTING_KINDS = {"number", "pair", "name", "optimizer", "precision", "norm", "flag"}
-_TOP = {"name", "title", "loader", "sections", "transparent", "ignored", "settings", "loss_terms"}
-_SETTING = {"kind", "keys", "in", "zero_is_off", "flags"}
+_TOP = {
+    "name", "title", "loader", "sections", "transparent", "ignored", "switch", "nothing",
+    "settings", "loss_terms",
+}  # fmt: skip
+_SETTING = {"kind", "keys", "in", "zero_is_off", "flags", "not_with"}
+_GROUPS = (
+    "title", "weights", "parameter", "apart", "adversarial", "pairwise", "batch_statistic",
+    "hinge",
+)  # fmt: skip
 
 
 class BadDialect(Exception):
@@ -45,6 +52,7 @@ def compile_dialect(raw: dict[str, Any], name: str) -> dict[str, Any]:
     flags: dict[str, str] = {}
     kinds: dict[str, str] = {}
     zero_is_off: list[str] = []
+    not_with: dict[str, dict[str, tuple[str, ...]]] = {}
     for setting, spec in raw["settings"].items():
         if unknown := set(spec) - _SETTING:
             raise BadDialect(f"{name}: {setting}: unknown entry {sorted(unknown)[0]!r}")
@@ -61,6 +69,12 @@ def compile_dialect(raw: dict[str, Any], name: str) -> dict[str, Any]:
         for value, flag_keys in spec.get("flags", {}).items():
             flags.update(dict.fromkeys(flag_keys, value))
         zero_is_off.extend(spec.get("zero_is_off", []))
+        for key, words in spec.get("not_with", {}).items():
+            not_with.setdefault(setting, {})[key] = tuple(words)
+    for section, inner in raw["nothing"].items():
+        for key in inner:
+            if within.setdefault(section, {}).setdefault(key, ""):
+                raise BadDialect(f"{name}: {section}.{key} means something and nothing")
     terms = raw["loss_terms"]
     roles = {token: role for role, tokens in terms["roles"].items() for token in tokens}
     return {
@@ -73,16 +87,15 @@ def compile_dialect(raw: dict[str, Any], name: str) -> dict[str, Any]:
         "flags": flags,
         "kinds": kinds,
         "zero_is_off": tuple(zero_is_off),
+        "not_with": not_with,
+        "switch": {group: tuple(raw["switch"][group]) for group in ("sections", "keys")},
         "loss_terms": {
             "suffixes": tuple(sorted(terms["suffixes"], key=len, reverse=True)),
             "prefixes": tuple(terms["prefixes"]),
             "in_term": tuple(terms["in_term"]),
             "never": tuple(terms["never"]),
             "roles": roles,
-            **{
-                group: tuple(terms[group])
-                for group in ("apart", "adversarial", "pairwise", "batch_statistic", "hinge")
-            },
+            **{group: tuple(terms[group]) for group in _GROUPS},
         },
     }
 

@@ -78,7 +78,8 @@ def norm_layers(source: Source) -> list[NormLayer]:
 
 
 def _only_asked_about(tree: ast.AST) -> set[int]:
-    """`isinstance(m, nn.BatchNorm2d)` and annotations name a layer without making one."""
+    """`isinstance(m, nn.BatchNorm2d)`, `type(m) is nn.BatchNorm2d`, `case nn.BatchNorm2d():` and
+    annotations name a layer without making one."""
     import ast
 
     asked: list[ast.AST] = []
@@ -86,6 +87,14 @@ def _only_asked_about(tree: ast.AST) -> set[int]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             if node.func.id in ("isinstance", "issubclass"):
                 asked.extend(node.args[1:])
+        elif isinstance(node, ast.Compare):
+            for operand in (node.left, *node.comparators):
+                names = [operand]
+                if isinstance(operand, (ast.Tuple, ast.List, ast.Set)):
+                    names = operand.elts
+                asked.extend(name for name in names if isinstance(name, (ast.Name, ast.Attribute)))
+        elif isinstance(node, ast.MatchClass):
+            asked.append(node.cls)
         elif isinstance(node, (ast.AnnAssign, ast.arg)):
             asked.extend([node.annotation] if node.annotation else [])
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.returns:

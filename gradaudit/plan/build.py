@@ -5,15 +5,19 @@ from __future__ import annotations
 from functools import lru_cache
 
 from gradaudit.dialects import normalised
-from gradaudit.plan.loss_terms import TermCandidate, find_terms, term_name
+from gradaudit.plan.loss_terms import TermCandidate, find_terms, is_plain_term, term_name, title
 from gradaudit.plan.model import TrainingUnit
-from gradaudit.plan.values import Found, fill
+from gradaudit.plan.values import Found, drop_misread, fill
 from gradaudit.source import Unreadable
+from gradaudit.syntax.scalars import read_scalar
 from gradaudit.syntax.tree import Alias, Mapping, Scalar, Sequence, entries, resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from gradaudit.dialects import Dialect
+    from gradaudit.plan.model import LossTerm
     from gradaudit.syntax.tree import Node, Tree
 
     Entry = tuple[Scalar, Node, bool, str]
@@ -35,18 +39,28 @@ _ANCHORS = frozenset(("learning_rate", "optimizer"))
 
 
 class _Place:
-    """A mapping met on the walk: its section kind, and its entries with their normalised keys."""
+    """A mapping met on the walk: its section kind, and its entries with their normalised keys.
 
-    __slots__ = ("depth", "entries", "kind", "mapping", "name", "parent", "path")
+    key     its key as written; with its index where it is an item of a list (`items`).
+    off     how it is switched off; empty where it is not.
+    """
+
+    __slots__ = (
+        "depth", "entries", "items", "key", "kind", "mapping", "name", "off", "parent", "path",
+    )  # fmt: skip
 
     def __init__(
-        self, mapping: Mapping, parent: _Place | None, name: str, kind: str, path: str
-    ) -> None:
+        self, mapping: Mapping, parent: _Place | None, name: str, kind: str, path: str,
+        key: str = "", items: Sequence | None = None,
+    ) -> None:  # fmt: skip
         self.mapping = mapping
         self.parent = parent
         self.name = name
         self.kind = kind
         self.path = path
+        self.key = key
+        self.items = items
+        self.off: str = parent.off if parent and parent.kind == kind else ""
         self.depth: int = parent.depth + 1 if parent else 0
         self.entries: list[Entry] = []
 
@@ -56,23 +70,38 @@ class _Place:
             for key, value, merged in entries(self.mapping)
         ]
 
+    def read_switch(self, keys: tuple[str, ...]) -> None:
+        """Of two equal switches the last is in force."""
+        for key, value, _, name in self.entries:
+            target = resolve(value) if name in keys else None
+            if type(target) is Scalar:
+                off = read_scalar(target) is False
+                self.off = f"{key.value}: {target.value}" if off else ""
+
 
 class _Contents:
     """The places of a unit's root or of the document, read once for all that share them."""
 
-    __slots__ = ("found", "keys", "places", "terms")
+    __slots__ = ("found", "in_loss", "keys", "places", "terms")
 
     def __init__(self) -> None:
         self.places: list[_Place] = []
         self.found: list[Found] = []
         self.terms: list[TermCandidate] = []
         self.keys: set[str] = set()
+        self.in_loss: list[LossTerm] | None = None
 
     def read(self, dialect: Dialect) -> None:
         if not self.keys:
             for place in self.places:
                 _read_place(place, dialect, self.found, self.terms)
                 self.keys.update([name for _, _, _, name in place.entries])
+
+    def loss_terms(self, tree: Tree, dialect: Dialect) -> list[LossTerm]:
+        """A list of its own for each unit; what is in it is the same."""
+        if self.in_loss is None:
+            self.in_loss = find_terms(self.terms, tree, dialect["loss_terms"])
+        return list(self.in_loss)
 
 
 def build_units(tree: Tree, dialect: Dialect) -> list[TrainingUnit]:
@@ -106,18 +135,23 @@ def _document_units(tree: Tree, top: Mapping, dialect: Dialect, room: int) -> li
         line, column = tree.source.position(roots[room].mapping.start)
         raise Unreadable(f"more than {MAX_UNITS} trainings in one file; split it", line, column)
     for root in roots:
-        root.kind = "unit"
+        if root.kind != "optimizer":  # an item of `optimizers: [...]`
+            root.kind = "unit"
     owner: dict[int, _Place] = {}
     contents = {id(place): _Contents() for place in (*roots, places[0])}
     for place in places:
         own = id(place) in contents or place.parent is None
         owner[id(place)] = place if own else owner[id(place.parent)]
         contents[id(owner[id(place)])].places.append(place)
-    names = [root.name for root in roots]
-    twice = {name for name in names if names.count(name) > 1}
+    names = [_unit_name(root) for root in roots]
+    counts: dict[str, int] = {}
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
     units = []
-    for root in roots:
-        unit = TrainingUnit(_unit_name(root, twice), tree, root.mapping)
+    for root, name in zip(roots, names, strict=True):
+        unit = TrainingUnit(
+            root.path if counts[name] > 1 and root.path else name, tree, root.mapping
+        )
         scopes = []
         scope: _Place | None = root
         while scope is not None:
@@ -132,6 +166,8 @@ def _document_units(tree: Tree, top: Mapping, dialect: Dialect, room: int) -> li
 def _walk(top: Mapping, dialect: Dialect) -> list[_Place]:
     """Every mapping below `top` in file order, ignored sections left out."""
     sections: dict[str, str] = dialect["sections"]
+    switch: dict[str, tuple[str, ...]] = dialect["switch"]
+    words = dialect["loss_terms"]
     places: list[_Place] = []
     stack: list[_Place] = [_Place(top, None, "", "unit", "")]
     on_path: set[int] = set()
@@ -140,6 +176,8 @@ def _walk(top: Mapping, dialect: Dialect) -> list[_Place]:
         place = stack.pop()
         places.append(place)
         place.read()
+        if place.kind in switch["sections"]:
+            place.read_switch(switch["keys"])
         read += len(place.entries)
         below: list[_Place] = []
         for key, value, _, name in place.entries:
@@ -148,8 +186,10 @@ def _walk(top: Mapping, dialect: Dialect) -> list[_Place]:
             kind = sections.get(name, "other")
             if kind == "ignored":
                 continue
-            if kind == "transparent" or (kind == "other" and place.kind == "loss"):
+            if kind == "transparent":
                 kind = place.kind
+            elif kind == "other" and place.kind in ("loss", "loss_weights"):
+                kind = _kind_in_loss(name, place, sections, words)
             path = f"{place.path}.{key.value}" if place.path else key.value
             target = resolve(value)
             if type(value) is Alias and (id(target) in on_path or len(places) > MAX_VISITS // 10):
@@ -157,14 +197,26 @@ def _walk(top: Mapping, dialect: Dialect) -> list[_Place]:
             if type(value) is Alias:
                 on_path.add(id(target))
             if type(target) is Mapping:
-                below.append(_Place(target, place, name, kind, path))
+                below.append(_Place(target, place, name, kind, path, key.value))
             elif type(target) is Sequence and len(target.items) <= 1000:
                 for index, item in enumerate(target.items):
                     item = resolve(item)
                     if type(item) is Mapping:
-                        below.append(_Place(item, place, name, kind, f"{path}.{index}"))
+                        at = f".{index}"
+                        below.append(
+                            _Place(item, place, name, kind, path + at, key.value + at, target)
+                        )
         stack.extend(reversed(below))
     return places
+
+
+def _kind_in_loss(name: str, place: _Place, sections: dict[str, str], words: dict[str, Any]) -> str:
+    """`loss: {weights: {...}}` holds weights, `loss: {mask: {...}}` a term."""
+    if name in words["never"]:
+        return "other"
+    if name in words["weights"] and sections.get(place.name) in ("loss", "transparent"):
+        return "loss_weights"
+    return "loss"
 
 
 def _unit_roots(places: list[_Place], dialect: Dialect) -> list[_Place]:
@@ -173,6 +225,7 @@ def _unit_roots(places: list[_Place], dialect: Dialect) -> list[_Place]:
     within: dict[str, dict[str, str]] = dialect["in"]
     found: dict[int, _Place] = {}
     has_rate: set[int] = set()
+    anchors: list[tuple[_Place, set[str]]] = []
     for place in places:
         inner = within.get(place.kind, {})
         names = set()
@@ -180,12 +233,12 @@ def _unit_roots(places: list[_Place], dialect: Dialect) -> list[_Place]:
             setting = inner.get(name) or keys.get(name)
             if setting in _ANCHORS and type(resolve(value)) is Scalar:
                 names.add(setting)
-        if not names:
-            continue
+        if names:
+            anchors.append((place, names))
+    alone = _items_alone(anchors, dialect)
+    for place, names in anchors:
         root = place
-        while root.parent is not None and (
-            root.kind not in ("other", "unit") or _in_list(root) or root.kind == root.parent.kind
-        ):
+        while root.parent is not None and id(root) not in alone and _only_groups(root):
             root = root.parent
         found[id(root)] = root
         if "learning_rate" in names:
@@ -202,15 +255,50 @@ def _unit_roots(places: list[_Place], dialect: Dialect) -> list[_Place]:
     return roots or [places[0]]
 
 
-def _in_list(place: _Place) -> bool:
-    return type(place.mapping.parent) is Sequence
+def _only_groups(place: _Place) -> bool:
+    """Whether what a section says belongs to the section around it."""
+    assert place.parent is not None
+    return (
+        place.kind not in ("other", "unit")
+        or place.items is not None
+        or place.kind == place.parent.kind
+    )
 
 
-def _unit_name(root: _Place, twice: set[str]) -> str:
-    """The section's key; its whole path where several units have the same."""
+def _items_alone(anchors: list[tuple[_Place, set[str]]], dialect: Dialect) -> set[int]:
+    """The items of lists of trainings: of two or more, each has an optimiser of its own.
+
+    Parameter groups have none.
+    """
+    sections: dict[str, str] = dialect["sections"]
+    lists: dict[int, dict[int, _Place]] = {}
+    for place, names in anchors:
+        item: _Place | None = place if "optimizer" in names else None
+        while item is not None and item.parent is not None and _only_groups(item):
+            if item.items is not None:
+                if sections.get(item.name) != "transparent":
+                    lists.setdefault(id(item.items), {})[id(item)] = item
+                break
+            item = item.parent
+    return {
+        key
+        for items in lists.values()
+        if len(items) > 1
+        for key, item in items.items()
+        if item.items is not None and len(items) >= len(item.items.items)
+    }
+
+
+def _unit_name(root: _Place) -> str:
+    """The section's key, or what the item of a list calls itself."""
     if root.parent is None:
         return "main"
-    return root.path if root.name in twice else root.path.rsplit(".", 1)[-1]
+    if root.items is not None and root.kind != "optimizer":  # there `name` is the optimiser's
+        for _, value, _, name in root.entries:
+            target = resolve(value) if name == "name" else None
+            if type(target) is Scalar and target.value:
+                return target.value
+    return root.key or '""'
 
 
 def _fill_unit(unit: TrainingUnit, scopes: list[_Contents], dialect: Dialect) -> None:
@@ -220,7 +308,8 @@ def _fill_unit(unit: TrainingUnit, scopes: list[_Contents], dialect: Dialect) ->
         unit.keys |= scope.keys
         fill(unit, scope.found, dialect, shared=level > 0)
         if not unit.loss_terms:
-            unit.loss_terms = find_terms(scope.terms, unit.tree, dialect["loss_terms"])
+            unit.loss_terms = scope.loss_terms(unit.tree, dialect)
+    drop_misread(unit, dialect["not_with"])
 
 
 def _read_place(
@@ -231,13 +320,24 @@ def _read_place(
     flags: dict[str, str] = dialect["flags"]
     words = dialect["loss_terms"]
     kind = place.kind
+    owner = place.name
+    group = place.path or "."
+    if place.items is not None and kind in ("loss", "loss_weights"):
+        owner = title({name: value for _, value, _, name in place.entries}, words) or owner
+        if len(place.entries) == 1:
+            group = place.path.rpartition(".")[0]
     prefix = f"{place.path}." if place.path else ""
     for key, value, merged, name in place.entries:
-        setting = None if kind == "loss_weights" else inner.get(name) or keys.get(name)
+        setting = None if kind == "loss_weights" else inner.get(name, keys.get(name))
         if setting or name in flags:
             path = prefix + key.value
-            found.append(Found(setting, name, key, value, path, kind, place.depth, merged))
+            found.append(
+                Found(setting, name, key, value, path, kind, place.depth, merged, place.off)
+            )
         elif type(value) is Scalar or type(value) is Alias:
-            term = term_name(name, kind, place.name, words)
+            term = term_name(name, kind, owner, words)
             if term is not None:
                 terms.append(TermCandidate(term, key, value, prefix + key.value, kind, merged))
+            elif kind == "loss" and is_plain_term(name, words):
+                path = prefix + key.value
+                terms.append(TermCandidate(name, key, value, path, kind, merged, group))

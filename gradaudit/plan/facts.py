@@ -5,7 +5,13 @@ from __future__ import annotations
 from gradaudit.dialects import GENERIC
 from gradaudit.findings import Place
 from gradaudit.plan.model import ASSUMED, Setting
-from gradaudit.plan.values import add_computed, norm_kind, optimizer_family
+from gradaudit.plan.values import (
+    UNUSABLE,
+    add_computed,
+    is_usable,
+    norm_kind,
+    optimizer_family,
+)
 from gradaudit.settings import did_you_mean, matches
 from gradaudit.source import Unreadable, read
 from gradaudit.syntax.scalars import to_number
@@ -119,6 +125,9 @@ def _assume(units: list[TrainingUnit], name: str, text: str, problems: list[str]
         if value is None:
             problems.append(f"--assume {name}={text}: takes a number")
             return
+        if not is_usable(value):
+            problems.append(f"--assume {name}={text}: {UNUSABLE}")
+            return
     elif kind == "norm":
         value = norm_kind(text) or text
         known = ("batch", "sync_batch", "frozen_batch", "group", "layer", "rms", "instance", "none")
@@ -138,3 +147,4 @@ def _assume(units: list[TrainingUnit], name: str, text: str, problems: list[str]
                 setting_name, value, origin=ASSUMED, raw=text, key="--assume",
             )  # fmt: skip
             unit.unknown.pop(setting_name, None)
+            unit.unknown_nodes.pop(setting_name, None)

@@ -1,9 +1,11 @@
-"""Loss terms: flat `*_weight` keys, a mapping of weights, or a list of one-pair mappings."""
+"""Loss terms: flat `*_weight` keys, a mapping of weights, a list of one-pair mappings, or of items
+with a name and a weight."""
 
 from __future__ import annotations
 
 from gradaudit.findings import Place
 from gradaudit.plan.model import OVERRIDE, WRITTEN, LossTerm, Setting
+from gradaudit.plan.values import is_usable
 from gradaudit.syntax.scalars import read_scalar, to_number
 from gradaudit.syntax.tree import Scalar, resolve
 
@@ -17,19 +19,24 @@ _FLAT_SECTIONS = ("unit", "loss", "training", "optimizer")
 
 
 class TermCandidate:
-    """A key that may hold a loss term's weight; `name` is the term's (`term_name`)."""
+    """A key that may hold a loss term's weight; `name` is the term's (`term_name`).
 
-    __slots__ = ("key", "merged", "name", "path", "section", "value")
+    group   the section of a plain number, which is a weight only beside others; else empty.
+    """
+
+    __slots__ = ("group", "key", "merged", "name", "path", "section", "value")
 
     def __init__(
-        self, name: str, key: Scalar, value: Node, path: str, section: str, merged: bool
-    ) -> None:
+        self, name: str, key: Scalar, value: Node, path: str, section: str, merged: bool,
+        group: str = "",
+    ) -> None:  # fmt: skip
         self.name = name
         self.key = key
         self.value = value
         self.path = path
         self.section = section
         self.merged = merged
+        self.group = group
 
 
 def find_terms(
@@ -38,11 +45,13 @@ def find_terms(
     """The terms of one unit, in file order.
 
     Flat keys count only where at least one of them has a known role: `edge_weight` and
-    `node_weight` of a graph are no loss.
+    `node_weight` of a graph are no loss. Plain numbers of a loss's section count only where two
+    of them have one: `gamma` and `classes` are no terms.
     """
     terms: dict[str, LossTerm] = {}
     flat_known = False
     flat: list[LossTerm] = []
+    groups: dict[str, dict[str, LossTerm]] = {}
     for candidate in candidates:
         name = candidate.name
         setting = _weight(candidate, tree)
@@ -51,11 +60,16 @@ def find_terms(
         tokens = tuple(token for token in name.split("_") if token)
         role = _role(tokens, words["roles"])
         term = LossTerm(name, setting.number, role, setting, tokens)
-        if candidate.section in ("loss", "loss_weights"):
+        if candidate.group:
+            groups.setdefault(candidate.group, {})[candidate.path] = term
+        elif candidate.section in ("loss", "loss_weights"):
             terms[candidate.path] = term
         else:
             flat.append(term)
             flat_known = flat_known or role != "unknown"
+    for group in groups.values():
+        if sum(term.role != "unknown" for term in group.values()) >= 2:
+            terms.update(group)
     if flat_known:
         for term in flat:
             terms[term.setting.key] = term  # of two equal keys the last, as PyYAML has it
@@ -64,14 +78,19 @@ def find_terms(
     )
 
 
-def term_name(name: str, section: str, section_name: str, words: dict[str, Any]) -> str | None:
-    """The loss term whose weight a key (normalised) of a section may be, or None."""
+def term_name(name: str, section: str, owner: str, words: dict[str, Any]) -> str | None:
+    """The loss term whose weight a key (normalised) of a section may be, or None.
+
+    `owner` is the section's own name, or what the item of a list calls itself (`title`).
+    """
     if section == "loss_weights":
-        return None if name in words["never"] else name
+        if name in words["never"]:
+            return None
+        return owner if name in words["in_term"] else name
     if section not in _FLAT_SECTIONS:
         return None
     if section == "loss" and name in words["in_term"]:
-        return None if name in words["never"] else section_name
+        return None if name in words["never"] else owner
     if name.endswith(words["suffixes"]):
         if name in words["never"]:
             return None
@@ -85,8 +104,38 @@ def term_name(name: str, section: str, section_name: str, words: dict[str, Any])
     return None
 
 
+def is_plain_term(name: str, words: dict[str, Any]) -> bool:
+    """Whether a number of this name, in a loss's section, may be a weight and no parameter."""
+    if name in words["never"] or name.isdigit():
+        return False
+    return all(token not in words["parameter"] for token in name.split("_"))
+
+
+def title(named: dict[str, Node], words: dict[str, Any]) -> str | None:
+    """What an item of a list calls itself: `nn.SmoothL1Loss` -> `smooth_l1`."""
+    for key in words["title"]:
+        value = resolve(named[key]) if key in named else None
+        if type(value) is Scalar and value.value:
+            last = value.value.rsplit(".", 1)[-1]
+            name = ""
+            for i, letter in enumerate(last):
+                if letter.isupper() and i:
+                    if not last[i - 1].isupper() or last[i + 1 : i + 2].islower():
+                        name += "_"
+                name += letter
+            name = name.lower().replace("-", "_").replace(" ", "_")
+            return name.removesuffix("loss").strip("_") or name
+    return None
+
+
+_ONE_NAME = (("cross", "entropy"), ("smooth", "l1"))
+
+
 def _role(tokens: tuple[str, ...], roles: dict[str, str]) -> str:
     """An auxiliary word decides over a primary one: `calib_rank` is a calibration."""
+    for pair in _ONE_NAME:
+        if pair[0] in tokens and pair[1] in tokens:
+            return "primary"
     found = {roles[token] for token in tokens if token in roles}
     for role in ("auxiliary", "regulariser", "primary"):
         if role in found:
@@ -105,7 +154,7 @@ def _weight(candidate: TermCandidate, tree: Tree) -> Setting | None:
         if number is None:
             return None
         value, is_text = number, True
-    if isinstance(value, bool) or value is None:
+    if isinstance(value, bool) or value is None or not is_usable(value):
         return None
     return Setting(
         "loss_weight", value, origin=OVERRIDE if id(target) in tree.overridden else WRITTEN,

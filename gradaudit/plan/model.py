@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
     SettingValue = Value | tuple[float, float]
 
-WRITTEN, INHERITED, DEFAULT = "written", "inherited", "default"
-COMPUTED, MEASURED, OVERRIDE, ASSUMED = "computed", "measured", "override", "assumed"
+WRITTEN, COMPUTED, OVERRIDE, ASSUMED = "written", "computed", "override", "assumed"
 
 ADAPTIVE = frozenset((
     "adam", "adamw", "adamax", "nadam", "nadamw", "radam", "amsgrad", "rmsprop", "adagrad",
@@ -148,7 +147,8 @@ class TrainingUnit:
     name      the section's key; `main` where there is none.
     settings  canonical name to the setting in force.
     others    further occurrences of a name, losing duplicates included.
-    unknown   canonical name to the reason why its value cannot be known.
+    unknown   canonical name to the reason why its value cannot be known; the node that holds it
+              is in `unknown_nodes`.
     keys      every normalised key in the unit, for rules that look for words.
     mapping   the unit's section. norms: normalisation layers read from the Python source.
     observed  what the user says was measured, and whether it is known to be of this unit.
@@ -156,7 +156,7 @@ class TrainingUnit:
 
     __slots__ = (
         "keys", "loss_terms", "mapping", "name", "norms", "observed", "observed_here", "others",
-        "settings", "tree", "unknown",
+        "settings", "tree", "unknown", "unknown_nodes",
     )  # fmt: skip
 
     def __init__(self, name: str, tree: Tree, mapping: Mapping) -> None:
@@ -166,6 +166,7 @@ class TrainingUnit:
         self.settings: dict[str, Setting] = {}
         self.others: dict[str, list[Setting]] = {}
         self.unknown: dict[str, str] = {}
+        self.unknown_nodes: dict[str, Scalar] = {}
         self.loss_terms: list[LossTerm] = []
         self.keys: set[str] = set()
         self.norms: list[Setting] = []
@@ -211,8 +212,14 @@ class TrainingUnit:
 
     @property
     def length(self) -> Duration | None:
-        """How long the training is: steps where they are written, because they end a run first."""
-        for name, unit in (("total_steps", "steps"), ("epochs", "epochs")):
+        """How long the training is: in steps where they are written, because they end a run
+        first; in epochs where the warm-up is, and only epochs compare with it."""
+        names = [("total_steps", "steps"), ("epochs", "epochs")]
+        if not self.number("steps_per_epoch"):
+            warmup = self.warmup
+            if warmup is not None and warmup.unit == "epochs":
+                names.reverse()
+        for name, unit in names:
             setting = self.settings.get(name)
             if setting and setting.number is not None and setting.number > 0:
                 return Duration(setting.number, unit, setting)

@@ -33,8 +33,8 @@ def rate_at(unit: TrainingUnit, epoch: int | None = None, step: int | None = Non
 
     A warm-up is taken as linear from `warmup_start_factor` to 1, as torch's `LinearLR` does:
     after k of n units the factor is s + (1 - s) * k / n. Without a start factor it is taken from
-    0, as in most trainers. After the warm-up the rate follows the scheduler and is not computed
-    here, except that a constant one stays at its peak.
+    0, as in most trainers. After the warm-up the rate follows the scheduler, which is not computed
+    here: what is returned then is the peak, and `inside_warmup` is False.
     """
     peak = unit.number("learning_rate")
     warmup = unit.warmup

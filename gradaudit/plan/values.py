@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gradaudit.dialects import Dialect
     from gradaudit.plan.model import SettingValue, TrainingUnit
+    from gradaudit.syntax.scalars import Value
     from gradaudit.syntax.tree import Node, Tree
 
 _OPTIMIZER_ALIASES = {
@@ -42,17 +43,34 @@ _PRECISION = {
     "bfloat16": "bf16", "amp_bf16": "bf16-mixed", "amp_fp16": "fp16-mixed", "64": "fp64",
 }  # fmt: skip
 
-_OFF_BELOW_ZERO = {"total_steps", "epochs", "warmup_steps", "warmup_epochs", "micro_batch"}
+_MINUS_ONE = (
+    "total_steps", "epochs", "warmup_steps", "warmup_epochs", "micro_batch", "global_batch",
+    "accumulation", "world_size",
+)  # fmt: skip
+"""Settings whose -1 leaves the choice to the framework."""
+
+_OF_EITHER_KIND = ("clip_value", "value")
+_NORM_KINDS = frozenset(("norm", "full_model", "global_norm", "gradient_norm", "global", "l2"))
+
+_LARGEST, _SMALLEST = 1e60, 1e-60
+"""Between these several numbers can be multiplied and divided and still fit a float."""
+
+_DIGITS = frozenset("+-0123456789_.xabcdefABCDEF")
+
+UNUSABLE = "no number that a training can use"
 
 
 class Found:
-    """A key that a dialect knows, where it stands, before its value is read."""
+    """A key that a dialect knows, where it stands, before its value is read.
 
-    __slots__ = ("depth", "key", "merged", "name", "path", "section", "setting", "value")
+    off     how its section is switched off; empty where it is not.
+    """
+
+    __slots__ = ("depth", "key", "merged", "name", "off", "path", "section", "setting", "value")
 
     def __init__(
         self, setting: str | None, name: str, key: Scalar, value: Node, path: str, section: str,
-        depth: int, merged: bool,
+        depth: int, merged: bool, off: str = "",
     ) -> None:  # fmt: skip
         self.setting = setting
         self.name = name
@@ -62,6 +80,12 @@ class Found:
         self.section = section
         self.depth = depth
         self.merged = merged
+        self.off = off
+
+
+def is_usable(value: float) -> bool:
+    """Whether a number is 0 or of a size that a training can have; infinity and NaN are not."""
+    return value == 0 or _SMALLEST <= abs(value) <= _LARGEST
 
 
 def optimizer_family(text: str) -> str:
@@ -83,6 +107,27 @@ def norm_kind(text: str) -> str | None:
     return None
 
 
+def _to_usable(value: Value) -> tuple[str, int | float | None]:
+    """Why a value is no number that can be judged, or an empty reason and the number."""
+    if isinstance(value, bool):
+        return "a switch, not a number", None
+    if value is None:
+        return "", None
+    number: int | float
+    if isinstance(value, str):
+        known = to_number(value)
+        if known is None:
+            if len(value) > 40 and _DIGITS.issuperset(value):
+                return f"{_shortened(value)} is {UNUSABLE}", None
+            return f"{_shortened(value)!r} is not a number", None
+        number = known
+    else:
+        number = value
+    if number - number == 0 and not is_usable(number):
+        return f"{number:.3g} is {UNUSABLE}", None
+    return "", number
+
+
 def to_setting(
     name: str, kind: str, node: Node, key: Node | None, path: str, tree: Tree
 ) -> Setting | str:
@@ -91,6 +136,8 @@ def to_setting(
     if type(target) is Sequence and kind == "pair":
         numbers = [_number(item) for item in target.items]
         if len(numbers) == 2 and None not in numbers:
+            if not all(is_usable(number or 0) for number in numbers):
+                return f"a pair with {UNUSABLE}"
             pair = (float(numbers[0] or 0), float(numbers[1] or 0))
             return Setting(
                 name, pair, raw=tree.source.text[target.start : target.end], key=path,
@@ -102,18 +149,17 @@ def to_setting(
     text = target.value
     if "${" in text or "{{" in text or text.startswith("!"):
         return f"{text!r} is filled in elsewhere"
-    value: SettingValue = read_scalar(target)
+    read = read_scalar(target)
+    value: SettingValue = read
     is_text = False
     note = ""
     if kind == "number":
-        if isinstance(value, str):
-            number = to_number(value)
-            if number is None:
-                return f"{value!r} is not a number"
-            value, is_text = number, True
-        elif isinstance(value, bool):
-            return "a switch, not a number"
-        elif value is None:
+        reason, number = _to_usable(read)
+        if reason:
+            return reason
+        is_text = isinstance(read, str)
+        value = number
+        if value is None:
             note = "off (null)" if name.startswith("clip") else "null"
     elif kind == "optimizer":
         if not isinstance(value, str):
@@ -145,6 +191,10 @@ def to_setting(
     )
 
 
+def _shortened(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:20]}... ({len(text):,} characters)"
+
+
 def _number(node: Node) -> float | None:
     target = resolve(node)
     return to_number(target.value) if type(target) is Scalar else None
@@ -155,19 +205,28 @@ def fill(unit: TrainingUnit, found: list[Found], dialect: Dialect, shared: bool)
     kinds: dict[str, str] = dialect["kinds"]
     known_before = set(unit.settings)
     # Nearest to the section's top first; a named section before one that no dialect knows.
-    found = sorted(found, key=lambda f: (f.section == "other" and f.depth > 0, f.depth))
+    found = sorted(
+        found, key=lambda f: (f.off != "", f.section == "other" and f.depth > 0, f.depth)
+    )
     by_name: dict[str, list[Setting]] = {}
     for item in found:
-        if item.setting is None:
-            setting = _flag(item, dialect["flags"][item.name], unit.tree)
-            if setting is None:
+        if item.off:
+            if item.setting is None:
                 continue
+            setting = _switched_off(item, item.setting, unit.tree)
+        elif item.setting is None:
+            flag = _flag(item, dialect["flags"][item.name], unit.tree)
+            if flag is None:
+                continue
+            setting = flag
         else:
             kind = kinds[item.setting]
             made = to_setting(item.setting, kind, item.value, item.key, item.path, unit.tree)
             if isinstance(made, str):
-                if type(resolve(item.value)) is Scalar:
-                    unit.unknown.setdefault(item.setting, made)
+                target = resolve(item.value)
+                if type(target) is Scalar and item.setting not in unit.unknown:
+                    unit.unknown[item.setting] = made
+                    unit.unknown_nodes[item.setting] = target
                 continue
             setting = made
         if shared:
@@ -180,6 +239,7 @@ def fill(unit: TrainingUnit, found: list[Found], dialect: Dialect, shared: bool)
         if name not in known_before:
             unit.settings[name] = best
             unit.unknown.pop(name, None)
+            unit.unknown_nodes.pop(name, None)
             unit.others.setdefault(name, []).extend(s for s in settings if s is not best)
     _combine(unit, dialect)
 
@@ -191,6 +251,16 @@ def _in_force(settings: list[Setting]) -> Setting:
         if setting.key == best.key:
             best = setting
     return best
+
+
+def _switched_off(item: Found, name: str, tree: Tree) -> Setting:
+    value = item.value
+    target = resolve(value)
+    return Setting(
+        name, None, raw=target.value if type(target) is Scalar else "", key=item.path,
+        place=Place(tree.source, value.start, value.end), key_node=item.key, tree=tree,
+        note=f"switched off ({item.off})",
+    )  # fmt: skip
 
 
 def _flag(item: Found, norm: str, tree: Tree) -> Setting | None:
@@ -228,14 +298,39 @@ def _combine(unit: TrainingUnit, dialect: Dialect) -> None:
             settings[name] = settings.pop("clip_norm")
             settings[name].name = name
             clip = None
+    by_value = settings.get("clip_value")
+    if by_value and kind and isinstance(kind.value, str) and "clip_norm" not in settings:
+        if kind.value.lower() in _NORM_KINDS and by_value.last_key.lower() in _OF_EITHER_KIND:
+            settings["clip_norm"] = clip = settings.pop("clip_value")
+            clip.name = "clip_norm"
     if clip and clip.number == 0 and clip.last_key.lower() in dialect["zero_is_off"]:
         clip.value = None
         clip.note = "off (0)"
-    for name in _OFF_BELOW_ZERO:
-        written = settings.get(name)
-        if written and written.number == -1:
-            written.value = None
-            written.note = "-1: left to the framework"
+    for name in _MINUS_ONE:
+        if name not in settings:
+            continue
+        for written in unit.every(name):
+            if written.number == -1:
+                written.value = None
+                written.note = "-1: left to the framework"
+            elif name == "world_size" and written.value == 0 and written.number is not None:
+                written.value = 1
+                written.note = "no GPU: one process on the CPU"
+
+
+def drop_misread(unit: TrainingUnit, not_with: dict[str, dict[str, tuple[str, ...]]]) -> None:
+    """Take out what a key does not mean beside certain others: PPO's `n_epochs` is no length."""
+    for name, by_key in not_with.items():
+        for setting in unit.every(name):
+            words = by_key.get(setting.last_key.lower())
+            if words is None or not (not unit.keys.isdisjoint(words) or unit.has_word(words)):
+                continue
+            if unit.settings[name] is not setting:
+                unit.others[name].remove(setting)
+            elif unit.others.get(name):
+                unit.settings[name] = unit.others[name].pop(0)
+            else:
+                del unit.settings[name]
 
 
 def add_computed(unit: TrainingUnit) -> None:
@@ -250,6 +345,8 @@ def add_computed(unit: TrainingUnit) -> None:
             note="micro_batch x accumulation x world_size",
         )  # fmt: skip
     elif total and not micro and "micro_batch" not in settings and world:
+        if accumulation is None and ("accumulation" in settings or "accumulation" in unit.unknown):
+            return
         share = total / (world * (accumulation or 1))
         if share == int(share) and share >= 1:
             settings["micro_batch"] = Setting(

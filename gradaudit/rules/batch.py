@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from gradaudit.dialects import GENERIC
-from gradaudit.findings import HIGH, INFO, LOW, MEDIUM, WARNING, Finding, Related
+from gradaudit.findings import (
+    HIGH,
+    INFO,
+    LOW,
+    MEDIUM,
+    RECOMMENDED,
+    SPECULATIVE,
+    WARNING,
+    Finding,
+    Related,
+)  # fmt: skip
 from gradaudit.rules import rule
 from gradaudit.rules.repair import place_of, raise_micro_batch
 from gradaudit.rules.text import listed, number
@@ -19,7 +29,19 @@ ENOUGH = 16
 """Samples from which BatchNorm's statistics are taken as reliable (Wu & He 2018, figure 1)."""
 
 _WORDS = GENERIC["loss_terms"]
-_GAN = ("discriminator", "generator", "gan", "adversarial", "netg", "netd")
+_GAN = ("discriminator", "gan", "netg", "netd")
+
+
+FEW = 8
+"""Up to this many samples a larger micro-batch is recommended; from there to 15 it is a try."""
+
+
+def _backed(samples: float) -> str:
+    return RECOMMENDED if samples <= FEW else SPECULATIVE
+
+
+def _samples(count: float) -> str:
+    return f"{number(count)} sample{'s' if count != 1 else ''}"
 
 
 def _norm_related(unit: TrainingUnit) -> list[Related]:
@@ -70,7 +92,8 @@ def batch_norm_tiny_batch(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
         SyncBatchNorm), never from the accumulated batch. Few samples make them noisy and biased,
         and the gradient with them, under every optimiser. Over vectors torch refuses a batch of 1,
         and at 2 the normalised values are plus and minus one whatever the input. Over images or
-        series each channel averages the positions too, which softens it.
+        series each channel averages the positions too: over 64 x 64 pixels at batch 6 it has
+        24,576 values, after pooling or a linear layer the 6 alone.
 
     Bad:
         optimizer: adamw
@@ -89,12 +112,12 @@ def batch_norm_tiny_batch(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
         gap of more than half says that the statistics are not those of the data.
 
     Fix:
-        Recommended: double the micro-batch until BatchNorm sees 16 or more; what is accumulated
-        is taken back so that the global batch stays. Where memory forbids it: SyncBatchNorm
-        across devices, or GroupNorm. Never accumulation. Measured on the reconstructed training:
-        batch 24 instead of 6 halves the median norm and improves held-out error in 19 of 24 runs
-        (measurements#batch-24); how much of that is BatchNorm and how much the losses that
-        compare samples is not known.
+        Recommended for a warning, speculative for an info: double the micro-batch until BatchNorm
+        sees 16 or more; what is accumulated is taken back as far as the numbers divide. Where
+        memory forbids it: SyncBatchNorm across devices, or GroupNorm. Never accumulation. Measured
+        on the reconstructed training: batch 24 instead of 6 halves the median norm and improves
+        held-out error in 19 of 24 runs (measurements#batch-24); how much of that is BatchNorm and
+        how much the losses that compare samples is not known.
 
     Limits:
         warning: fewer samples than this are a warning.
@@ -103,7 +126,8 @@ def batch_norm_tiny_batch(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
     False positives:
         Frozen BatchNorm or BatchNorm in `eval()` (DETR, detectron2's default, `norm_eval`): say
         so with `--assume norm=frozen_batch` or in `[assume]`. pix2pix trains with batch 1 by
-        design: in a GAN this is an info. Published 3-D detectors train with 2 to 6 a device.
+        design: in a GAN (a key with `discriminator`, `netD`, `netG` or `gan`) this
+        is an info. Published 3-D detectors train with 2 to 6 a device.
     """
     if unit.norm not in ("batch", "sync_batch"):
         return
@@ -114,26 +138,33 @@ def batch_norm_tiny_batch(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
     gan = unit.has_word(_GAN)
     severity = WARNING if seen < limits["warning"] and not gan else INFO
     across = ", across devices" if unit.norm == "sync_batch" else ""
+    alone = (
+        "over vectors torch raises an error"
+        if seen == 1
+        else f"after pooling or a linear layer from these {seen} values alone"
+    )
     why = [
         (
-            f"Mean and variance of each channel come from {seen} samples (times the positions of a "
-            "convolution): they change from batch to batch, and with them every gradient. "
-            "Accumulation does not help: each micro-batch is normalised alone."
+            f"Mean and variance of each channel come from {_samples(seen)} (times the positions of "
+            f"a convolution; {alone}): they change from batch to batch, and with them every "
+            "gradient. Accumulation does not help: each micro-batch is normalised alone."
         )
     ]
     yield Finding(
         place_of(micro, unit),
-        f"BatchNorm sees {seen} sample{'s' if seen != 1 else ''} at a time{across}; below "
-        f"{number(limits['info'])} its statistics are unreliable",
+        f"BatchNorm sees {_samples(seen)} at a time{across}; below {number(limits['info'])} its "
+        "statistics may be unreliable",
         severity=severity,
         confidence=MEDIUM,
         key=micro.key,
-        label=f"{seen} samples a micro-batch",
+        label=f"{_samples(seen)} a micro-batch",
         related=_norm_related(unit),
         why=why,
         evidence=_how_known(unit),
         next="Where memory forbids a larger batch: SyncBatchNorm across devices, or GroupNorm.",
-        fix=raise_micro_batch(unit, limits["info"], seen),
+        fix=raise_micro_batch(
+            unit, limits["info"], seen, RECOMMENDED if seen < limits["warning"] else SPECULATIVE
+        ),
         cause="micro-batch",
     )
 
@@ -193,8 +224,8 @@ def accumulation_cannot_cure_batch_norm(unit: TrainingUnit, limits: Limits) -> I
         The logged norm does not show it.
 
     Fix:
-        Recommended: move the accumulation into the micro-batch, the global batch as it is where
-        the numbers divide.
+        Recommended up to 8 samples, speculative above: move the accumulation into the micro-batch,
+        the global batch as it is where the numbers divide.
 
     Limits:
         samples: accumulation is reported where BatchNorm sees fewer than this.
@@ -222,7 +253,7 @@ def accumulation_cannot_cure_batch_norm(unit: TrainingUnit, limits: Limits) -> I
         why=["Accumulation lowers the noise of the gradient; the bias of tiny statistics stays."],
         evidence=_how_known(unit),
         next="Trade accumulation for micro-batch, or use GroupNorm.",
-        fix=raise_micro_batch(unit, limits["samples"], seen),
+        fix=raise_micro_batch(unit, limits["samples"], seen, _backed(seen)),
         cause="micro-batch",
     )
 
@@ -257,7 +288,8 @@ def pairwise_loss_tiny_batch(unit: TrainingUnit, limits: Limits) -> Iterator[Fin
     """A pairwise loss compares the few samples of a tiny micro-batch.
 
     Why:
-        A ranking, triplet or contrastive term sees n (n - 1) / 2 pairs, and they share n samples:
+        A ranking or contrastive term sees n (n - 1) / 2 pairs at most (a mask leaves fewer, and
+        triplets count otherwise), and they share n samples:
         15 pairs of 6 samples are far from 15 independent signals. Accumulation adds no pair across
         micro-batches. Whether the term's gradient grows with the number of pairs depends on its
         reduction: with `mean` it does not, with `sum` it does.
@@ -304,21 +336,22 @@ def pairwise_loss_tiny_batch(unit: TrainingUnit, limits: Limits) -> Iterator[Fin
     pairs = count * (count - 1) // 2
     yield Finding(
         place_of(micro, unit),
-        f"`{terms[0].name}` compares {pairs} pair{'s' if pairs != 1 else ''} of {count} samples",
+        f"`{terms[0].name}` compares at most {pairs} pair{'s' if pairs != 1 else ''} of {count} "
+        "samples",
         severity=WARNING,
         confidence=MEDIUM,
         key=micro.key,
-        label=f"{count} samples, {pairs} pairs",
+        label=f"{count} samples, at most {pairs} pair{'s' if pairs != 1 else ''}",
         related=[Related(place_of(terms[0].setting, unit), "pairwise term, by its name")],
         why=[
             (
-                f"{pairs} pairs of {count} samples are few and not independent; accumulation adds "
-                "none across micro-batches."
+                f"{pairs} pair{'s' if pairs != 1 else ''} of {count} samples are few and not "
+                "independent; accumulation adds none across micro-batches."
             )
         ],
         next=f"Check that `{terms[0].name}` is reduced by mean: with sum, a larger batch raises "
         "its gradient.",
-        fix=raise_micro_batch(unit, ENOUGH, size),
+        fix=raise_micro_batch(unit, ENOUGH, size, _backed(size)),
         cause="micro-batch",
     )
 
@@ -340,9 +373,9 @@ def batch_statistic_penalty_tiny_batch(unit: TrainingUnit, limits: Limits) -> It
     """A penalty on a statistic of the batch is computed over a tiny micro-batch.
 
     Why:
-        A variance, range or calibration ratio over few samples has heavy tails: its denominator
-        is a small sample's own spread, and a maximum or a range loads its whole gradient on one or
-        two samples instead of 1/n on each. The term is zero on most steps and spikes on some. Adam
+        A variance or a range of few samples changes much from batch to batch; where it stands in a
+        denominator its gradient spikes. A maximum or a range loads its whole gradient on one or
+        two samples instead of 1/n on each. Adam
         remembers each spike in its second moment; SGD takes it as a step. Accumulation does not
         enlarge the statistic.
 
@@ -365,8 +398,9 @@ def batch_statistic_penalty_tiny_batch(unit: TrainingUnit, limits: Limits) -> It
         its median or more.
 
     Fix:
-        Recommended: double the micro-batch to 16 or more. Measured on the reconstructed training:
-        batch 24 halves the 95th percentile of the norm (measurements#batch-24).
+        Recommended up to 8 samples, speculative above: double the micro-batch to 16 or more.
+        Measured on the reconstructed training: batch 24 halves the 95th percentile of the norm
+        (measurements#batch-24).
 
     Limits:
         samples: micro-batches of fewer than this are reported; the fix goes up to it.
@@ -386,22 +420,23 @@ def batch_statistic_penalty_tiny_batch(unit: TrainingUnit, limits: Limits) -> It
     many = len(terms) > 1
     yield Finding(
         place_of(micro, unit),
-        f"{names} take{'' if many else 's'} a statistic of {number(size)} samples",
+        f"{names} take{'' if many else 's'} a statistic of {_samples(size)}",
         severity=WARNING,
         confidence=LOW,
         key=micro.key,
-        label=f"{number(size)} samples a micro-batch",
+        label=f"{_samples(size)} a micro-batch",
         related=[
             Related(place_of(term.setting, unit), "a batch statistic, by its name")
             for term in terms[:3]
         ],
         why=[
             (
-                "A variance, range or ratio over few samples is zero on most steps and spikes on "
-                "some: its gradient falls on one or two samples. Accumulation does not enlarge it."
+                "A variance or a range of few samples changes much from batch to batch; where it "
+                "stands in a denominator its gradient spikes. A maximum or a range loads one or "
+                "two samples. Accumulation does not enlarge it."
             )
         ],
         next=f"Log the gradient norm of {names} alone for 100 steps.",
-        fix=raise_micro_batch(unit, limits["samples"], size),
+        fix=raise_micro_batch(unit, limits["samples"], size, _backed(size)),
         cause="micro-batch",
     )

@@ -15,17 +15,16 @@ from gradaudit.findings import (
 )  # fmt: skip
 from gradaudit.plan.schedule import rate_at
 from gradaudit.rules import rule
-from gradaudit.rules.repair import change, place_of
-from gradaudit.rules.text import (
-    decays_in_gradient,
+from gradaudit.rules.optimisers import (
+    divides_by_eps,
+    effect_of_clip,
+    eps_of,
     forgets_scale,
-    median,
-    number,
-    optimizer_name,
-    percent,
     steps_with_gradient,
-    times,
+    why_scale_cancels,
 )  # fmt: skip
+from gradaudit.rules.repair import change, place_of
+from gradaudit.rules.text import median, number, optimizer_name, percent, times
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,9 +79,10 @@ def clip_norm_too_tight(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
         threshold is no proof of a failed clip, and raising the threshold cannot lower it. What a
         tight clip does depends on the optimiser. Under SGD each clipped step is learning rate x
         threshold long, before momentum and weight decay. Under Adam, AdamW and Lion a factor that
-        is the same at every step cancels, so that among thresholds which clip every step the
-        choice hardly matters; clipping only the rare spikes does matter: it limits how much a
-        spike weighs in the moments, which is usually wanted.
+        is the same at every step cancels (under plain Adam but for a weight decay, which is added
+        to the gradient), so that among thresholds which clip every step the choice hardly
+        matters; clipping only the rare spikes does matter: it limits how much a spike weighs in
+        the moments, which is usually wanted.
 
         Without a measured norm this is a suspicion: several summed terms, one of them heavy and
         auxiliary, under a threshold far below their weights.
@@ -186,29 +186,12 @@ def _heaviest(term: LossTerm, terms: list[LossTerm], unit: TrainingUnit) -> Rela
 
 
 def _what_a_clip_does(unit: TrainingUnit, threshold: float) -> str:
-    if forgets_scale(unit):
-        decay = (
-            " (but for weight decay, where that is added to the gradient)"
-            if decays_in_gradient(unit)
-            else ""
-        )
-        return (
-            f"Under {optimizer_name(unit)} a scale that is the same at every step cancels{decay}: "
-            "as long as every step is clipped, the threshold hardly matters; clipping only rare "
-            "spikes limits how much they weigh in its moments. Raising the threshold cannot lower "
-            "the norm."
-        )
-    if steps_with_gradient(unit):
-        return (
-            f"Under {optimizer_name(unit)} a clipped step is learning rate x {number(threshold)} "
-            "long before momentum and weight decay, however large the gradient. Raising the "
-            "threshold lengthens those steps; it cannot lower the norm."
-        )
-    which = f"`{unit.optimizer}` is not known here" if unit.optimizer else "the file names none"
-    return (
-        f"What a tight clip does depends on the optimiser ({which}): under SGD it shortens the "
-        "step, under Adam a constant scale cancels. Raising the threshold cannot lower the norm."
+    after = (
+        "Raising the threshold lengthens those steps; it cannot lower the norm."
+        if steps_with_gradient(unit)
+        else "Raising the threshold cannot lower the norm."
     )
+    return f"{effect_of_clip(unit, threshold)} {after}"
 
 
 def _with_evidence(
@@ -296,6 +279,8 @@ def _rate_then(unit: TrainingUnit) -> Iterator[str]:
     rate = rate_at(unit, observed.epoch, observed.step)
     if rate is None:
         return
+    if rate.inside_warmup and unit.number("warmup_start_factor") is None:
+        yield "the warm-up is taken from 0: the file names no start factor"
     if not rate.inside_warmup:
         yield f"the warm-up was over{observed.when}: the learning rate had reached its peak"
     elif rate.high > rate.low:
@@ -356,8 +341,8 @@ def clip_not_positive(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         nothing is learnt; with a negative threshold their sign flips and the training climbs the
         loss. This holds for every optimiser: Adam keeps the sign. Clipping by value is no better:
         under a negative bound every entry of every gradient becomes that bound. Many trainers test
-        for "greater than zero" first and read 0 or -1 as off; which one loads this file is not
-        known.
+        for 0 or "greater than zero" first and read 0 or -1 as off (nanoGPT's `grad_clip: 0.0`);
+        which one loads this file is not known.
 
     Bad:
         optimizer: adamw
@@ -389,7 +374,10 @@ def clip_not_positive(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         fix = None
         by_value = setting.name == "clip_value"
         if value == 0:
-            what = "zeroes every gradient in torch: nothing is learnt"
+            what = (
+                f"zeroes every gradient if it reaches torch's "
+                f"`clip_grad_{'value' if by_value else 'norm'}_`; some trainers read 0 as off"
+            )
         else:
             what = (
                 f"makes every entry of every gradient {number(value)} in torch"
@@ -435,7 +423,7 @@ def clip_not_positive(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     needs=("clip_norm",),
     severities=(ERROR, WARNING, INFO),
     confidence=MEDIUM,
-    limits={"smallest": 1e-3},
+    limits={"smallest": 1e-3, "over_eps": 1e5},
     references=(
         (
             "https://github.com/facebookresearch/Mask2Former/blob/main/configs/coco/"
@@ -449,10 +437,11 @@ def clip_norm_degenerate(unit: TrainingUnit, limits: Limits) -> Iterator[Finding
     """The clip norm is ten times below the lowest that is published.
 
     Why:
-        Under SGD every step is at most learning rate x threshold long: the training crawls. Under
-        Adam and its kin a constant factor cancels, until the clipped coordinates come near `eps`
-        (threshold / sqrt(parameters) against 1e-8); above that it is usually a misunderstanding,
-        not a fault. Of 424 counted clip norms none lies below 0.05
+        Under SGD every step is at most learning rate x threshold long, before momentum and weight
+        decay: the training crawls. Under Adam and its kin a constant factor cancels, until the
+        clipped coordinates come near `eps`: over P parameters one is about threshold / sqrt(P),
+        and below 10 x eps (1e-8 where the file names none) the steps shrink. Above that it is
+        usually a misunderstanding, not a fault. Of 424 counted clip norms none lies below 0.05
         (measurements#how-published-configs-clip); Mask2Former's 0.01 is the lowest known.
 
     Bad:
@@ -474,6 +463,8 @@ def clip_norm_degenerate(unit: TrainingUnit, limits: Limits) -> Iterator[Finding
 
     Limits:
         smallest: a clip norm below this is reported.
+        over-eps: threshold over `eps` below which it is a warning under Adam and its kin. With
+            1e5, a coordinate of 1e8 parameters is below 10 x eps.
 
     False positives:
         A loss scaled down by a large constant makes small gradients and small thresholds honest.
@@ -490,12 +481,7 @@ def clip_norm_degenerate(unit: TrainingUnit, limits: Limits) -> Iterator[Finding
             "before momentum and weight decay: the training crawls."
         )
     elif forgets_scale(unit):
-        severity = INFO
-        until = " while the clipped gradients stay well above `eps`" if unit.is_adaptive else ""
-        why = (
-            f"Under {optimizer_name(unit)} a constant scale cancels{until}: probably harmless, "
-            "and probably not what was meant."
-        )
+        severity, why = _near_eps(unit, value, limits)
     else:
         severity = WARNING
         which = (
@@ -523,3 +509,26 @@ def clip_norm_degenerate(unit: TrainingUnit, limits: Limits) -> Iterator[Finding
         if edit
         else None,
     )
+
+
+def _near_eps(unit: TrainingUnit, value: float, limits: Limits) -> tuple[str, str]:
+    """Where a constant scale cancels: whether so small a clip comes near `eps`."""
+    name = optimizer_name(unit)
+    if not divides_by_eps(unit):
+        because, _ = why_scale_cancels(unit)
+        return INFO, (
+            f"Under {name} a constant scale cancels, because {because}: the threshold hardly "
+            "matters, and is probably not what was meant."
+        )
+    eps, known = eps_of(unit)
+    each = (
+        f"spread over 1e8 parameters a coordinate is about {number(value)} / sqrt(1e8) = "
+        f"{number(value / 1e4)}, and eps is {number(eps)} ({known})"
+    )
+    cancels = f"Under {name} a constant scale cancels while the clipped gradients stay well above"
+    if value < limits["over_eps"] * eps:
+        return WARNING, (
+            f"{cancels} eps: {each}. The nearer to eps, or the further below it, the more the "
+            "steps shrink with the threshold."
+        )
+    return INFO, f"{cancels} eps: {each}. Probably not what was meant."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import isclose
 
 from gradaudit.findings import HIGH, INFO, SPECULATIVE, Finding, Fix, Place
 from gradaudit.plan.model import Setting
@@ -10,7 +11,7 @@ from gradaudit.rules import rule
 from gradaudit.rules.repair import change, place_of
 from gradaudit.rules.text import number, times
 from gradaudit.syntax.scalars import read_scalar, to_number
-from gradaudit.syntax.tree import Scalar, dotted, path_of
+from gradaudit.syntax.tree import Mapping, Scalar, Sequence, dotted, path_of, walk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,16 +19,26 @@ if TYPE_CHECKING:
 
     from gradaudit.plan.model import TrainingUnit
     from gradaudit.rules import Limits
+    from gradaudit.syntax.tree import Node
 
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?!\w|%|\.\d)"
 _RAISED = re.compile(
-    r"(?:increased|raised|bumped|up|boosted|strengthened|upped|scaled up)\b"
-    r"[^.;,()\d]{0,20}?\bfrom\s+(?P<from>[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)",
+    r"\b(?:increased|raised|bumped|boosted|strengthened|upped|scaled up)\b"
+    rf"[^.;,()\d]{{0,20}}?\bfrom\s+(?P<from>{_NUMBER})(?:\s+to\s+(?P<to>{_NUMBER}))?",
     re.IGNORECASE,
 )
-_ARROW = re.compile(
-    r"(?P<from>\d*\.?\d+(?:[eE][-+]?\d+)?)\s*(?:→|->|=>)\s*(?P<to>\d*\.?\d+(?:[eE][-+]?\d+)?)"
+_ARROW = re.compile(rf"(?<![\w.])(?P<from>{_NUMBER})\s*(?:→|->|=>)\s*(?=(?P<to>{_NUMBER}))")
+_SCHEDULE = re.compile(
+    r"warm|ramp|anneal|decay|schedul|linear|cosine|\b(?:not|never)\s+$", re.IGNORECASE
 )
-_SUFFIXES = ("_weight", "_rate", "_threshold", "_coef", "_coeff", "_lambda", "_lr", "_penalty")
+"""Words of a course over time: such a comment tells of one run, not of two."""
+
+_NEAR = 25
+"""Characters before and after a match in which a word of `_SCHEDULE` takes it back."""
+
+_NAMES = ("weight", "rate", "threshold", "coef", "coeff", "lambda", "lr", "penalty")
+_SUFFIXES = tuple(f"_{name}" for name in _NAMES)
+_COMMENT = re.compile(r"(?:^|\s)#")
 
 
 @rule(
@@ -72,7 +83,9 @@ def raised_by_its_own_comment(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
 
     False positives:
         A comment that was not kept up to date. Only "increased from", "raised from" and the like,
-        and `0.75 -> 2.5`, are read.
+        and `0.75 -> 2.5` where the right-hand number is the value, are read; not where a word near
+        it speaks of a schedule (warm-up, ramp, decay, cosine), and not on a line with several
+        values.
     """
     seen: set[int] = set()
     weights = {id(term.setting.node): term.setting for term in unit.loss_terms if term.setting.node}
@@ -82,7 +95,7 @@ def raised_by_its_own_comment(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
         if node is None or id(node) in seen or value is None or value <= 0:
             continue
         seen.add(id(node))
-        said = _raised_from(setting, unit)
+        said = _raised_from(setting, value)
         if said is None:
             continue
         before, comment = said
@@ -126,16 +139,20 @@ def raised_by_its_own_comment(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
 
 
 def _other_numbers(unit: TrainingUnit) -> Iterator[Setting]:
+    """Rates, thresholds and weights of the unit that are no loss terms, wherever they stand."""
     for name in ("learning_rate", "clip_norm", "clip_value", "weight_decay"):
         yield from unit.every(name)
-    for key, value in unit.mapping.pairs:
-        if (
-            type(key) is Scalar
-            and type(value) is Scalar
-            and key.value.lower().endswith(_SUFFIXES)
-            and isinstance(read_scalar(value), (int, float))
-        ):
-            number_ = to_number(value.value)
+    for node in walk(unit.mapping):
+        if type(node) is not Mapping:
+            continue
+        for key, value in node.pairs:
+            if type(key) is not Scalar or type(value) is not Scalar or value.style:
+                continue
+            name = key.value.lower()
+            if not (name in _NAMES or name.endswith(_SUFFIXES)):
+                continue
+            read = read_scalar(value)
+            number_ = None if isinstance(read, bool) else to_number(value.value)
             if number_ is not None:
                 yield Setting(
                     "number", number_, raw=value.value, key=dotted(path_of(value, unit.tree)),
@@ -144,19 +161,47 @@ def _other_numbers(unit: TrainingUnit) -> Iterator[Setting]:
                 )  # fmt: skip
 
 
-def _raised_from(setting: Setting, unit: TrainingUnit) -> tuple[float, str] | None:
+def _raised_from(setting: Setting, value: float) -> tuple[float, str] | None:
     """The earlier value that the comment on the setting's line names, and the comment."""
     node = setting.node
     if node is None or setting.tree is None:
         return None
-    source = setting.tree.source
-    line_end = source.text.find("\n", node.end)
-    rest = source.text[node.end : line_end if line_end >= 0 else len(source.text)]
-    hash_at = rest.find("#")
-    if hash_at < 0:
+    text = setting.tree.source.text
+    line_end = text.find("\n", node.end)
+    rest = text[node.end : line_end if line_end >= 0 else len(text)]
+    begin = _COMMENT.search(rest)
+    if begin is None:
         return None
-    comment = rest[hash_at:]
-    match = _RAISED.search(comment) or _ARROW.search(comment)
-    if match is None:
-        return None
-    return float(match.group("from")), comment.lstrip("# \t").rstrip()
+    comment = rest[begin.end() :].strip("# \t\r")
+    for pattern in (_RAISED, _ARROW):
+        for match in pattern.finditer(comment):
+            now = match.group("to")
+            if now is not None and not isclose(float(now), value, rel_tol=1e-6):
+                continue
+            before = comment[max(0, match.start() - _NEAR) : match.start()]
+            end = match.end() if now is None else match.end("to")
+            if _SCHEDULE.search(before) or _SCHEDULE.search(comment[match.start() : end + _NEAR]):
+                continue
+            if _stands_alone(node, text):
+                return float(match.group("from")), comment
+    return None
+
+
+def _stands_alone(node: Scalar, text: str) -> bool:
+    """Whether no other value stands on a value's line: of several, its comment may mean any."""
+    begin = text.rfind("\n", 0, node.start) + 1
+    end = text.find("\n", node.start)
+    end = len(text) if end < 0 else end
+    child: Node = node
+    parent = node.parent
+    while parent is not None and parent.flow:  # a block mapping has one entry a line
+        spans: list[tuple[int, int]] = []
+        if type(parent) is Mapping:
+            spans = [(key.start, value.end) for key, value in parent.pairs]
+        elif type(parent) is Sequence:
+            spans = [(item.start, item.end) for item in parent.items]
+        others = [span for span in spans if not span[0] <= child.start < span[1]]
+        if any(start < end and stop > begin for start, stop in others):
+            return False
+        child, parent = parent, parent.parent
+    return True

@@ -14,9 +14,17 @@ from gradaudit.findings import (
     Fix,
     Related,
 )  # fmt: skip
-from gradaudit.plan.model import LEARNING_RATE_FREE, SIGN
+from gradaudit.plan.model import LEARNING_RATE_FREE, SIGN, Duration
 from gradaudit.plan.schedule import rate_at
 from gradaudit.rules import rule
+from gradaudit.rules.optimisers import (
+    LENIENT,
+    RELATIVE,
+    forgets_scale,
+    rate_bounds,
+    rate_is_factor,
+    steps_with_gradient,
+)  # fmt: skip
 from gradaudit.rules.repair import change, place_of
 from gradaudit.rules.text import number, optimizer_name, percent
 
@@ -24,7 +32,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gradaudit.plan.model import Duration, TrainingUnit
+    from gradaudit.plan.model import TrainingUnit
     from gradaudit.rules import Limits
 
 PLAYBOOK = (
@@ -32,17 +40,8 @@ PLAYBOOK = (
     "training; one above 5 % may need a longer training)"
 )
 
-_LENIENT = frozenset(("adagrad", "novograd", "rmsprop"))
-"""Published at 0.02 to 0.1: Adagrad's steps shrink, NovoGrad normalises whole layers, and RMSprop
-is used with a large `eps`."""
-
-
-def _is_factor(unit: TrainingUnit) -> bool:
-    """Whether `learning_rate` is multiplied later: Noam's 2.0 or 5.0 is a factor, not a rate."""
-    scheduler = unit.get("scheduler")
-    return bool(
-        scheduler and isinstance(scheduler.value, str) and "noam" in scheduler.value.lower()
-    )
+LONG = 0.2
+"""A warm-up above this share of the training is a warning."""
 
 
 @rule(
@@ -53,8 +52,8 @@ def _is_factor(unit: TrainingUnit) -> bool:
     severities=(ERROR, WARNING),
     confidence=MEDIUM,
     limits={
-        "adaptive_warning": 1e-2, "adaptive_error": 0.1, "sgd_warning": 1.0, "sgd_error": 10.0,
-        "large_batch": 4096, "sign_warning": 1e-3, "free_warning": 10.0,
+        "adaptive_warning": 1e-2, "adaptive_error": 0.1, "sgd_warning": 1.0, "sgd_error": 100.0,
+        "large_batch": 4096, "sign_warning": 1e-3, "free_warning": 10.0, "relative_warning": 0.1,
     },
     references=(
         "https://arxiv.org/abs/1706.02677 (Goyal et al. 2017: 0.1 x batch / 256 for ResNet-50)",
@@ -62,6 +61,9 @@ def _is_factor(unit: TrainingUnit) -> bool:
         "rate per weight)"),
         ("https://arxiv.org/abs/2302.06675 (Chen et al. 2023: Lion's rate is 3 to 10 times below "
         "AdamW's)"),
+        "https://arxiv.org/abs/1904.00962 (You et al. 2020, LAMB: batches of up to 65,536)",
+        "https://arxiv.org/abs/1911.05722 (He et al. 2020, MoCo: linear classifier at 30)",
+        "https://arxiv.org/abs/1708.02182 (Merity et al. 2018, AWD-LSTM: SGD at 30)",
         "https://docs.pytorch.org/docs/stable/generated/torch.optim.Adadelta.html (default 1.0)",
     ),
 )  # fmt: skip
@@ -71,9 +73,10 @@ def learning_rate_too_high(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
     Why:
         Under Adam and its kin each weight moves by about the learning rate a step, whatever the
         gradient: at 0.01 most weights of a usual network move by their own size within a few
-        steps. Under SGD the step grows with the gradient; 0.1 x batch / 256 is the reference for
-        residual networks. Lion's step is a sign for every weight, so its rates are 3 to 10 times
-        below AdamW's.
+        steps. Under LAMB, and Adafactor as it comes, each layer moves by about the learning rate
+        times its own norm. Under SGD the step grows with the gradient; 0.1 x global batch / 256
+        is the reference for residual networks. Lion's step is a sign for every weight, before
+        weight decay, so its rates are 3 to 10 times below AdamW's.
 
     Bad:
         optimizer: adamw
@@ -98,6 +101,8 @@ def learning_rate_too_high(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
             published with higher rates, the first warning.
         sgd-warning: above this under SGD.
         sgd-error: above this under SGD it is an error, whatever the batch.
+        relative-warning: above this under LAMB and Adafactor, whose rate is relative to each
+            layer's norm.
         large-batch: from this batch on, sgd-warning does not apply, nor does the warning for
             Adagrad, NovoGrad and RMSprop.
         sign-warning: above this under Lion and other optimisers that step by the sign.
@@ -105,61 +110,68 @@ def learning_rate_too_high(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
             Adadelta) and this is a factor on it.
 
     False positives:
-        Tiny networks, hash grids and implicit representations train at 0.01 under Adam (not
-        reported); networks that are scale-invariant through BatchNorm tolerate more. A Noam
+        MoCo's linear classifier on frozen features (SGD at 30, batch 256) and AWD-LSTM (SGD at 30)
+        get a warning, as does TensoRF (Adam at 0.02 for its grids). Tiny networks, hash grids and
+        implicit representations train at 0.01 under Adam (not reported); networks that are
+        scale-invariant through BatchNorm tolerate more. LARS and Muon are not judged. A Noam
         scheduler's rate is a factor and never judged; Prodigy, D-Adaptation and Adadelta use 1.0.
     """
     rate = unit.settings["learning_rate"]
     value = rate.number
-    if value is None or value <= 0 or _is_factor(unit):
+    bounds = rate_bounds(unit, limits)
+    if value is None or bounds is None or value <= bounds[0]:
         return
-    family = unit.optimizer
+    severity = ERROR if value > bounds[1] else WARNING
+    bound = bounds[1] if severity == ERROR else bounds[0]
     name = optimizer_name(unit)
-    severity, bound, why = None, 0.0, ""
-    batch = unit.number("global_batch") or unit.number("micro_batch") or 0
+    optimizer = unit.settings["optimizer"]
+    yield Finding(
+        place_of(rate, unit),
+        f"learning rate {number(value)} is above {number(bound)}, high for {name}",
+        severity=severity,
+        confidence=MEDIUM,
+        key=rate.key,
+        label=f"peak rate {number(value)}",
+        related=[Related(place_of(optimizer, unit), f"for {name}")],
+        why=[_too_high(unit, bound)],
+        next="Compare with a published recipe of the same model and optimiser; train 500 steps "
+        "at half the rate before the long run.",
+        no_fix="the right rate depends on the model",
+    )
+
+
+def _too_high(unit: TrainingUnit, bound: float) -> str:
+    family, name = unit.optimizer, optimizer_name(unit)
     if family in LEARNING_RATE_FREE or family == "adadelta":
-        if value > limits["free_warning"]:
-            severity, bound = WARNING, limits["free_warning"]
-            why = f"{name} scales its own steps; `learning_rate` multiplies them, normally by 1."
-    elif family in SIGN:
-        if value > limits["sign_warning"]:
-            severity, bound = WARNING, limits["sign_warning"]
-            why = f"{name} moves every weight by exactly this a step; usual is 3e-5 to 3e-4."
-    elif family in _LENIENT:
-        if value > limits["adaptive_error"] and batch < limits["large_batch"]:
-            severity, bound = WARNING, limits["adaptive_error"]
-            why = f"Published rates for {name} go up to about {number(bound)}."
-    elif unit.is_adaptive:
-        if value > limits["adaptive_warning"]:
-            severity = ERROR if value > limits["adaptive_error"] else WARNING
-            bound = limits["adaptive_error" if severity == ERROR else "adaptive_warning"]
-            why = (
-                f"Under {name} each weight moves by about the learning rate a step, whatever the "
-                "gradient: at this rate most weights change by their own size in a few steps."
-            )
-    elif unit.is_sgd and family != "lars" and value > limits["sgd_warning"]:
-        if batch < limits["large_batch"] or value > limits["sgd_error"]:
-            severity = ERROR if value > limits["sgd_error"] else WARNING
-            bound = limits["sgd_error" if severity == ERROR else "sgd_warning"]
-            why = f"Under {name} the reference for residual networks is 0.1 x batch / 256"
-            why += (
-                f": {number(0.1 * batch / 256)} for a batch of {number(batch)}." if batch else "."
-            )
-    if severity:
-        optimizer = unit.settings["optimizer"]
-        yield Finding(
-            place_of(rate, unit),
-            f"learning rate {number(value)} is above {number(bound)}, high for {name}",
-            severity=severity,
-            confidence=MEDIUM,
-            key=rate.key,
-            label=f"peak rate {number(value)}",
-            related=[Related(place_of(optimizer, unit), f"for {name}")],
-            why=[why],
-            next="Compare with a published recipe of the same model and optimiser; train 500 steps "
-            "at half the rate before the long run.",
-            no_fix="the right rate depends on the model",
+        return f"{name} scales its own steps; `learning_rate` multiplies them, normally by 1."
+    if family in SIGN:
+        return (
+            f"{name} moves every weight by at most about this a step, before weight decay; usual "
+            "is 3e-5 to 3e-4."
         )
+    if family in RELATIVE:
+        as_it_comes = " (unless `scale_parameter` is off)" if family == "adafactor" else ""
+        return (
+            f"Under {name} each layer moves by about the learning rate times its own norm"
+            f"{as_it_comes}: at this rate by more than {percent(bound)} of itself a step."
+        )
+    if family in LENIENT:
+        return f"Published rates for {name} go up to about {number(bound)}."
+    if forgets_scale(unit):
+        return (
+            f"Under {name} each weight moves by about the learning rate a step, whatever the "
+            "gradient: at this rate most weights change by their own size in a few steps."
+        )
+    batch = unit.number("global_batch")
+    known = (
+        f"{number(0.1 * batch / 256)} for a global batch of {number(batch)}"
+        if batch
+        else "and the global batch is not known here"
+    )
+    return (
+        f"Under {name} the reference for residual networks is 0.1 x global batch / 256"
+        f"{': ' if batch else ', '}{known}."
+    )
 
 
 @rule(
@@ -167,7 +179,7 @@ def learning_rate_too_high(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
     "learning-rate-too-low",
     scope="unit",
     needs=("learning_rate",),
-    severities=(WARNING,),
+    severities=(WARNING, INFO),
     confidence=MEDIUM,
     limits={"smallest": 1e-7},
     references=(
@@ -176,15 +188,18 @@ def learning_rate_too_high(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
             "learning rate per weight)"
         ),
         "https://github.com/hiyouga/LLaMA-Factory/issues/7710 (a fine-tuning at 1e-7)",
+        "https://arxiv.org/abs/1802.10062 (Li et al. 2018, CSRNet: SGD at 1e-6 and below)",
     ),
 )
 def learning_rate_too_low(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     """The learning rate is so low that no weight moves noticeably.
 
     Why:
-        Under Adam a weight moves by at most about learning rate x steps over the whole run: at
-        5e-8 and 10,000 steps that is 0.0005. Under SGD it depends on the gradients, which clipping
-        bounds from above.
+        Under Adam and Lion a weight moves by at most about learning rate x steps over the whole
+        run: at 5e-8 and 10,000 steps that is 0.0005. Under SGD the step grows with the gradient: a
+        loss that is summed over pixels or samples makes tiny rates normal (CSRNet), so there, and
+        where the optimiser is unknown, it is an info. Prodigy and D-Adaptation find the rate
+        themselves and multiply it by this number.
 
     Bad:
         optimizer: adamw
@@ -208,32 +223,58 @@ def learning_rate_too_low(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
 
     False positives:
         Reinforcement learning from preferences (DPO, GRPO) goes down to 1e-7, which is not
-        reported. A rate of 0 is judged by value-out-of-domain.
+        reported. Summed losses under SGD (an info). A rate of 0 is judged by value-out-of-domain.
     """
     rate = unit.settings["learning_rate"]
     value = rate.number
-    if value is None or not 0 < value < limits["smallest"] or _is_factor(unit):
+    if value is None or not 0 < value < limits["smallest"] or rate_is_factor(unit):
         return
+    severity, what, why = _too_low(unit, value)
     yield Finding(
         place_of(rate, unit),
-        f"learning rate {number(value)} is below {number(limits['smallest'])}: no weight moves "
-        "noticeably",
-        severity=WARNING,
+        f"learning rate {number(value)} is below {number(limits['smallest'])}: {what}",
+        severity=severity,
         confidence=MEDIUM,
         key=rate.key,
         label=f"peak rate {number(value)}",
-        why=[
-            (
-                f"Under Adam a weight moves by at most about {number(value * 10_000)} in 10,000 "
-                "such steps."
-            )
-        ],
+        why=[why],
         next="Check the exponent; compare with a published recipe of the same model.",
         no_fix="which rate was meant is not known",
     )
 
 
-def _shortened(unit: TrainingUnit, warmup: Duration, length: Duration) -> Fix | None:
+def _too_low(unit: TrainingUnit, value: float) -> tuple[str, str, str]:
+    """Severity, what follows and why: it depends on what a rate is to the optimiser."""
+    name = optimizer_name(unit)
+    if unit.optimizer in LEARNING_RATE_FREE or unit.optimizer == "adadelta":
+        return (
+            WARNING,
+            "its usual value is 1",
+            f"{name} scales its own steps; `learning_rate` multiplies them, normally by 1.",
+        )
+    if forgets_scale(unit):
+        moves = f"Under {name} a weight moves by at most about {number(value * 10_000)}"
+        if unit.optimizer in RELATIVE or unit.optimizer == "lars":
+            moves = (
+                f"Under {name} a layer moves by at most about {number(value * 10_000)} of its norm"
+            )
+        return WARNING, "no weight moves noticeably", f"{moves} in 10,000 such steps."
+    unknown = (
+        ""
+        if steps_with_gradient(unit)
+        else "; under Adam a weight would move by at most about "
+        f"{number(value * 10_000)} in 10,000 such steps"
+    )
+    return (
+        INFO,
+        "usual for a summed loss only",
+        f"Under SGD the step grows with the gradient: check whether the loss is a sum{unknown}.",
+    )
+
+
+def _shortened(
+    unit: TrainingUnit, warmup: Duration, length: Duration, warning: float
+) -> Fix | None:
     """A warm-up of a tenth of the training, in its own unit."""
     per_epoch = unit.number("steps_per_epoch")
     if warmup.unit == "ratio":
@@ -247,11 +288,23 @@ def _shortened(unit: TrainingUnit, warmup: Duration, length: Duration) -> Fix | 
         edit = change(warmup.setting, max(1, round(total / 10)))
     if edit is None:
         return None
+    notes = ["a tenth of the training, the tuning playbook's upper bound"]
+    share = Duration(float(str(edit.value)), warmup.unit, warmup.setting).share_of(
+        length, per_epoch
+    )
+    if share is not None and share > 0.1 + 1e-9:
+        notes = [
+            f"the shortest whole number: {percent(share)} of the training"
+            if edit.value == 1
+            else f"a tenth of the training, rounded: {percent(share)}"
+        ]
+        if share > warning:
+            notes.append("GA204 still warns of it: so short a training has room for no warm-up")
     return Fix(
         RECOMMENDED,
         f"shorten `{warmup.setting.last_key}` from {warmup.setting.raw} to {edit.new}",
         [edit],
-        ["a tenth of the training, the tuning playbook's upper bound"],
+        notes,
     )
 
 
@@ -302,6 +355,8 @@ def warmup_exceeds_training(unit: TrainingUnit, limits: Limits) -> Iterator[Find
     share = warmup.share_of(length, unit.number("steps_per_epoch")) if warmup else None
     if warmup is None or share is None or share < limits["share"]:
         return
+    if warmup.unit == "ratio" and share > 1:  # value-out-of-domain has it
+        return
     related = []
     if length is not None and warmup.unit != "ratio":
         related.append(Related(place_of(length.setting, unit), f"training ends after {length}"))
@@ -317,7 +372,7 @@ def warmup_exceeds_training(unit: TrainingUnit, limits: Limits) -> Iterator[Find
         related=related,
         why=["The run ends while the rate still rises; any decay after it never happens."],
         next="Shorten the warm-up, or check which of the two numbers is in the wrong unit.",
-        fix=_shortened(unit, warmup, length) if length else None,
+        fix=_shortened(unit, warmup, length, LONG) if length else None,
     )
 
 
@@ -328,7 +383,7 @@ def warmup_exceeds_training(unit: TrainingUnit, limits: Limits) -> Iterator[Find
     needs=(("warmup_steps", "warmup_epochs", "warmup_ratio"),),
     severities=(WARNING, INFO),
     confidence=MEDIUM,
-    limits={"warning": 0.2, "info": 0.1},
+    limits={"warning": LONG, "info": 0.1},
     references=(PLAYBOOK,),
 )
 def warmup_too_long(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
@@ -369,7 +424,9 @@ def warmup_too_long(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     share = warmup.share_of(length, unit.number("steps_per_epoch")) if warmup else None
     if warmup is None or share is None or not limits["info"] < share < 1:
         return
-    fix = _shortened(unit, warmup, length) if length and share > limits["warning"] else None
+    fix = None
+    if length and share > limits["warning"]:
+        fix = _shortened(unit, warmup, length, limits["warning"])
     if fix is not None:
         fix.applicability = SPECULATIVE
     related = []
@@ -519,6 +576,9 @@ def observed_inside_warmup(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
     rate = rate_at(unit, observed.epoch, observed.step)
     if rate is None or not rate.inside_warmup:
         return
+    evidence = []
+    if unit.number("warmup_start_factor") is None:
+        evidence.append("taken from 0: the file names no start factor")
     if rate.high > rate.low:
         value = f"{number(rate.low)} if it steps per epoch, up to {number(rate.high)} if per batch"
     else:
@@ -538,5 +598,6 @@ def observed_inside_warmup(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
                 "warm-up is no ground for a lower rate or another threshold."
             )
         ],
+        evidence=evidence,
         next="Observe the norm again after the warm-up.",
     )

@@ -5,18 +5,9 @@ from __future__ import annotations
 from gradaudit.dialects import GENERIC
 from gradaudit.findings import INFO, LOW, MEDIUM, RECOMMENDED, WARNING, Finding, Fix, Related
 from gradaudit.rules import rule
+from gradaudit.rules.optimisers import dividing_equals, forgets_scale
 from gradaudit.rules.repair import change, place_of
-from gradaudit.rules.text import (
-    decays_in_gradient,
-    forgets_scale,
-    listed,
-    median,
-    number,
-    optimizer_name,
-    percent,
-    steps_with_gradient,
-    times,
-)  # fmt: skip
+from gradaudit.rules.text import listed, median, number, optimizer_name, percent, times
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -270,17 +261,6 @@ def unbalanced_multi_term_loss(unit: TrainingUnit, limits: Limits) -> Iterator[F
     ):
         return
     count = len(terms)
-    changed = ["clip_norm"]
-    if unit.is_adaptive or not unit.optimizer:
-        changed.append("eps")
-    decay = decays_in_gradient(unit) or unit.is_sgd
-    if decay and unit.number("weight_decay"):
-        changed.append("weight_decay")
-    equals = listed([f"{name} x {count}" for name in changed])
-    if steps_with_gradient(unit):
-        equals = f"{', '.join(f'{name} x {count}' for name in changed)} and learning_rate / {count}"
-    elif not forgets_scale(unit):
-        equals += f" under Adam, and learning_rate / {count} under SGD"
     yield Finding(
         place_of(heaviest.setting, unit),
         f"{count} terms are summed as they are; `{heaviest.name}` has {times(spread)} the median "
@@ -291,8 +271,8 @@ def unbalanced_multi_term_loss(unit: TrainingUnit, limits: Limits) -> Iterator[F
         label=f"{times(spread)} the median weight",
         why=[
             (
-                f"Dividing the sum by {count} would balance nothing: the ratios stay, and it "
-                f"equals {equals}. Only the logged norm falls."
+                f"Dividing the sum by {count} would balance nothing: the ratios stay, and "
+                f"{dividing_equals(unit, count)}. Only the logged norm falls."
             )
         ],
         next="Balance the ratios by measured gradient norms, not the sum.",

@@ -21,7 +21,7 @@ from gradaudit.findings import (
 )  # fmt: skip
 from gradaudit.rules import rule
 from gradaudit.syntax.scalars import read_scalar, to_number
-from gradaudit.syntax.tree import Mapping, Scalar, dotted, last_leaf, path_of, walk
+from gradaudit.syntax.tree import Scalar, dotted, last_leaf, path_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,12 +67,13 @@ def duplicate_key(tree: Tree, limits: Limits) -> Iterator[Finding]:
 
     Fix:
         Safe where both values are equal, recommended where they differ: delete the entry that
-        loses, so that what PyYAML loads stays as it is, and look which one is meant.
+        loses. A run that PyYAML loads stays as it is in both cases; where the values differ, the
+        label asks you to look which one is meant, because after the fix nothing recalls the other.
 
     False positives:
         None known. A key that overrides one from a merge (`<<`) is not a duplicate.
     """
-    for node in walk_mappings(tree):
+    for node in tree.mappings:
         seen: dict[str, tuple[Node, Node]] = {}
         for key, value in node.pairs:
             if type(key) is not Scalar or (key.value == "<<" and not key.style):
@@ -81,13 +82,6 @@ def duplicate_key(tree: Tree, limits: Limits) -> Iterator[Finding]:
             seen[key.value] = (key, value)
             if earlier is not None:
                 yield _duplicate(tree, key, value, *earlier)
-
-
-def walk_mappings(tree: Tree) -> Iterator[Mapping]:
-    for root in tree.roots:
-        for node in walk(root):
-            if type(node) is Mapping:
-                yield node
 
 
 def _duplicate(tree: Tree, key: Scalar, value: Node, first: Node, lost: Node) -> Finding:
@@ -107,7 +101,12 @@ def _duplicate(tree: Tree, key: Scalar, value: Node, first: Node, lost: Node) ->
             RECOMMENDED,
             f"delete the first `{key.value}`, which loses",
             [edit],
-            ["what PyYAML loads stays as it is; look which of the two is meant"],
+            [
+                (
+                    "a run that PyYAML loads stays as it is; look which of the two is meant, "
+                    "because nothing recalls the other afterwards"
+                )
+            ],
         )
     return Finding(
         place,
@@ -144,13 +143,13 @@ _OMEGACONF = ("${", "_target_:", "_component_:", "!ref", "!new:", "class_path:",
     ),
 )
 def number_as_text(tree: Tree, limits: Limits) -> Iterator[Finding]:
-    """PyYAML reads this number as text.
+    """A loader reads this number as text.
 
     Why:
         YAML 1.1, which PyYAML follows, wants a dot in the mantissa and a sign in the exponent:
         `1e-4` is the text "1e-4". torch's optimisers then end with a TypeError; a comparison or a
         multiplication in the trainer may do worse. OmegaConf, hydra, ruamel.yaml and JSON read a
-        number.
+        number. In quotes, '1e-4' is text to all of them.
 
     Bad:
         optimizer: adamw
@@ -167,21 +166,31 @@ def number_as_text(tree: Tree, limits: Limits) -> Iterator[Finding]:
 
     Fix:
         Safe: the same number with a dot and a signed exponent, which every loader reads alike.
+        None for a number in quotes, which may be wanted.
 
     False positives:
         Who loads the file is not known: a trainer that calls `float()` on it is fine. Files with
         marks of OmegaConf, hydra, HyperPyYAML or jsonargparse are left alone, and in 98 % of 963
         published configs the loader makes it harmless. A value of a key that is not a known
-        setting is an info.
+        setting is an info; in quotes, only known settings are looked at.
     """
-    if tree.format == "json" or any(mark in tree.source.text for mark in _OMEGACONF):
+    if any(mark in tree.source.text for mark in _OMEGACONF):
         return
     kinds = GENERIC["kinds"]
-    for node in walk_mappings(tree):
+    for node in tree.mappings:
         for key, value in node.pairs:
-            if type(value) is not Scalar or value.style or type(key) is not Scalar or value.tag:
+            if type(value) is not Scalar or type(key) is not Scalar or value.tag:
                 continue
-            if not _EXPONENT.match(value.value) or not isinstance(read_scalar(value), str):
+            if value.style:
+                setting = GENERIC["keys"].get(normalised(key.value))
+                if value.style in ("'", '"') and setting and kinds[setting] == "number":
+                    yield from _quoted(tree, key, value)
+                continue
+            if (
+                tree.format == "json"
+                or not _EXPONENT.match(value.value)
+                or not isinstance(read_scalar(value), str)
+            ):
                 continue
             setting = GENERIC["keys"].get(normalised(key.value))
             known = setting is not None and kinds[setting] == "number"
@@ -208,6 +217,30 @@ def number_as_text(tree: Tree, limits: Limits) -> Iterator[Finding]:
                 if edit
                 else None,
             )
+
+
+def _quoted(tree: Tree, key: Scalar, value: Scalar) -> Iterator[Finding]:
+    """A number in quotes, at a key that takes a number."""
+    meant = to_number(value.value)
+    if meant is None or meant - meant != 0:
+        return
+    bare = respell(value.value) or value.value
+    yield Finding(
+        Place(tree.source, value.start, value.end),
+        f"`{key.value}` is the text `{value.value}`, not a number: it stands in quotes",
+        severity=WARNING,
+        confidence=MEDIUM,
+        key=dotted(path_of(value, tree)),
+        label="text to every loader",
+        why=[
+            (
+                "What stands in quotes is text to every loader. torch refuses it with an error "
+                "where it wants a number; a trainer that calls `float()` or `int()` on it is fine."
+            )
+        ],
+        next=f"Take the quotes away: `{key.value}: {bare}`.",
+        no_fix="the quotes may be wanted; whether the trainer converts the text is not known",
+    )
 
 
 def respell(text: str) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import gcd
+
 from gradaudit.edits import replace_value
 from gradaudit.findings import RECOMMENDED, Edit, Fix, Place
 from gradaudit.plan.model import WRITTEN
@@ -26,7 +28,8 @@ def change(setting: Setting, value: float, spelled: str | None = None) -> Edit |
     """An edit that gives a written number another value, or None where none can be made.
 
     None for what no file holds, what the command line overrides, what an alias brings in, a value
-    in quotes, and a pair such as `betas` (edit its items with `edits.replace_value`).
+    in quotes, a value that is the old one already, and a pair such as `betas` (edit its items with
+    `edits.replace_value`).
     `spelled` is the text to write; without it the number is spelt in the style of the old one.
     """
     if setting.node is None or setting.tree is None or setting.origin != WRITTEN:
@@ -34,6 +37,8 @@ def change(setting: Setting, value: float, spelled: str | None = None) -> Edit |
     if setting.node.style:
         return None
     new = spelled if spelled is not None else _like(setting.raw, value)
+    if new == setting.raw or (value == setting.value and not setting.is_text):
+        return None
     return replace_value(setting.tree, setting.node, setting.key, value, new)
 
 
@@ -49,11 +54,13 @@ def _like(old: str, value: float) -> str:
     return yaml_float(float(value))
 
 
-def raise_micro_batch(unit: TrainingUnit, at_least: float, seen: float | None) -> Fix | None:
+def raise_micro_batch(
+    unit: TrainingUnit, at_least: float, seen: float | None, applicability: str = RECOMMENDED
+) -> Fix | None:
     """Double the micro-batch until what sees `seen` samples now sees `at_least`.
 
-    What is accumulated is taken back by the same factor where it divides, so that the global
-    batch, and with it the learning rate, stays as it is.
+    As much of the factor as divides is taken back from what is accumulated, so that the global
+    batch, and with it the learning rate, stays as it is or changes as little as it can.
     """
     micro = unit.settings.get("micro_batch")
     size = unit.number("micro_batch")
@@ -66,28 +73,38 @@ def raise_micro_batch(unit: TrainingUnit, at_least: float, seen: float | None) -
     edit = change(micro, new)
     if edit is None or factor == 1:
         return None
+    title = f"raise `{micro.last_key}` from {micro.raw} to {new}"
     notes = [f"memory for activations x {factor}"]
     edits = [edit]
     accumulation = unit.settings.get("accumulation")
     steps = unit.number("accumulation") or 1
-    if accumulation is not None and steps > 1 and steps % factor == 0:
-        lowered = change(accumulation, int(steps) // factor)
+    taken_back = 1
+    if accumulation is not None and steps > 1 and steps == int(steps):
+        common = gcd(int(steps), factor)
+        lowered = change(accumulation, int(steps) // common)
         if lowered is not None:
+            taken_back = common
             edits.append(lowered)
-            notes.append("the global batch stays as it is, so the learning rate stays too")
-            return Fix(
-                RECOMMENDED,
-                f"raise `{micro.last_key}` from {micro.raw} to {new}, lower "
-                f"`{accumulation.last_key}` from {accumulation.raw} to {lowered.new}",
-                edits,
-                notes,
-            )
-    notes.append(
-        f"steps an epoch / {factor}: whatever is counted in steps lasts {factor} x as many epochs"
-    )
+            title += f", lower `{accumulation.last_key}` from {accumulation.raw} to {lowered.new}"
+    notes += _global_batch(unit, int(size), steps, factor, taken_back)
+    return Fix(applicability, title, edits, notes)
+
+
+def _global_batch(
+    unit: TrainingUnit, size: int, steps: float, factor: int, taken_back: int
+) -> list[str]:
+    """What becomes of the global batch, of what is counted in steps and of the learning rate."""
+    larger = factor // taken_back
+    if larger == 1:
+        return ["the global batch stays as it is, so the learning rate stays too"]
+    world = unit.number("world_size")
+    before = size * steps * (world or 1)
+    on = "" if world else " a device"
     rate = unit.number("learning_rate")
-    notes.append(
-        "review the learning rate" + (f" ({number(rate)})" if rate else "") + ": a batch this much "
-        "larger often takes a higher one"
-    )
-    return Fix(RECOMMENDED, f"raise `{micro.last_key}` from {micro.raw} to {new}", edits, notes)
+    known = f" ({number(rate)})" if rate else ""
+    grows = f"from {number(before)} to {number(before * larger)}{on}"
+    return [
+        f"the batch of an optimiser step grows {grows}",
+        f"steps an epoch / {larger}: whatever is counted in steps lasts {larger} x as many epochs",
+        f"review the learning rate{known}: a batch this much larger often takes a higher one",
+    ]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from gradaudit.plan.model import ADAPTIVE, LEARNING_RATE_FREE, SIGN
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gradaudit.plan.model import TrainingUnit
@@ -12,11 +10,11 @@ _NAMES = {
     "adamw": "AdamW", "adam": "Adam", "sgd": "SGD", "lion": "Lion", "rmsprop": "RMSprop",
     "adagrad": "Adagrad", "adafactor": "Adafactor", "lamb": "LAMB", "lars": "LARS",
     "radam": "RAdam", "nadam": "NAdam", "novograd": "NovoGrad", "adamax": "Adamax",
-    "muon": "Muon", "prodigy": "Prodigy", "adadelta": "Adadelta",
+    "muon": "Muon", "prodigy": "Prodigy", "adadelta": "Adadelta", "nadamw": "NAdamW",
+    "amsgrad": "AMSGrad", "adabelief": "AdaBelief", "adan": "Adan", "signsgd": "signSGD",
+    "dadaptadam": "D-Adaptation", "dadaptadamw": "D-Adaptation", "dadaptsgd": "D-Adaptation",
+    "dadaptlion": "D-Adaptation", "asgd": "ASGD",
 }  # fmt: skip
-
-_SCALE_FREE = ADAPTIVE | SIGN | LEARNING_RATE_FREE | {"lars", "muon"}
-_L2 = frozenset(("adam", "adamax", "nadam", "radam", "amsgrad", "rmsprop", "adagrad", "adadelta"))
 
 
 def number(value: float) -> str:
@@ -42,21 +40,6 @@ def optimizer_name(unit: TrainingUnit) -> str:
     """The optimiser as people write it, or `the optimiser` where it is unknown."""
     family = unit.optimizer
     return _NAMES.get(family, family) if family else "the optimiser"
-
-
-def forgets_scale(unit: TrainingUnit) -> bool:
-    """Whether a constant factor on every gradient cancels in the step, as in Adam and Lion."""
-    return unit.optimizer in _SCALE_FREE
-
-
-def steps_with_gradient(unit: TrainingUnit) -> bool:
-    """Whether the step is as long as the gradient: SGD, but not LARS, which normalises it."""
-    return unit.is_sgd and unit.optimizer != "lars"
-
-
-def decays_in_gradient(unit: TrainingUnit) -> bool:
-    """Whether weight decay may be L2 in the gradient, so that its factor cancels only in part."""
-    return unit.optimizer in _L2 and bool(unit.number("weight_decay"))
 
 
 def listed(items: list[str]) -> str:

@@ -8,7 +8,7 @@ from gradaudit.rules import rule
 from gradaudit.rules.repair import place_of
 from gradaudit.rules.text import number
 from gradaudit.syntax.scalars import looks_botched
-from gradaudit.syntax.tree import Scalar, dotted, path_of, walk
+from gradaudit.syntax.tree import dotted, path_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ _DOMAINS: dict[str, tuple[tuple[Callable[[float], bool], str, str], ...]] = {
     ),
     "dropout": (
         (lambda v: not 0 <= v <= 1, ERROR, "a probability lies between 0 and 1"),
-        (lambda v: v == 1, WARNING, "drops everything: no gradient passes"),
+        (lambda v: v == 1, WARNING, "nothing passes this layer"),
     ),
     "beta1": _BETA,
     "beta2": _BETA,
@@ -70,6 +70,21 @@ _DOMAINS: dict[str, tuple[tuple[Callable[[float], bool], str, str], ...]] = {
     ),
 }
 """Settings in the order of judging: what is wrong about which values, the first that holds."""
+
+
+_MAY_BE_INFINITE = frozenset(("clip_norm", "clip_value", "epochs", "total_steps"))
+"""An infinite clip never acts; an endless training is stopped by hand."""
+
+
+def _not_finite(setting: Setting) -> tuple[str, str] | None:
+    value = setting.value
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value - value == 0:
+        return None
+    if value != value:
+        return ERROR, "not a number: it spreads to everything that is computed with it"
+    if value > 0 and setting.name in _MAY_BE_INFINITE:
+        return None
+    return ERROR, "must be finite"
 
 
 def _domain(name: str, value: float, unit: TrainingUnit) -> tuple[str, str] | None:
@@ -100,8 +115,9 @@ def value_out_of_domain(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
 
     Why:
         torch refuses most of them, when the optimiser or layer is made or first used; those that
-        it does not refuse silently disable learning (a rate of 0, a dropout of 1) or let it
-        diverge (a momentum of 1 or more). Every optimiser that has the setting shares its domain.
+        it does not refuse silently disable learning (a rate of 0, a dropout of 1, `.nan`) or let
+        it diverge (a momentum of 1 or more). Every optimiser that has the setting shares its
+        domain.
 
     Bad:
         optimizer: sgd
@@ -123,12 +139,16 @@ def value_out_of_domain(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
 
     False positives:
         A learning rate of 0 for a frozen group (a warning). -1 for a number of steps or epochs
-        means "not used" and is not reported, and a batch size of -1 "automatic".
+        means "not used" and is not reported, and a batch size of -1 "automatic". An infinite clip
+        threshold never acts and an infinite length has no end: neither is reported.
     """
-    for name in _DOMAINS:
+    for name in (*_DOMAINS, "clip_norm", "clip_value"):
         for setting in unit.every(name):
             value = setting.number
-            wrong = _domain(name, value, unit) if value is not None else None
+            if value is None:
+                wrong = _not_finite(setting)
+            else:
+                wrong = _domain(name, value, unit) if name in _DOMAINS else None
             if wrong:
                 yield _out_of_domain(setting, unit, *wrong)
     betas = unit.get("betas")
@@ -156,19 +176,16 @@ def _out_of_domain(setting: Setting, unit: TrainingUnit, severity: str, what: st
 
 def _botched(unit: TrainingUnit) -> Iterator[Finding]:
     """A known number whose text no loader reads as one, `1.0e_8`."""
-    for name, reason in unit.unknown.items():
-        text = reason.split("'")[1] if reason.count("'") == 2 else ""
-        if text and looks_botched(text):
-            for node in walk(unit.mapping):
-                if type(node) is Scalar and node.value == text:
-                    yield Finding(
-                        Place(unit.tree.source, node.start, node.end),
-                        f"`{text}` is text to every loader; {name} wants a number",
-                        severity=ERROR,
-                        confidence=HIGH,
-                        key=dotted(path_of(node, unit.tree)),
-                        label="not a number",
-                        why=["The optimiser refuses text, or its default is used in silence."],
-                        no_fix="which number was meant is not known",
-                    )
-                    break
+    for name, node in unit.unknown_nodes.items():
+        text = node.value
+        if looks_botched(text):
+            yield Finding(
+                Place(unit.tree.source, node.start, node.end),
+                f"`{text}` is text to every loader; {name} wants a number",
+                severity=ERROR,
+                confidence=HIGH,
+                key=dotted(path_of(node, unit.tree)),
+                label="not a number",
+                why=["The optimiser refuses text, or its default is used in silence."],
+                no_fix="which number was meant is not known",
+            )

@@ -36,7 +36,7 @@ def override(tree: Tree, key: str, text: str) -> Scalar | None:
                 if not found:
                     break
                 node = resolve(found[-1][1])
-            elif type(node) is Sequence and part.isdigit() and int(part) < len(node.items):
+            elif type(node) is Sequence and part.isdecimal() and int(part) < len(node.items):
                 node = resolve(node.items[int(part)])
                 if last:
                     return _retext(node, text) if type(node) is Scalar else None

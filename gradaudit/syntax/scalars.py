@@ -20,8 +20,8 @@ _FALSE = frozenset(("false", "False", "FALSE"))
 _TRUE_11 = _TRUE | {"yes", "Yes", "YES", "on", "On", "ON"}
 _FALSE_11 = _FALSE | {"no", "No", "NO", "off", "Off", "OFF"}
 
-_LONGEST = 1000
-"""Digits beyond which a number stays text: Python refuses to convert some thousands of them."""
+_LONGEST = 250
+"""Characters beyond which a number stays text: 250 hexadecimal digits still fit a float."""
 
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)\Z")
 _INT_ODD = re.compile(r"[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]+|0o?[0-7_]+)\Z")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from gradaudit.findings import ERROR, LOW, WARNING
-from gradaudit.plan.model import SIGN
 from gradaudit.render.report.part import CLIPPING, NORMALISATION
 from gradaudit.render.report.words import (
     code,
@@ -16,7 +15,8 @@ from gradaudit.render.report.words import (
     strength,
     table,
 )  # fmt: skip
-from gradaudit.rules.text import number, optimizer_name, times
+from gradaudit.rules.optimisers import effect_of_clip, forgets_scale
+from gradaudit.rules.text import number, times
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,9 +99,9 @@ def clipping(part: Part) -> Analysis:
     for finding in findings:
         own = _tight(part, finding) if finding.rule.code == "GA101" and threshold else ""
         lines += finding_lines(finding, part.source, message=own, said=said)
-    # A clip acts after the backward pass: under an adaptive optimiser a tight one is no harm shown.
+    # Where a constant scale cancels, a tight clip is no harm shown.
     tight = [f for f in findings if f.rule.code == "GA101"]
-    if tight and findings == tight and unit.is_adaptive:
+    if tight and findings == tight and forgets_scale(unit):
         status = judged(findings, NO_OBJECTION, at_most=LOOK)
     else:
         status = judged(findings, _without_findings(unit))
@@ -155,40 +155,13 @@ def _reasons(unit: TrainingUnit, threshold: float) -> list[str]:
             "- `clip_grad_norm_` returns the norm before clipping, and that is what trainers log: "
             "a reported norm above the threshold is what a working clip looks like."
         ),
-        f"- {_effect(unit, limit)}",
+        f"- {effect_of_clip(unit, threshold)}",
         (
             f"- Neither {limit} nor a new threshold bounds the reported norm, because it is taken "
             "before the clip acts. A norm below the threshold is therefore no goal to check for."
         ),
         "- Whether the trainer's call covers all parameters cannot be seen in this file.",
     ]
-
-
-def _effect(unit: TrainingUnit, limit: str) -> str:
-    name = optimizer_name(unit)
-    if unit.is_adaptive:
-        return (
-            f"Under {name} a scale that is the same at every step cancels in the ratio of the two "
-            "moments. Clipping only the spikes does not cancel: it limits how much each weighs in "
-            "both moments, which is usually wanted."
-        )
-    if unit.is_sgd:
-        rate = unit.number("learning_rate")
-        clip = float(unit.number("clip_norm") or 0)
-        bound = f"{number(rate * clip)} at the peak rate, " if rate else ""
-        return (
-            f"Under {name} a clipped step is at most learning rate x {limit} long ({bound}before "
-            "momentum and weight decay), however large the gradient."
-        )
-    if unit.optimizer in SIGN:
-        return (
-            f"Under {name} a step is the sign of an average of gradients: a scale that is the same "
-            "at every step cancels; clipping only the spikes limits how much each weighs in it."
-        )
-    return (
-        "What a clip does depends on the optimiser, which is not known here: under SGD it shortens "
-        "the step, under Adam a scale that is the same at every step cancels."
-    )
 
 
 def normalisation(part: Part) -> Analysis:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from gradaudit.plan.model import DECOUPLED, SIGN
 from gradaudit.render.report.analyses import NO_OBJECTION, UNKNOWN, Analysis, judged
 from gradaudit.render.report.part import LOSS
 from gradaudit.render.report.words import code, finding_lines, prose, settings_lines, table
-from gradaudit.rules.text import number, optimizer_name, percent, times
+from gradaudit.rules.optimisers import dividing_equals
+from gradaudit.rules.text import number, percent, times
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,29 +116,7 @@ def _reasons(part: Part) -> list[str]:
 
 def _dividing(unit: TrainingUnit, count: int) -> str:
     """What dividing the sum by the number of terms amounts to, by optimiser."""
-    decay = unit.number("weight_decay")
-    coupled = "" if decay == 0 else f", with any weight decay x {count}"
-    clip = unit.number("clip_norm")
-    clipped = f" (clip norm {number(clip)} x {count} = {number(clip * count)})" if clip else ""
-    name = optimizer_name(unit)
-    if unit.optimizer in SIGN:
-        equals = f"under {name} it equals a clip norm x {count}{clipped}"
-    elif unit.is_adaptive:
-        also = "" if unit.optimizer in DECOUPLED else coupled
-        equals = f"under {name} it equals a clip norm x {count}{clipped} and an eps x {count}{also}"
-    elif unit.is_sgd:
-        rate = unit.number("learning_rate")
-        lower = f" ({number(rate)} / {count} = {number(rate / count)})" if rate else ""
-        equals = (
-            f"under {name} it equals a learning rate / {count}{lower} and a clip norm x {count}"
-            f"{coupled}"
-        )
-    else:
-        equals = (
-            f"under Adam it equals a clip norm x {count} and an eps x {count}, under SGD a "
-            f"learning rate / {count} and a clip norm x {count}"
-        )
     return (
         f"Dividing the sum by its {count} terms balances nothing: the ratios inside stay, and "
-        f"{equals}. Only the logged norm falls."
+        f"{dividing_equals(unit, count)}. Only the logged norm falls."
     )

@@ -105,8 +105,8 @@ def _batch(part: Part, fixes: Fixes, snippets: Snippets) -> list[str]:
     pairs = part.by_code("GA303")
     if larger and pairs:
         items.append(
-            f"The pairwise term is computed over {larger * (larger - 1) // 2:,} pairs of {larger} "
-            "samples, and is a mean over the pairs, not their sum."
+            f"The pairwise term is computed over up to {larger * (larger - 1) // 2:,} pairs of "
+            f"{larger} samples, and is a mean over the pairs, not their sum."
         )
     return items
 

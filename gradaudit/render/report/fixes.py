@@ -16,6 +16,8 @@ from gradaudit.rules.text import number, times
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gradaudit.findings import Finding, Fix
     from gradaudit.plan.model import TrainingUnit
     from gradaudit.render.report.part import Part
@@ -111,7 +113,7 @@ def fix_lines(part: Part, fixes: Fixes, level: int) -> list[str]:
         if any(f.cause in _MEASURED for entry in fixes.immediate for f in entry.findings):
             lines += [f"What such repairs did in one measured training: {_PAGE}.", ""]
         for entry in fixes.immediate:
-            lines += [*_entry(part, entry, level + 1), ""]
+            lines += [*_entry(part, fixes, entry, level + 1), ""]
     else:
         lines += ["None.", ""]
     lines += [f"{mark} Secondary", ""]
@@ -128,7 +130,7 @@ def fix_lines(part: Part, fixes: Fixes, level: int) -> list[str]:
             "",
         ]
         for entry in fixes.secondary:
-            lines += [*_entry(part, entry, level + 1), ""]
+            lines += [*_entry(part, fixes, entry, level + 1), ""]
     else:
         lines += ["None.", ""]
     rest = _rest(part, fixes)
@@ -137,7 +139,31 @@ def fix_lines(part: Part, fixes: Fixes, level: int) -> list[str]:
     return lines[:-1]
 
 
-def _entry(part: Part, entry: Entry, level: int) -> list[str]:
+def alone_command(part: Part, entry: Entry) -> str:
+    """The command that applies this entry and nothing else; empty where its codes do more."""
+    wanted = _edits(entry.fix)
+    for finding in part.result.findings:
+        if finding.rule.code not in entry.codes or finding.fix is None:
+            continue
+        offered = entry.is_immediate is False or finding.fix.applicability != SPECULATIVE
+        if offered and _edits(finding.fix) != wanted:
+            return ""
+    unsafe = () if entry.is_immediate else ("--unsafe",)
+    return part.fix_command("--select", ",".join(entry.codes), *unsafe, "--write")
+
+
+def _outdates(part: Part, fixes: Fixes, entry: Entry) -> Iterator[tuple[Entry, Finding]]:
+    """Immediate fixes that lower loss weights by which a later fix's finding judges."""
+    weights = {id(term.setting.node) for term in part.terms}
+    for finding in entry.findings:
+        if entry.is_immediate or finding.cause != "loss-weights":
+            continue
+        for earlier in fixes.immediate:
+            if any(node in weights for _, node, _ in _edits(earlier.fix)):
+                yield earlier, finding
+
+
+def _entry(part: Part, fixes: Fixes, entry: Entry, level: int) -> list[str]:
     fix = entry.fix
     title = prose(fix.title)
     lines = [
@@ -151,9 +177,18 @@ def _entry(part: Part, entry: Entry, level: int) -> list[str]:
             f"{_reason(part, finding)}"
         )
     lines += [f"- **Note:** {sentence(note)}" for note in fix.notes]
-    unsafe = () if entry.is_immediate else ("--unsafe",)
-    alone = part.fix_command("--select", ",".join(entry.codes), *unsafe, "--write")
-    lines.append(f"- **Apply it alone:** {code(alone)}")
+    for earlier, finding in _outdates(part, fixes, entry):
+        lines.append(
+            f"- **After fix {earlier.number}:** {finding.rule.code} may no longer apply, because "
+            "it judges by the weights which that fix lowers. Print this report again first."
+        )
+    alone = alone_command(part, entry)
+    lines.append(
+        f"- **Apply it alone:** {code(alone)}"
+        if alone
+        else f"- **Apply it alone:** by hand, the lines below; {' and '.join(entry.codes)} "
+        "would make other changes too"
+    )
     return [*lines, "", *fence("diff", unified(fix.edits))]
 
 

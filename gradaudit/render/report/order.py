@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gradaudit.render.report.fixes import alone_command
 from gradaudit.render.report.part import STEPS, TAIL
 from gradaudit.render.report.snippets import NORM
 from gradaudit.render.report.words import code
@@ -47,9 +48,9 @@ def _immediate(part: Part, fixes: Fixes) -> list[str]:
         return []
     look = f"Look at {code(part.fix_command())}, then {code(part.fix_command('--write'))}."
     if len(fixes.immediate) > 1:
+        alone = [(entry, alone_command(part, entry)) for entry in fixes.immediate]
         commands = ", then ".join(
-            code(part.fix_command("--select", ",".join(entry.codes), "--write"))
-            for entry in fixes.immediate
+            code(command) if command else f"fix {entry.number} by hand" for entry, command in alone
         )
         look += f" To tell their effects apart, one at a time with a run between: {commands}."
     return [f"**Immediate fixes.** {look}"]

@@ -74,6 +74,10 @@ class Part:
         changed = self.limits.get(code, {})
         return changed[name] if name in changed else load()[code].limits[name]
 
+    def limits_of(self, code: str) -> dict[str, float]:
+        """All thresholds of a rule."""
+        return {**load()[code].limits, **self.limits.get(code, {})}
+
     def by_code(self, *codes: str) -> list[Finding]:
         return [finding for finding in self.findings if finding.rule.code in codes]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from gradaudit.plan.model import SIGN
 from gradaudit.plan.schedule import rate_at
 from gradaudit.render.report.analyses import (
     NO_OBJECTION,
@@ -13,6 +12,13 @@ from gradaudit.render.report.analyses import (
 )  # fmt: skip
 from gradaudit.render.report.part import RATE
 from gradaudit.render.report.words import finding_lines, settings_lines, table
+from gradaudit.rules.optimisers import (
+    forgets_scale,
+    rate_bounds,
+    rate_is_factor,
+    steps_with_gradient,
+    why_scale_cancels,
+)  # fmt: skip
 from gradaudit.rules.text import number, optimizer_name, percent
 
 TYPE_CHECKING = False
@@ -56,6 +62,8 @@ def _without_findings(unit: TrainingUnit) -> str:
             f"{UNKNOWN} what is high depends on the optimiser, which is not known: "
             "`--assume optimizer=adamw`"
         )
+    if rate_is_factor(unit):
+        return f"{UNKNOWN} a Noam scheduler multiplies it: it is a factor, not a rate"
     return NO_OBJECTION
 
 
@@ -67,7 +75,8 @@ def _reasons(part: Part) -> list[str]:
         return []
     lines = []
     low = part.limit("GA202", "smallest")
-    high = _bound(part)
+    bounds = rate_bounds(unit, part.limits_of("GA201"))
+    high = bounds[0] if bounds else None
     if high is not None and low <= rate <= high:
         lines.append(
             f"- {number(rate)} lies between the bounds beyond which a rate is reported for "
@@ -78,27 +87,18 @@ def _reasons(part: Part) -> list[str]:
     return lines
 
 
-def _bound(part: Part) -> float | None:
-    unit = part.unit
-    assert unit is not None
-    if unit.optimizer in SIGN:
-        return part.limit("GA201", "sign_warning")
-    if unit.is_adaptive:
-        return part.limit("GA201", "adaptive_warning")
-    return part.limit("GA201", "sgd_warning") if unit.is_sgd and unit.optimizer != "lars" else None
-
-
 def _not_claimed(unit: TrainingUnit, rate: float) -> str:
     """What the product of rate and norm is, and is not."""
     norm = f" ({number(rate)} x {number(unit.observed.grad_norm)})" if unit.observed else ""
-    if unit.is_adaptive:
+    if forgets_scale(unit):
+        because, _ = why_scale_cancels(unit)
         return (
             f"Not claimed: that learning rate x gradient norm{norm} is the size of a step. Under "
-            f"{optimizer_name(unit)} it is not: the gradient is divided by its own running size, "
+            f"{optimizer_name(unit)} it is not: {because}, "
             "so gradients that are larger throughout make no larger steps. Judge the steps by the "
             "ratio of update to weight."
         )
-    if unit.is_sgd:
+    if steps_with_gradient(unit):
         clip = unit.number("clip_norm")
         if clip is not None and clip <= 0:
             what = f"a clip norm {number(clip)}"
