@@ -35,7 +35,7 @@ class Group:
 def grouped(findings: list[Finding]) -> list[Group]:
     """Groups in the order of their first finding.
 
-    The lead is the strongest: by severity, then confidence, then evidence, then code.
+    The lead is the strongest: by severity, then evidence, then confidence, then code.
     """
     by_cause: dict[tuple[str | None, str], list[Finding]] = {}
     groups: list[list[Finding]] = []
@@ -56,6 +56,7 @@ def _led(group: list[Finding]) -> Group:
         group,
         key=lambda finding: (
             -SEVERITIES.index(finding.severity),
+            not finding.evidence,
             -CONFIDENCES.index(finding.confidence),
             finding.rule.code,
         ),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?!\w|%|\.\d)"
 _RAISED = re.compile(
     r"\b(?:increased|raised|bumped|boosted|strengthened|upped|scaled up)\b"
-    rf"[^.;,()\d]{{0,20}}?\bfrom\s+(?P<from>{_NUMBER})(?:\s+to\s+(?P<to>{_NUMBER}))?",
+    rf"[^.;,()\d]{{0,20}}?\b[Ff]rom\s+(?P<from>{_NUMBER})(?:\s+to\s+(?P<to>{_NUMBER}))?",
     re.IGNORECASE,
 )
 _ARROW = re.compile(rf"(?<![\w.])(?P<from>{_NUMBER})\s*(?:→|->|=>)\s*(?=(?P<to>{_NUMBER}))")
@@ -87,6 +87,9 @@ def raised_by_its_own_comment(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
         it speaks of a schedule (warm-up, ramp, decay, cosine), and not on a line with several
         values.
     """
+    text = unit.tree.source.text
+    if "#" not in text or not any(sign in text for sign in ("from", "From", "→", "->", "=>")):
+        return  # most files: no comment needs to be looked up
     seen: set[int] = set()
     weights = {id(term.setting.node): term.setting for term in unit.loss_terms if term.setting.node}
     for setting in (*weights.values(), *_other_numbers(unit)):
