@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from gradaudit.dialects import GENERIC, is_training_config
 from gradaudit.findings import ERROR, HIGH, INFO, Finding, Place
 from gradaudit.plan.build import build_units
@@ -330,10 +328,3 @@ def unparsable(
     else:
         result.suppressed += 1
     return result
-
-
-def same_file(first: str, second: str) -> bool:
-    try:
-        return os.path.samefile(first, second)
-    except OSError:
-        return False

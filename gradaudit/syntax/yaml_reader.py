@@ -72,9 +72,10 @@ def parse_yaml(source: Source, format: str) -> Tree:
             opened = source.position(error.context_mark.index)[0]
             problem = f"{problem} ({error.context}, begun on line {opened})"
         line, column = source.position(min(mark.index, len(source.text))) if mark else (1, 1)
-        raise Unreadable(f"not valid YAML: {problem}{_hint(source, line)}", line, column) from None
+        problem = f"not valid {format.upper()}: {problem}{_hint(source, line)}"
+        raise Unreadable(problem, line, column) from None
     except YAMLError as error:
-        raise Unreadable(f"not valid YAML: {error}") from None
+        raise Unreadable(f"not valid {format.upper()}: {error}") from None
     return Tree(source, roots, mappings, aliased, format)
 
 
