@@ -411,3 +411,19 @@ def test_a_number_that_no_training_can_use_is_unknown(text: str, tmp_path: Path)
     assert unit.unknown["learning_rate"].endswith("is no number that a training can use")
     assert len(unit.unknown["learning_rate"]) < 100
     assert not unit.loss_terms
+
+
+def test_networks_nested_in_a_section_are_units_of_their_own() -> None:
+    found = units(
+        "gan:\n  epochs: 5\n"
+        "  generator: {optimizer: adam, lr: 0.0002}\n"
+        "  discriminator: {optimizer: adam, lr: 0.0004}\n"
+    )
+    assert list(found) == ["generator", "discriminator"]
+    assert found["discriminator"].number("learning_rate") == 0.0004
+
+
+def test_a_section_with_only_a_rate_beside_a_rate_is_a_parameter_group() -> None:
+    unit = units("pnet:\n  optimizer: adamw\n  lr: 0.001\n  encoder: {lr: 0.0001}\n")["pnet"]
+    assert unit.number("learning_rate") == 0.001
+    assert [other.value for other in unit.others["learning_rate"]] == [0.0001]

@@ -236,9 +236,12 @@ def _unit_roots(places: list[_Place], dialect: Dialect) -> list[_Place]:
         if names:
             anchors.append((place, names))
     alone = _items_alone(anchors, dialect)
+    said = {id(place): names for place, names in anchors}
     for place, names in anchors:
         root = place
-        while root.parent is not None and id(root) not in alone and _only_groups(root):
+        while root.parent is not None and id(root) not in alone:
+            if not _only_groups(root, dialect) and not _is_parameter_group(root, said):
+                break
             root = root.parent
         found[id(root)] = root
         if "learning_rate" in names:
@@ -255,14 +258,20 @@ def _unit_roots(places: list[_Place], dialect: Dialect) -> list[_Place]:
     return roots or [places[0]]
 
 
-def _only_groups(place: _Place) -> bool:
+def _only_groups(place: _Place, dialect: Dialect) -> bool:
     """Whether what a section says belongs to the section around it."""
-    assert place.parent is not None
     return (
         place.kind not in ("other", "unit")
         or place.items is not None
-        or place.kind == place.parent.kind
+        or dialect["sections"].get(place.name) == "transparent"
     )
+
+
+def _is_parameter_group(place: _Place, said: dict[int, set[str]]) -> bool:
+    """`encoder: {lr: 1.0e-5}` in a section with a rate: other parameters, the same training."""
+    own = said.get(id(place), set())
+    around = said.get(id(place.parent), set())
+    return own == {"learning_rate"} and "learning_rate" in around
 
 
 def _items_alone(anchors: list[tuple[_Place, set[str]]], dialect: Dialect) -> set[int]:
@@ -274,7 +283,7 @@ def _items_alone(anchors: list[tuple[_Place, set[str]]], dialect: Dialect) -> se
     lists: dict[int, dict[int, _Place]] = {}
     for place, names in anchors:
         item: _Place | None = place if "optimizer" in names else None
-        while item is not None and item.parent is not None and _only_groups(item):
+        while item is not None and item.parent is not None and _only_groups(item, dialect):
             if item.items is not None:
                 if sections.get(item.name) != "transparent":
                     lists.setdefault(id(item.items), {})[id(item)] = item
