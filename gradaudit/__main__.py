@@ -68,8 +68,18 @@ def _dispatch(words: list[str]) -> int:
 
 
 def entry() -> None:
-    """The console script."""
-    sys.exit(main())
+    """The console script.
+
+    It leaves without tearing down what it built, as mypy does: a twelfth of the time of one file.
+    """
+    import os
+
+    code = main()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
 
 
 if __name__ == "__main__":

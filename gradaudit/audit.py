@@ -67,7 +67,7 @@ class FileResult:
 
     skipped     why a file of a directory was not judged; empty if it was.
     suppressed  findings silenced by comments or settings.
-    not_judged  unit name -> (rule, what it would need).
+    unmet       unit name -> (what is known of it, rules that would need more).
     problems    what the command line asked of this file and could not be done.
     said        (code, id of the source, offset, message) of each finding.
     """
@@ -81,8 +81,17 @@ class FileResult:
         self.said: set[tuple[str, int, int, str]] = set()
         self.suppressed = 0
         self.skipped = ""
-        self.not_judged: dict[str, list[tuple[Rule, list[str]]]] = {}
+        self.unmet: dict[str, tuple[set[str], list[Rule]]] = {}
         self.problems: list[str] = []
+
+    @property
+    def not_judged(self) -> dict[str, list[tuple[Rule, list[str]]]]:
+        """Unit name -> (rule, what it would need)."""
+        return {
+            name: [(rule, missing_needs(rule, have)) for rule in rules]
+            for name, (have, rules) in self.unmet.items()
+            if rules
+        }
 
 
 def audit_path(path: str, options: Options, finder: Finder, named: bool = True) -> FileResult:
@@ -159,18 +168,18 @@ def _run_rules(result: FileResult, options: Options, settings: Settings) -> set[
     rules = [rule for rule in rules if rule.scope == "unit"]
     for unit in result.units:
         have = {name for name, setting in unit.settings.items() if setting.value is not None}
-        off = unit.settings.keys() - have
+        off = unit.settings.keys() - have if len(have) < len(unit.settings) else None
         if unit.loss_terms:
             have.add("loss_terms")
         if unit.observed is not None:
             have.add("observed")
+        unmet: list[Rule] = []
+        result.unmet[unit.name] = have, unmet
         for rule in rules:
-            missing = missing_needs(rule, have)
-            if missing:
+            if not rule.can_judge(have):
                 # What is known to be off is not unknown: the rule has nothing to judge.
-                if not missing_needs(rule, have | off):
-                    continue
-                result.not_judged.setdefault(unit.name, []).append((rule, missing))
+                if not off or not rule.can_judge(have | off):
+                    unmet.append(rule)
                 continue
             ran.add((rule.code, unit.name))
             for finding in rule.check(unit, _limits(rule, settings)):

@@ -65,10 +65,14 @@ class _Place:
         self.entries: list[Entry] = []
 
     def read(self) -> None:
-        self.entries = [
-            (key, value, merged, _normalised(key.value))
-            for key, value, merged in entries(self.mapping)
-        ]
+        found: list[Entry] = []
+        for key, value in self.mapping.pairs:
+            if type(key) is Scalar:
+                if key.value == "<<":  # perhaps a merge: rare, and not so simple
+                    found = [(k, v, m, _normalised(k.value)) for k, v, m in entries(self.mapping)]
+                    break
+                found.append((key, value, False, _normalised(key.value)))
+        self.entries = found
 
     def read_switch(self, keys: tuple[str, ...]) -> None:
         """Of two equal switches the last is in force."""

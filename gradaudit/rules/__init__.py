@@ -30,8 +30,8 @@ class Rule:
     """
 
     __slots__ = (
-        "check", "code", "confidence", "limits", "name", "needs", "references", "scope",
-        "severities",
+        "check", "code", "confidence", "limits", "name", "needs", "one_of", "references",
+        "required", "scope", "severities",
     )  # fmt: skip
 
     def __init__(
@@ -55,6 +55,14 @@ class Rule:
         self.confidence = confidence
         self.limits = limits
         self.references = references
+        self.required = frozenset(need for need in needs if isinstance(need, str))
+        self.one_of = [frozenset(need) for need in needs if isinstance(need, tuple)]
+
+    def can_judge(self, have: set[str]) -> bool:
+        """Whether the settings that a unit has meet the needs."""
+        if not self.required <= have:
+            return False
+        return not self.one_of or not any(names.isdisjoint(have) for names in self.one_of)
 
     @property
     def url(self) -> str:
