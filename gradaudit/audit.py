@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradaudit.dialects import GENERIC, is_training_config
+from gradaudit.dialects import GENERIC, is_training_config, may_train
 from gradaudit.findings import ERROR, HIGH, INFO, Finding, Place
 from gradaudit.plan.build import build_units
 from gradaudit.plan.facts import add_facts
@@ -114,6 +114,9 @@ def audit_source(
     """Audit text that is already read: the one way in for files, standard input and fixes."""
     result = FileResult(source.path)
     result.source = source
+    if not named and not may_train(source.text):
+        result.skipped = "no training settings in it"
+        return result
     try:
         tree = parse(source)
         result.problems = add_overrides(tree, options)

@@ -62,7 +62,7 @@ def test_a_directory_is_judged_where_it_trains_and_the_rest_is_counted(config: W
     config(WARNING)
     Path("package.json").write_text('{"name": "x", "version": "1"}')
     Path("ci.yml").write_text("on: [push]\njobs: {test: {runs-on: x}}\n")
-    Path("chart.yaml").write_text("{{ if .Values.x }}\na: {{ .b }}\n{{ end }}\n")
+    Path("chart.yaml").write_text("{{ if .Values.options }}\na: {{ .b }}\n{{ end }}\n")
     Path(".hidden").mkdir()
     Path(".hidden/config.yaml").write_text(ERROR)
     ran = run_cli("check")

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import audit_text, run_cli
 
+from gradaudit.dialects import GENERIC, may_train
 from gradaudit.plan.model import TrainingUnit
 from gradaudit.plan.schedule import rate_at
 from gradaudit.plan.values import norm_kind, optimizer_family
@@ -427,3 +428,18 @@ def test_a_section_with_only_a_rate_beside_a_rate_is_a_parameter_group() -> None
     unit = units("pnet:\n  optimizer: adamw\n  lr: 0.001\n  encoder: {lr: 0.0001}\n")["pnet"]
     assert unit.number("learning_rate") == 0.001
     assert [other.value for other in unit.others["learning_rate"]] == [0.0001]
+
+
+def test_every_word_for_an_optimiser_or_a_rate_passes_the_cheap_test() -> None:
+    """`may_train` lets a file go unparsed: it must never let a training go."""
+    keys = [key for key, name in GENERIC["keys"].items() if name in ("optimizer", "learning_rate")]
+    sections = [key for key, kind in GENERIC["sections"].items() if kind == "optimizer"]
+    within = {
+        section
+        for section, inner in GENERIC["in"].items()
+        if {"optimizer", "learning_rate"} & set(inner.values())
+    }
+    assert within == {"optimizer"}, "another section names one: add its words to may_train"
+    for word in (*keys, *sections):
+        assert may_train(f"{word.upper()}: x"), word
+    assert not may_train("name: x\nimage: y\n")

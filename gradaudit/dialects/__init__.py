@@ -18,6 +18,15 @@ def normalised(key: str) -> str:
     return key.lower().replace("-", "_")
 
 
+def may_train(text: str) -> bool:
+    """Whether a text has any of the words that an optimiser or a rate is named by.
+
+    Cheaper than parsing: every key that `is_training_config` asks for contains one of them.
+    """
+    lowered = text.lower()
+    return "lr" in lowered or "opt" in lowered or "learning" in lowered
+
+
 def is_training_config(names: set[str]) -> bool:
     """Whether the canonical settings found in a file are those of a training.
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gradaudit.rules import Limits
 
 CUSTOMARY = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""Clip norms that published recipes use: of 419 counted, 42 % are 1.0, 20 % are 10 and 17 % are 5
+"""Clip norms that published recipes use: of 418 counted, 42 % are 1.0, 20 % are 10 and 17 % are 5
 (docs/measurements.md, How published configs clip)."""
 
 PRE_CLIP = (
@@ -441,7 +441,7 @@ def clip_norm_degenerate(unit: TrainingUnit, limits: Limits) -> Iterator[Finding
         decay: the training crawls. Under Adam and its kin a constant factor cancels, until the
         clipped coordinates come near `eps`: over P parameters one is about threshold / sqrt(P),
         and below 10 x eps (1e-8 where the file names none) the steps shrink. Above that it is
-        usually a misunderstanding, not a fault. Of 419 counted clip norms none lies below 0.05
+        usually a misunderstanding, not a fault. Of 418 counted clip norms none lies below 0.05
         (measurements#how-published-configs-clip); Mask2Former's 0.01 is the lowest known.
 
     Bad:
@@ -458,7 +458,7 @@ def clip_norm_degenerate(unit: TrainingUnit, limits: Limits) -> Iterator[Finding
         Every logged pre-clip norm is far above the threshold, and under SGD the loss hardly moves.
 
     Fix:
-        Speculative: 1.0, the threshold of 42 % of the 419. Better: the 90th percentile of 100
+        Speculative: 1.0, the threshold of 42 % of the 418. Better: the 90th percentile of 100
         measured pre-clip norms.
 
     Limits:
@@ -504,7 +504,7 @@ def clip_norm_degenerate(unit: TrainingUnit, limits: Limits) -> Iterator[Finding
             SPECULATIVE,
             f"set `{clip.last_key}` to {edit.new}",
             [edit],
-            ["1.0 is the commonest threshold of published recipes, 42 % of 419"],
+            ["1.0 is the commonest threshold of published recipes, 42 % of 418"],
         )
         if edit
         else None,

@@ -38,6 +38,9 @@ _NEAR = 25
 
 _NAMES = ("weight", "rate", "threshold", "coef", "coeff", "lambda", "lr", "penalty")
 _SUFFIXES = tuple(f"_{name}" for name in _NAMES)
+_SIGNS = ("from ", "From ", "→", "->", "=>")
+"""One of them stands in every comment that can tell of a change."""
+
 _COMMENT = re.compile(r"(?:^|\s)#")
 
 
@@ -88,7 +91,7 @@ def raised_by_its_own_comment(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
         values.
     """
     text = unit.tree.source.text
-    if "#" not in text or not any(sign in text for sign in ("from", "From", "→", "->", "=>")):
+    if "#" not in text or not any(_in_a_comment(sign, text) for sign in _SIGNS):
         return  # most files: no comment needs to be looked up
     seen: set[int] = set()
     weights = {id(term.setting.node): term.setting for term in unit.loss_terms if term.setting.node}
@@ -139,6 +142,16 @@ def raised_by_its_own_comment(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
             fix=fix,
             cause="history",
         )
+
+
+def _in_a_comment(sign: str, text: str) -> bool:
+    """Whether `sign` stands behind a `#` on some line: cheap, and true too often."""
+    at = text.find(sign)
+    while at >= 0:
+        if "#" in text[text.rfind("\n", 0, at) + 1 : at]:
+            return True
+        at = text.find(sign, at + 1)
+    return False
 
 
 def _other_numbers(unit: TrainingUnit) -> Iterator[Setting]:

@@ -74,6 +74,9 @@ def duplicate_key(tree: Tree, limits: Limits) -> Iterator[Finding]:
         None known. A key that overrides one from a merge (`<<`) is not a duplicate.
     """
     for node in tree.mappings:
+        names = [key.value for key, _ in node.pairs if type(key) is Scalar]
+        if len(set(names)) == len(names):
+            continue
         seen: dict[str, tuple[Node, Node]] = {}
         for key, value in node.pairs:
             if type(key) is not Scalar or (key.value == "<<" and not key.style):
