@@ -11,7 +11,7 @@ from gradaudit.rules import rule
 from gradaudit.rules.repair import change, place_of
 from gradaudit.rules.text import number, times
 from gradaudit.syntax.scalars import read_scalar, to_number
-from gradaudit.syntax.tree import Mapping, Scalar, Sequence, dotted, path_of, walk
+from gradaudit.syntax.tree import Mapping, Scalar, Sequence, dotted, path_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -158,14 +158,18 @@ def _other_numbers(unit: TrainingUnit) -> Iterator[Setting]:
     """Rates, thresholds and weights of the unit that are no loss terms, wherever they stand."""
     for name in ("learning_rate", "clip_norm", "clip_value", "weight_decay"):
         yield from unit.every(name)
-    for node in walk(unit.mapping):
-        if type(node) is not Mapping:
+    text = unit.tree.source.text
+    for node in unit.tree.mappings:
+        if not unit.mapping.start <= node.start < unit.mapping.end:
             continue
         for key, value in node.pairs:
             if type(key) is not Scalar or type(value) is not Scalar or value.style:
                 continue
             name = key.value.lower()
             if not (name in _NAMES or name.endswith(_SUFFIXES)):
+                continue
+            line_end = text.find("\n", value.end)
+            if text.find("#", value.end, line_end if line_end >= 0 else len(text)) < 0:
                 continue
             read = read_scalar(value)
             number_ = None if isinstance(read, bool) else to_number(value.value)

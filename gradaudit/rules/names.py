@@ -129,6 +129,7 @@ def _duplicate(tree: Tree, key: Scalar, value: Node, first: Node, lost: Node) ->
 _EXPONENT = re.compile(
     r"[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+\Z|[-+]?\.[0-9]+[eE][0-9]+\Z"
 )
+_NUMERIC = frozenset("0123456789.+-")
 _OMEGACONF = ("${", "_target_:", "_component_:", "!ref", "!new:", "class_path:", "defaults:")
 """Marks of OmegaConf, hydra, HyperPyYAML and jsonargparse, which all read `1e-4` as a number."""
 
@@ -190,7 +191,8 @@ def number_as_text(tree: Tree, limits: Limits) -> Iterator[Finding]:
                     yield from _quoted(tree, key, value)
                 continue
             if (
-                tree.format == "json"
+                value.value[:1] not in _NUMERIC
+                or tree.format == "json"
                 or not _EXPONENT.match(value.value)
                 or not isinstance(read_scalar(value), str)
             ):

@@ -99,6 +99,9 @@ def _domain(name: str, value: float, unit: TrainingUnit) -> tuple[str, str] | No
     return None
 
 
+_JUDGED = (*_DOMAINS, "clip_norm", "clip_value")
+
+
 @rule(
     "GA703",
     "value-out-of-domain",
@@ -142,7 +145,9 @@ def value_out_of_domain(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
         means "not used" and is not reported, and a batch size of -1 "automatic". An infinite clip
         threshold never acts and an infinite length has no end: neither is reported.
     """
-    for name in (*_DOMAINS, "clip_norm", "clip_value"):
+    for name in _JUDGED:
+        if name not in unit.settings:
+            continue
         for setting in unit.every(name):
             value = setting.number
             if value is None:
