@@ -60,13 +60,10 @@ def fix_bytes(
         return tree, [f for f in last.findings if f.place.source is tree.source]
 
     outcome = fix_text(source, find, admitted)
-    after = (
-        before
-        if outcome.text == source.text
-        else _audit_again(
-            Source(path, outcome.text, source.encoding, source.bom), options, settings
-        )
-    )
+    after = last  # the text was audited last where the fixes settled
+    if after.tree is None or after.tree.source.text != outcome.text:
+        kept = Source(path, outcome.text, source.encoding, source.bom)
+        after = _audit_again(kept, options, settings)
     return Fixed(before, after, outcome)
 
 

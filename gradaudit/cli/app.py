@@ -128,9 +128,10 @@ def check(
     verbose: Verbose = False,
 ) -> None:
     """Judge training configs and explain what is wrong with them."""
+    values = locals()
     from gradaudit.cli.check import run_check
 
-    raise typer.Exit(run_check(_arguments(**locals())))
+    raise typer.Exit(run_check(_arguments(**values)))
 
 
 @app.command()
@@ -210,9 +211,10 @@ def show(
     color: Color = "auto",
 ) -> None:
     """Show the training plan as understood: each value, where it stands, how it is known."""
+    values = locals()
     from gradaudit.cli.show import run_show
 
-    raise typer.Exit(run_show(_arguments(**locals())))
+    raise typer.Exit(run_show(_arguments(**values)))
 
 
 @app.command()
