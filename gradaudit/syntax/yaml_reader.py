@@ -32,6 +32,10 @@ MAX_DEPTH = 200
 """Deepest nesting that is read. Real configs stay under 20; the bound also keeps the recursive
 second parsers, which verify a fix, away from Python's recursion limit."""
 
+_TOO_DEEP = "maximum nesting depth"
+"""What libyaml 0.2.6 (PyYAML 6.0.4) says at 1,000 open brackets, before our own bound is met: its
+scanner reads ahead of the events."""
+
 MAX_NODES = 500_000
 
 _PROPERTIES = re.compile(
@@ -72,11 +76,17 @@ def parse_yaml(source: Source, format: str) -> Tree:
             opened = source.position(error.context_mark.index)[0]
             problem = f"{problem} ({error.context}, begun on line {opened})"
         line, column = source.position(min(mark.index, len(source.text))) if mark else (1, 1)
+        if _TOO_DEEP in problem:
+            raise Unreadable(_nested_too_deep(), line, column) from None
         problem = f"not valid {format.upper()}: {problem}{_hint(source, line)}"
         raise Unreadable(problem, line, column) from None
     except YAMLError as error:
         raise Unreadable(f"not valid {format.upper()}: {error}") from None
     return Tree(source, roots, mappings, aliased, format)
+
+
+def _nested_too_deep() -> str:
+    return f"nested deeper than {MAX_DEPTH} levels"
 
 
 def _unreadable_character(error: ReaderError, source: Source) -> Unreadable:
@@ -146,7 +156,7 @@ def _read_events(
                 anchors[anchor] = box
             children.append(box)
             if len(stack) >= MAX_DEPTH:
-                raise Unreadable(f"nested deeper than {MAX_DEPTH} levels", *_at(event))
+                raise Unreadable(_nested_too_deep(), *_at(event))
             parent = box
             children = []
             stack.append((box, children))
