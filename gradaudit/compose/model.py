@@ -1,0 +1,88 @@
+"""A config as its framework sees it: one root whose leaves may stand in several files."""
+
+from __future__ import annotations
+
+from gradaudit.syntax.tree import Alias, Scalar, resolve
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gradaudit.dialects import Dialect
+    from gradaudit.syntax.tree import Node, Tree
+
+
+class Missing:
+    """A file that the config is built on and that was not read.
+
+    node      where it is named, in `tree`. path: as written.
+    reason    in words. severity: `info` where a launcher could supply it or it lies outside what
+              may be opened, `error` where it cannot exist or leads back to itself.
+    kind      `base` or `cycle`.
+    """
+
+    __slots__ = ("kind", "node", "path", "reason", "severity", "tree")
+
+    def __init__(
+        self, tree: Tree, node: Node, path: str, reason: str, severity: str, kind: str = "base"
+    ) -> None:
+        self.tree = tree
+        self.node = node
+        self.path = path
+        self.reason = reason
+        self.severity = severity
+        self.kind = kind
+
+
+class Composed:
+    """One file, its dialect, and what it is built on.
+
+    tree     the file itself. trees: it and what was composed, in the order of the chain.
+    roots    one node a document; the file's own where nothing was composed, else merged mappings
+             (`parent` None) whose keys and leaves are nodes of the files they came from.
+    missing  what could not be read: whatever depends on it is unknown, not absent.
+    """
+
+    __slots__ = ("_owners", "dialect", "missing", "roots", "tree", "trees")
+
+    def __init__(self, tree: Tree, dialect: Dialect) -> None:
+        self.tree = tree
+        self.dialect = dialect
+        self.trees = [tree]
+        self.roots: list[Node] = tree.roots
+        self.missing: list[Missing] = []
+        self._owners: dict[int, Tree] = {}
+
+    def add(self, tree: Tree) -> None:
+        """Say that nodes of another file may stand below the roots."""
+        if tree not in self.trees:
+            self.trees.append(tree)
+
+    def tree_of(self, node: Node) -> Tree:
+        """The file in which a node stands."""
+        if len(self.trees) == 1:
+            return self.tree
+        if not self._owners or len(self._owners) < len(self.trees):
+            self._owners = {id(root): tree for tree in self.trees for root in tree.roots}
+        while node.parent is not None:
+            node = node.parent
+        return self._owners.get(id(node), self.tree)
+
+    def value_of(self, node: Node) -> tuple[Node | None, str]:
+        """What a value stands for, and how that is known (empty for the node itself).
+
+        Follows aliases and, by the dialect's rules, interpolations (`${a.b}`, `!ref <a>`). The
+        node is None where the value is known at run time only; the text then says why.
+        """
+        if type(node) is Alias:
+            target = resolve(node)
+            if type(target) is not Scalar or not _may_interpolate(target):
+                return target, "through an anchor"
+            node = target
+        if type(node) is Scalar and _may_interpolate(node):
+            from gradaudit.compose.interpolation import value_of
+
+            return value_of(self, node)
+        return node, ""
+
+
+def _may_interpolate(node: Scalar) -> bool:
+    return "${" in node.value or (node.tag is not None and node.tag.startswith("!"))
