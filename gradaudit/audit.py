@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from gradaudit.dialects import GENERIC, is_training_config, may_train
+from gradaudit.compose import compose
+from gradaudit.compose.identify import identify
+from gradaudit.compose.opener import Opener
+from gradaudit.dialects import is_training_config, may_train
 from gradaudit.findings import ERROR, HIGH, INFO, Finding, Place
 from gradaudit.plan.build import build_units
 from gradaudit.plan.facts import add_facts
+from gradaudit.plan.model import DEFAULT
 from gradaudit.rules import load, missing_needs
 from gradaudit.settings import did_you_mean, is_selected, matches, unknown_selector
 from gradaudit.source import Source, Unreadable, read
@@ -13,6 +17,8 @@ from gradaudit.syntax import parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from gradaudit.compose.model import Composed
+    from gradaudit.dialects.recognise import Recognised
     from gradaudit.evidence.observed import Observed
     from gradaudit.plan.model import TrainingUnit
     from gradaudit.rules import Limits, Rule
@@ -47,6 +53,17 @@ class Options:
         self.observed: Observed | None = None
         self.unit: str | None = None
         self._active: dict[Settings, list[Rule]] = {}
+        self._openers: dict[str, Opener] = {}
+
+    def opener_for(self, path: str, named: bool) -> Opener | None:
+        """What opens the files that a config is built on; one for all files of a run."""
+        if path == "-":
+            return None
+        where = "" if named else path  # TODO
+        opener = self._openers.get("")
+        if opener is None:
+            opener = self._openers[""] = Opener(where)
+        return opener
 
     def active_rules(self, settings: Settings) -> list[Rule]:
         """The rules that run under these options and one settings file."""
@@ -70,12 +87,15 @@ class FileResult:
     unmet       unit name -> (what is known of it, rules that would need more).
     problems    what the command line asked of this file and could not be done.
     said        (code, id of the source, offset, message) of each finding.
+    recognised  the dialect with the reasons. composed: the file with what it is built on.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.source: Source | None = None
         self.tree: Tree | None = None
+        self.composed: Composed | None = None
+        self.recognised: Recognised | None = None
         self.units: list[TrainingUnit] = []
         self.findings: list[Finding] = []
         self.said: set[tuple[str, int, int, str]] = set()
@@ -117,15 +137,25 @@ def audit_source(
     if not named and not may_train(source.text):
         result.skipped = "no training settings in it"
         return result
+    opener = options.opener_for(source.path, named)
     try:
         tree = parse(source)
         result.problems = add_overrides(tree, options)
-        result.units = build_units(tree, GENERIC)
+        dialect, recognised = identify(tree, opener, settings.dialect_of(source.path))
+        composed = compose(tree, dialect, opener)
+        result.units = build_units(composed)
     except Unreadable as error:
         return unparsable(source, error, options, settings, named)
     result.tree = tree
-    if not named:
-        known = {name for unit in result.units for name in unit.settings}
+    result.composed = composed
+    result.recognised = recognised
+    if not named and not recognised.weight:
+        known = {
+            name
+            for unit in result.units
+            for name, setting in unit.settings.items()
+            if setting.origin != DEFAULT
+        }
         if not is_training_config(known):
             result.skipped = "no training settings in it"
             return result
@@ -160,13 +190,13 @@ def _run_rules(result: FileResult, options: Options, settings: Settings) -> set[
     """Call every rule whose needs are met; returns (code, unit) of those that ran."""
     ran: set[tuple[str, str]] = set()
     rules = options.active_rules(settings)
-    tree = result.tree
-    assert tree is not None
+    composed = result.composed
+    assert composed is not None
     for rule in rules:
         if rule.scope == "file":
             ran.add((rule.code, ""))
             limits = _limits(rule, settings)
-            for finding in rule.check(tree, limits):
+            for finding in rule.check(composed, limits):
                 _keep(finding, rule, _unit_at(result.units, finding), result, settings)
     rules = [rule for rule in rules if rule.scope == "unit"]
     for unit in result.units:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 KEYS = (
     "select", "ignore", "fail-on", "per-file-ignores", "per-key-ignores", "severity", "rules",
-    "assume", "source", "extend",
+    "assume", "source", "dialect", "extend",
 )  # fmt: skip
 
 
@@ -36,6 +36,7 @@ class Settings:
     limits             code -> threshold name -> value.
     assume             canonical setting (or UNIT.setting) -> text.
     sources            glob relative to the file -> unit -> Python files, absolute.
+    dialects           glob relative to the file -> dialect.
     """
 
     def __init__(self, path: str | None = None) -> None:
@@ -49,6 +50,17 @@ class Settings:
         self.limits: dict[str, dict[str, float]] = {}
         self.assume: dict[str, str] = {}
         self.sources: dict[str, dict[str, list[str]]] = {}
+        self.dialects: dict[str, str] = {}
+
+    def dialect_of(self, path: str) -> str | None:
+        """The dialect that the settings name for a file; the last glob that fits decides."""
+        chosen = None
+        if self.dialects:
+            seen_path = self.shown_to_globs(path)
+            for pattern, name in self.dialects.items():
+                if matches(pattern, seen_path):
+                    chosen = name
+        return chosen
 
     def shown_to_globs(self, path: str) -> str:
         """A checked file's path as the globs see it: absolute, with `/`."""
@@ -182,6 +194,8 @@ def _fill(settings: Settings, table: dict[str, Any], path: str) -> None:
             _assume(settings, _dict(value, path, key), path)
         elif key == "source":
             _sources(settings, value, path)
+        elif key == "dialect":
+            _dialects(settings, value, path)
 
 
 def _assume(settings: Settings, table: dict[str, Any], path: str, unit: str = "") -> None:
@@ -230,6 +244,19 @@ def _sources(settings: Settings, value: object, path: str) -> None:
             resolved = [os.path.join(os.path.relpath(folder), f) for f in files]
             by_unit = settings.sources.setdefault(_anchored(pattern, path), {})
             by_unit[unit] = [os.path.normpath(f) for f in resolved]
+
+
+def _dialects(settings: Settings, value: object, path: str) -> None:
+    """`dialect = "axolotl"` for every file, or a table of globs."""
+    from gradaudit.dialects import names
+
+    table = {"*": value} if isinstance(value, str) else _dict(value, path, "dialect")
+    known = names()
+    for pattern, name in table.items():
+        if name not in known:
+            hint = did_you_mean(str(name), known)
+            raise BadSettings(f"{path}: `dialect`: no dialect is called {name!r}{hint}")
+        settings.dialects[_anchored(pattern, path)] = name
 
 
 def _dict(value: object, path: str, key: str) -> dict[str, Any]:

@@ -23,7 +23,9 @@ def compose(tree: Tree, dialect: Dialect, opener: Opener | None) -> Composed:
     """
     composed = Composed(tree, dialect)
     if dialect.get("compose"):
-        from gradaudit.compose.bases import add_bases
-
+        try:
+            from gradaudit.compose.bases import add_bases
+        except ModuleNotFoundError:
+            return composed
         add_bases(composed, opener)
     return composed

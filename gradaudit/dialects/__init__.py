@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradaudit.dialects._compiled import DIALECTS
+from gradaudit.dialects.compiled.generic import TABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,7 +10,65 @@ if TYPE_CHECKING:
 
     Dialect = dict[str, Any]
 
-GENERIC: Dialect = DIALECTS["generic"]
+GENERIC: Dialect = TABLE
+
+_loaded: dict[str, Dialect] = {"generic": GENERIC}
+
+
+def load(name: str) -> Dialect:
+    """The table of a dialect.
+
+    Raises:
+        KeyError: there is no such dialect.
+    """
+    table = _loaded.get(name)
+    if table is None:
+        from gradaudit.dialects.compiled.markers import NAMES
+
+        if name not in NAMES:
+            raise KeyError(name)
+        module = f"gradaudit.dialects.compiled.{name.replace('-', '_')}"
+        table = _loaded[name] = __import__(module, fromlist=["TABLE"]).TABLE
+    return table
+
+
+def with_words(dialect: Dialect) -> Dialect:
+    """A dialect's table with the vocabulary of the generic one, as the dialect changes it."""
+    if "keys" in dialect:
+        return dialect
+    words = dialect["words"]
+    sections = dict(GENERIC["sections"])
+    for kind, more in words.get("sections", {}).items():
+        sections.update(dict.fromkeys(more, kind))
+    for kind in ("ignored", "transparent"):
+        sections.update(dict.fromkeys(words.get(kind, ()), kind))
+    keys = dict(GENERIC["keys"])
+    for setting, more in words.get("keys", {}).items():
+        keys.update(dict.fromkeys(more, setting))
+    flags = dict(GENERIC["flags"])
+    for name in words.get("never", ()):
+        keys.pop(name, None)
+        flags.pop(name, None)
+    within = {kind: dict(inner) for kind, inner in GENERIC["in"].items()}
+    for kind, by_setting in words.get("in", {}).items():
+        for setting, more in by_setting.items():
+            within.setdefault(kind, {}).update(dict.fromkeys(more, setting))
+    dialect.update(
+        {name: GENERIC[name] for name in ("kinds", "not_with", "switch", "loss_terms")},
+        sections=sections,
+        keys=keys,
+        flags=flags,
+        zero_is_off=(*GENERIC["zero_is_off"], *words.get("zero_is_off", ())),
+    )
+    dialect["in"] = within
+    return dialect
+
+
+def names() -> tuple[str, ...]:
+    """Every dialect, in the order of the alphabet; `generic` last."""
+    from gradaudit.dialects.compiled.markers import NAMES
+
+    return NAMES
 
 
 def normalised(key: str) -> str:
@@ -21,17 +79,27 @@ def normalised(key: str) -> str:
 def may_train(text: str) -> bool:
     """Whether a text has any of the words that an optimiser or a rate is named by.
 
-    Cheaper than parsing: every key that `is_training_config` asks for contains one of them.
+    Cheaper than parsing: every key that `is_training_config` asks for contains one of them, and
+    every dialect that knows neither (`compute_environment` of accelerate) has a word of its own.
     """
     lowered = text.lower()
-    return "lr" in lowered or "opt" in lowered or "learning" in lowered
+    return (
+        "lr" in lowered
+        or "opt" in lowered
+        or "learning" in lowered
+        or "mixed_precision" in lowered
+        or "_base_" in lowered
+        or "zero_" in lowered
+        or "batch" in lowered
+    )
 
 
 def is_training_config(names: set[str]) -> bool:
     """Whether the canonical settings found in a file are those of a training.
 
-    Used for files found in a directory only: a rate or an optimiser, and with it anything else
-    that only a training has. `batch_size` or `dropout` alone occur in serving configs too.
+    Used for files found in a directory that no framework's dialect recognises: a rate or an
+    optimiser, and with it anything else that only a training has. `batch_size` or `dropout` alone
+    occur in serving configs too.
     """
     drives = names & {"learning_rate", "optimizer"}
     return bool(drives) and len(names - {"seed", "norm", "dropout", "precision"}) >= 2

@@ -1,24 +1,32 @@
-"""Turn the dialect files into `_compiled.py`, the one table that a check loads.
+"""Turn the dialect files into `compiled/`, the tables that a check loads.
 
-Parsing the YAML at each start would cost more than the check itself. A test holds the table fresh.
+Parsing sixty YAML files at each start would cost more than the check itself. There is one module a
+dialect, loaded when a file of that dialect is met, and one with the markers of all of them. A test
+holds them fresh.
 
-    python -m gradaudit.dialects.compile
+    python -m gradaudit.dialects.compile [--check]
 """
 
 from __future__ import annotations
 
 import pprint
+import sys
 from pathlib import Path
 from typing import Any
 
+from gradaudit.dialects.paths import add
+from gradaudit.dialects.schema import BadDialect, check, listed
 from gradaudit.source import read
 from gradaudit.syntax import parse
 from gradaudit.syntax.plain import plain
 
 HERE = Path(__file__).parent
-TARGET = HERE / "_compiled.py"
+TARGET = HERE / "compiled"
 
 SETTING_KINDS = {"number", "pair", "name", "optimizer", "precision", "norm", "flag"}
+TIMES = {"warmup": "time", "length": "time"}
+"""Settings whose value names its own unit (`100ba`, `2ep`), and with it the canonical setting."""
+
 _TOP = {
     "name", "title", "loader", "sections", "transparent", "ignored", "switch", "nothing",
     "settings", "loss_terms",
@@ -30,12 +38,8 @@ _GROUPS = (
 )  # fmt: skip
 
 
-class BadDialect(Exception):
-    """A dialect file that breaks the schema: the file, and what to mend."""
-
-
-def compile_dialect(raw: dict[str, Any], name: str) -> dict[str, Any]:
-    """One dialect as the table holds it: everything indexed by key.
+def compile_generic(raw: dict[str, Any], name: str) -> dict[str, Any]:
+    """The vocabulary of key names as its table: everything indexed by key.
 
     Raises:
         BadDialect: an unknown entry, or a key that means two things in the same section.
@@ -78,9 +82,8 @@ def compile_dialect(raw: dict[str, Any], name: str) -> dict[str, Any]:
     terms = raw["loss_terms"]
     roles = {token: role for role, tokens in terms["roles"].items() for token in tokens}
     return {
-        "name": raw["name"],
-        "title": raw["title"],
-        "loader": raw["loader"]["kind"],
+        **_common(raw),
+        "vocabulary": True,
         "sections": sections,
         "keys": keys,
         "in": within,
@@ -100,21 +103,275 @@ def compile_dialect(raw: dict[str, Any], name: str) -> dict[str, Any]:
     }
 
 
-def render() -> str:
-    """The text of `_compiled.py`."""
-    table = {}
-    for path in sorted(HERE.glob("*.yaml")):
+def _common(raw: dict[str, Any]) -> dict[str, Any]:
+    """What every table has, empty where the file says nothing."""
+    interpolation = raw.get("interpolation", "")
+    return {
+        "name": raw["name"],
+        "title": raw["title"],
+        "loader": raw["loader"]["kind"],
+        "loader_source": raw["loader"].get("source", ""),
+        "interpolation": "" if interpolation == "none" else interpolation,
+        "compose": raw.get("compose", {}),
+        "trie": {},
+        "units": (),
+        "paths": (),
+        "terms": (),
+        "terms_apart": False,
+    }
+
+
+def compile_dialect(raw: dict[str, Any], file: str, kinds: dict[str, str]) -> dict[str, Any]:
+    """One framework's dialect as its table: every key path in one tree.
+
+    Raises:
+        BadDialect: see `schema.check`.
+    """
+    check(raw, file, kinds)
+    table = _common(raw)
+    units = tuple(_unit(unit) for unit in raw.get("units", []))
+    roots = [at for at, _, _ in units]
+    trie: dict[str, Any] = {}
+
+    def meet(path: str) -> str:
+        """Ask the walk for a path; the paths of a unit are asked for in every unit."""
+        if path.startswith("@."):
+            for root in roots:
+                add(trie, f"{root}.{path[2:]}", f"{root}.{path[2:]}")
+        else:
+            add(trie, path, path)
+        return path
+
+    for root in roots:
+        meet(root)
+    table["units"] = units
+    table["paths"] = tuple(
+        _setting(name, spec, kinds.get(name, "number"), meet)
+        for name, spec in raw.get("settings", {}).items()
+    )
+    terms = raw.get("loss_terms", {})
+    table["terms"] = tuple(_term(term, meet) for term in terms.get("terms", []))
+    table["terms_apart"] = bool(terms.get("by_design", False))
+    table["trie"] = trie
+    table["vocabulary"] = "vocabulary" in raw
+    if table["vocabulary"]:
+        table["words"] = _plain(raw["vocabulary"] or {})
+    return table
+
+
+def _unit(raw: dict[str, Any]) -> tuple[str, str, str]:
+    """(path, name or empty, when it is named: `always`, or `several` for beside another)."""
+    return raw["at"], raw.get("name", ""), raw.get("named", "several")
+
+
+def _setting(name: str, spec: Any, kind: str, meet: Any) -> dict[str, Any]:
+    if not isinstance(spec, dict):
+        spec = {"from": spec}
+    entries = []
+    for entry in listed(spec.get("from", [])):
+        entry = {"path": entry} if isinstance(entry, str) else dict(entry)
+        meet(entry["path"])
+        _add_conditions(entry, meet)
+        for table in ("values", "flags"):
+            if table in entry:
+                entry[table] = {_text(key): value for key, value in entry[table].items()}
+        off = entry.get("off", spec.get("off"))
+        if off is not None:
+            entry["off"] = tuple(_text(value) for value in listed(off))
+        entries.append(entry)
+    made: dict[str, Any] = {"name": name, "kind": kind, "from": tuple(entries)}
+    if "off" in spec:
+        made["off"] = tuple(_text(value) for value in listed(spec["off"]))
+    if "auto" in spec:
+        made["auto"] = tuple(_text(value) for value in listed(spec["auto"]))
+    if "absent" in spec:
+        absents = []
+        for absent in listed(spec["absent"]):
+            absent = dict(absent) if isinstance(absent, dict) else {"value": absent}
+            if "source" not in absent and "source" in spec:
+                absent["source"] = spec["source"]
+            if isinstance(absent.get("value"), list):
+                absent["value"] = tuple(absent["value"])
+            _add_conditions(absent, meet)
+            absents.append(absent)
+        made["absent"] = tuple(absents)
+    if "compute" in spec:
+        computes = []
+        for compute in listed(spec["compute"]):
+            compute = dict(compute)
+            for group in ("of", "root_of"):
+                if group in compute:
+                    compute[group] = tuple(listed(compute[group]))
+            _add_conditions(compute, meet)
+            computes.append(compute)
+        made["compute"] = tuple(computes)
+    return made
+
+
+def _add_conditions(entry: dict[str, Any], meet: Any) -> None:
+    """`when` as (path, allowed texts): every one must hold."""
+    if "when" in entry:
+        entry["when"] = tuple(
+            (meet(path), tuple(_text(value) for value in listed(allowed)))
+            for path, allowed in entry["when"].items()
+        )
+
+
+def _term(raw: Any, meet: Any) -> dict[str, Any]:
+    term = {"path": raw} if isinstance(raw, str) else dict(raw)
+    meet(term["path"])
+    _add_conditions(term, meet)
+    return term
+
+
+def _text(value: Any) -> str:
+    """A value as it is compared with a file's: in lower case, numbers in one spelling."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value is None:
+        return "null"
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return str(value).lower()
+    return f"{value:g}"
+
+
+def _plain(value: Any) -> Any:
+    """Lists as tuples: tables are shared and never changed."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return tuple(_plain(item) for item in value) if isinstance(value, list) else value
+
+
+def markers(raws: list[dict[str, Any]]) -> dict[str, Any]:
+    """The markers of all dialects by where they are looked for; see `recognise`."""
+    table: dict[str, Any] = {"paths": {}, "deep": {}, "tags": (), "comments": (), "files": ()}
+    grouped: dict[str, list[tuple[str, int, tuple[str, ...], str]]] = {}
+    tags, comments, files = [], [], []
+    for raw in raws:
+        for marker, weight in raw["recognise"].items():
+            name = raw["name"]
+            if marker.startswith("!"):
+                tags.append((marker, name, weight))
+            elif marker.startswith("#"):
+                comments.append((marker, name, weight))
+            elif marker.startswith("file:"):
+                files.append((marker[5:], name, weight))
+            else:
+                path, equals, values = marker.partition("=")
+                allowed = tuple(value.lower() for value in values.split("|")) if equals else ()
+                grouped.setdefault(path, []).append((name, weight, allowed, marker))
+    for path, entries in grouped.items():
+        if path.startswith("**."):
+            table["deep"][path[3:]] = tuple(entries)
+        else:
+            add(table["paths"], path, tuple(entries))
+    table.update(tags=tuple(tags), comments=tuple(comments), files=tuple(files))
+    return table
+
+
+def base_keys(raws: list[dict[str, Any]]) -> dict[str, tuple[str, ...]]:
+    """Key that names a base file -> the dialects that have it."""
+    found: dict[str, list[str]] = {}
+    for raw in raws:
+        for base in raw.get("compose", {}).get("bases", []):
+            found.setdefault(base["key"], []).append(raw["name"])
+    return {key: tuple(names) for key, names in found.items()}
+
+
+def sources() -> dict[str, dict[str, Any]]:
+    """Every dialect file as plain data, by its file's stem; the generic one first."""
+    found = {}
+    for path in sorted(HERE.glob("*.yaml"), key=lambda p: (p.stem != "generic", p.stem)):
         raw = plain(parse(read(str(path))).roots[0])
         assert isinstance(raw, dict)
-        table[path.stem] = compile_dialect(raw, path.name)
-    body = pprint.pformat(table, width=100, sort_dicts=False, compact=True)
+        if raw.get("name") != path.stem:
+            raise BadDialect(f"{path.name}: `name:` must be {path.stem}, as the file is called")
+        found[path.stem] = raw
+    return found
+
+
+def render() -> dict[str, str]:
+    """File name -> text of every module in `compiled/`."""
+    raws = sources()
+    generic = compile_generic(raws.pop("generic"), "generic.yaml")
+    modules = {
+        "__init__.py": '"""Generated from the dialect files by `gradaudit.dialects.compile`."""\n',
+        "generic.py": _module("TABLE", generic),
+    }
+    raws = {stem: extended(raw, raws) for stem, raw in raws.items()}
+    for stem, raw in raws.items():
+        table = compile_dialect(raw, f"{stem}.yaml", generic["kinds"] | TIMES)
+        modules[f"{stem.replace('-', '_')}.py"] = _module("TABLE", table)
+    everything = list(raws.values())
+    titles = {raw["name"]: raw["title"] for raw in everything} | {"generic": generic["title"]}
+    modules["markers.py"] = (
+        _module("MARKERS", markers(everything))
+        + f"BASE_KEYS: dict[str, tuple[str, ...]] = {_pretty(base_keys(everything))}\n"
+        + f"TITLES: dict[str, str] = {_pretty(titles)}\n"
+        + "NAMES = tuple(TITLES)\n"
+    )
+    return modules
+
+
+def extended(raw: dict[str, Any], raws: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """A dialect with the settings of the one that it extends; its own win, null takes one out.
+
+    Raises:
+        BadDialect: it extends what is not there.
+    """
+    parent = raw.get("extends")
+    if parent is None:
+        return raw
+    if parent not in raws:
+        raise BadDialect(f"{raw['name']}.yaml: extends: there is no dialect `{parent}`")
+    base = extended(raws[parent], raws)
+    settings = {**base.get("settings", {}), **raw.get("settings", {})}
+    inherited = ("compose", "interpolation", "units", "loss_terms")
+    return {
+        **{key: value for key, value in base.items() if key in inherited},
+        **raw,
+        "settings": {name: spec for name, spec in settings.items() if spec is not None},
+    }
+
+
+def _module(name: str, table: dict[str, Any]) -> str:
     return (
         '"""Generated from the dialect files by `python -m gradaudit.dialects.compile`."""\n\n'
         "from __future__ import annotations\n\n"
         "TYPE_CHECKING = False\nif TYPE_CHECKING:\n    from typing import Any\n\n"
-        f"# fmt: off\nDIALECTS: dict[str, dict[str, Any]] = {body}\n"
+        f"# fmt: off\n{name}: dict[str, Any] = {_pretty(table)}\n"
     )
 
 
+def _pretty(table: Any) -> str:
+    return pprint.pformat(table, width=100, sort_dicts=False, compact=True)
+
+
+def main() -> int:
+    modules = render()
+    stale = [
+        name
+        for name, text in modules.items()
+        if not (TARGET / name).is_file() or (TARGET / name).read_text(encoding="utf-8") != text
+    ]
+    left = [path.name for path in TARGET.glob("*.py") if path.name not in modules]
+    if "--check" in sys.argv:
+        for name in stale + left:
+            sys.stderr.write(f"gradaudit/dialects/compiled/{name} is stale\n")
+        return 1 if stale or left else 0
+    TARGET.mkdir(exist_ok=True)
+    for name in stale:
+        (TARGET / name).write_text(modules[name], encoding="utf-8")
+    for name in left:
+        (TARGET / name).unlink()
+    return 0
+
+
 if __name__ == "__main__":
-    TARGET.write_text(render(), encoding="utf-8")
+    try:
+        sys.exit(main())
+    except BadDialect as error:
+        sys.exit(str(error))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from gradaudit.dialects import normalised
+from gradaudit.dialects import normalised, with_words
 from gradaudit.plan.loss_terms import TermCandidate, find_terms, is_plain_term, term_name, title
 from gradaudit.plan.model import TrainingUnit
+from gradaudit.plan.units import complete_by_paths, units_by_paths
 from gradaudit.plan.values import Found, drop_misread, fill
 from gradaudit.source import Unreadable
 from gradaudit.syntax.scalars import read_scalar
@@ -16,9 +17,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from gradaudit.compose.model import Composed
     from gradaudit.dialects import Dialect
     from gradaudit.plan.model import LossTerm
-    from gradaudit.syntax.tree import Node, Tree
+    from gradaudit.syntax.tree import Node
 
     Entry = tuple[Scalar, Node, bool, str]
 
@@ -101,15 +103,32 @@ class _Contents:
                 _read_place(place, dialect, self.found, self.terms)
                 self.keys.update([name for _, _, _, name in place.entries])
 
-    def loss_terms(self, tree: Tree, dialect: Dialect) -> list[LossTerm]:
+    def loss_terms(self, composed: Composed, dialect: Dialect) -> list[LossTerm]:
         """A list of its own for each unit; what is in it is the same."""
         if self.in_loss is None:
-            self.in_loss = find_terms(self.terms, tree, dialect["loss_terms"])
+            self.in_loss = find_terms(self.terms, composed, dialect["loss_terms"])
         return list(self.in_loss)
 
 
-def build_units(tree: Tree, dialect: Dialect) -> list[TrainingUnit]:
+def build_units(composed: Composed) -> list[TrainingUnit]:
     """The training units of a file, in file order; at least one for a mapping at the top.
+
+    By the key paths of its dialect, by the vocabulary of key names, or by both.
+
+    Raises:
+        Unreadable: more than `MAX_UNITS`.
+    """
+    dialect = composed.dialect
+    if not dialect["vocabulary"]:
+        return units_by_paths(composed)
+    units = _units_by_words(composed, with_words(dialect))
+    if dialect["paths"]:
+        complete_by_paths(units, composed)
+    return units
+
+
+def _units_by_words(composed: Composed, dialect: Dialect) -> list[TrainingUnit]:
+    """What the names of keys say, wherever they stand.
 
     A mapping that holds a learning rate or an optimiser anchors a unit. From there the unit's
     root is found by climbing out of sections that only group settings (`optimizer:`,
@@ -120,10 +139,10 @@ def build_units(tree: Tree, dialect: Dialect) -> list[TrainingUnit]:
     """
     units: list[TrainingUnit] = []
     names: set[str] = set()
-    for number, root in enumerate(tree.roots):
+    for number, root in enumerate(composed.roots):
         top = resolve(root)
         if type(top) is Mapping:
-            found = _document_units(tree, top, dialect, MAX_UNITS - len(units))
+            found = _document_units(composed, top, dialect, MAX_UNITS - len(units))
             for unit in found:
                 if unit.name in names:
                     unit.name = f"{unit.name}@{number + 1}"
@@ -132,11 +151,13 @@ def build_units(tree: Tree, dialect: Dialect) -> list[TrainingUnit]:
     return units
 
 
-def _document_units(tree: Tree, top: Mapping, dialect: Dialect, room: int) -> list[TrainingUnit]:
-    places = _walk(top, dialect)
+def _document_units(
+    composed: Composed, top: Mapping, dialect: Dialect, room: int
+) -> list[TrainingUnit]:
+    places = _walk(top, composed, dialect)
     roots = _unit_roots(places, dialect)
     if len(roots) > room:
-        line, column = tree.source.position(roots[room].mapping.start)
+        line, column = composed.tree.source.position(roots[room].mapping.start)
         raise Unreadable(f"more than {MAX_UNITS} trainings in one file; split it", line, column)
     for root in roots:
         if root.kind != "optimizer":  # an item of `optimizers: [...]`
@@ -154,7 +175,7 @@ def _document_units(tree: Tree, top: Mapping, dialect: Dialect, room: int) -> li
     units = []
     for root, name in zip(roots, names, strict=True):
         unit = TrainingUnit(
-            root.path if counts[name] > 1 and root.path else name, tree, root.mapping
+            root.path if counts[name] > 1 and root.path else name, composed, root.mapping
         )
         scopes = []
         scope: _Place | None = root
@@ -167,7 +188,7 @@ def _document_units(tree: Tree, top: Mapping, dialect: Dialect, room: int) -> li
     return units
 
 
-def _walk(top: Mapping, dialect: Dialect) -> list[_Place]:
+def _walk(top: Mapping, composed: Composed, dialect: Dialect) -> list[_Place]:
     """Every mapping below `top` in file order, ignored sections left out."""
     sections: dict[str, str] = dialect["sections"]
     switch: dict[str, tuple[str, ...]] = dialect["switch"]
@@ -185,7 +206,7 @@ def _walk(top: Mapping, dialect: Dialect) -> list[_Place]:
         read += len(place.entries)
         below: list[_Place] = []
         for key, value, _, name in place.entries:
-            if type(value) is Scalar:
+            if type(value) is Scalar and not value.value.startswith("${"):
                 continue
             kind = sections.get(name, "other")
             if kind == "ignored":
@@ -195,10 +216,10 @@ def _walk(top: Mapping, dialect: Dialect) -> list[_Place]:
             elif kind == "other" and place.kind in ("loss", "loss_weights"):
                 kind = _kind_in_loss(name, place, sections, words)
             path = f"{place.path}.{key.value}" if place.path else key.value
-            target = resolve(value)
-            if type(value) is Alias and (id(target) in on_path or len(places) > MAX_VISITS // 10):
-                continue
-            if type(value) is Alias:
+            target = resolve(value) if type(value) is not Scalar else composed.value_of(value)[0]
+            if type(value) is Alias or type(value) is Scalar:
+                if target is None or id(target) in on_path or len(places) > MAX_VISITS // 10:
+                    continue
                 on_path.add(id(target))
             if type(target) is Mapping:
                 below.append(_Place(target, place, name, kind, path, key.value))
@@ -316,12 +337,14 @@ def _unit_name(root: _Place) -> str:
 
 def _fill_unit(unit: TrainingUnit, scopes: list[_Contents], dialect: Dialect) -> None:
     """Settings of the unit's own section first; what it does not say, from what stands around."""
+    keys: set[str] = set()
     for level, scope in enumerate(scopes):
         scope.read(dialect)
-        unit.keys |= scope.keys
+        keys |= scope.keys
         fill(unit, scope.found, dialect, shared=level > 0)
         if not unit.loss_terms:
-            unit.loss_terms = scope.loss_terms(unit.tree, dialect)
+            unit.loss_terms = scope.loss_terms(unit.composed, dialect)
+    unit.keys = keys
     drop_misread(unit, dialect["not_with"])
 
 

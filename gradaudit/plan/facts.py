@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gradaudit.dialects import GENERIC
 from gradaudit.findings import Place
+from gradaudit.plan.formulas import add_by_formula
 from gradaudit.plan.model import ASSUMED, Setting
 from gradaudit.plan.values import (
     UNUSABLE,
@@ -33,6 +34,8 @@ def add_facts(
         _assume(units, name, text, problems)
     for unit in units:
         add_computed(unit)
+        if unit.computes is not None:
+            add_by_formula(unit, unit.computes)
     _observe(units, options)
     return problems
 

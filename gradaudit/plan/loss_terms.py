@@ -4,16 +4,17 @@ with a name and a weight."""
 from __future__ import annotations
 
 from gradaudit.findings import Place
-from gradaudit.plan.model import OVERRIDE, WRITTEN, LossTerm, Setting
+from gradaudit.plan.model import INHERITED, OVERRIDE, WRITTEN, LossTerm, Setting
 from gradaudit.plan.values import is_usable
 from gradaudit.syntax.scalars import read_scalar, to_number
-from gradaudit.syntax.tree import Scalar, resolve
+from gradaudit.syntax.tree import Alias, Scalar, resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from gradaudit.syntax.tree import Node, Tree
+    from gradaudit.compose.model import Composed
+    from gradaudit.syntax.tree import Node
 
 _FLAT_SECTIONS = ("unit", "loss", "training", "optimizer")
 
@@ -40,7 +41,7 @@ class TermCandidate:
 
 
 def find_terms(
-    candidates: list[TermCandidate], tree: Tree, words: dict[str, Any]
+    candidates: list[TermCandidate], composed: Composed, words: dict[str, Any]
 ) -> list[LossTerm]:
     """The terms of one unit, in file order.
 
@@ -54,11 +55,11 @@ def find_terms(
     groups: dict[str, dict[str, LossTerm]] = {}
     for candidate in candidates:
         name = candidate.name
-        setting = _weight(candidate, tree)
+        setting = _weight(candidate, composed)
         if setting is None or setting.number is None or setting.number < 0:
             continue
         tokens = tuple(token for token in name.split("_") if token)
-        role = _role(tokens, words["roles"])
+        role = role_of(tokens, words["roles"])
         term = LossTerm(name, setting.number, role, setting, tokens)
         if candidate.group:
             groups.setdefault(candidate.group, {})[candidate.path] = term
@@ -131,7 +132,7 @@ def title(named: dict[str, Node], words: dict[str, Any]) -> str | None:
 _ONE_NAME = (("cross", "entropy"), ("smooth", "l1"))
 
 
-def _role(tokens: tuple[str, ...], roles: dict[str, str]) -> str:
+def role_of(tokens: tuple[str, ...], roles: dict[str, str]) -> str:
     """An auxiliary word decides over a primary one: `calib_rank` is a calibration."""
     for pair in _ONE_NAME:
         if pair[0] in tokens and pair[1] in tokens:
@@ -143,8 +144,8 @@ def _role(tokens: tuple[str, ...], roles: dict[str, str]) -> str:
     return "unknown"
 
 
-def _weight(candidate: TermCandidate, tree: Tree) -> Setting | None:
-    target = resolve(candidate.value)
+def _weight(candidate: TermCandidate, composed: Composed) -> Setting | None:
+    target, _ = composed.value_of(candidate.value)
     if type(target) is not Scalar:
         return None
     value = read_scalar(target)
@@ -156,9 +157,12 @@ def _weight(candidate: TermCandidate, tree: Tree) -> Setting | None:
         value, is_text = number, True
     if isinstance(value, bool) or value is None or not is_usable(value):
         return None
+    node = target if type(candidate.value) is Alias else candidate.value
+    tree = composed.tree_of(node)
+    origin = WRITTEN if tree is composed.tree else INHERITED
     return Setting(
-        "loss_weight", value, origin=OVERRIDE if id(target) in tree.overridden else WRITTEN,
-        raw=tree.source.text[target.start : target.end],
+        "loss_weight", value, origin=OVERRIDE if id(target) in tree.overridden else origin,
+        raw=tree.source.text[node.start : node.end],
         key=candidate.path, place=Place(tree.source, candidate.value.start, candidate.value.end),
         node=target if target is candidate.value and not candidate.merged else None,
         key_node=candidate.key, tree=tree, is_text=is_text,

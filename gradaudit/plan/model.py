@@ -7,14 +7,17 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from gradaudit.compose.model import Composed
     from gradaudit.evidence.observed import Observed
     from gradaudit.findings import Place
+    from gradaudit.plan.paths import Reader
     from gradaudit.syntax.scalars import Value
     from gradaudit.syntax.tree import Mapping, Node, Scalar, Tree
 
     SettingValue = Value | tuple[float, float]
 
-WRITTEN, COMPUTED, OVERRIDE, ASSUMED = "written", "computed", "override", "assumed"
+WRITTEN, INHERITED, DEFAULT = "written", "inherited", "default"
+COMPUTED, OVERRIDE, ASSUMED = "computed", "override", "assumed"
 
 ADAPTIVE = frozenset((
     "adam", "adamw", "adamax", "nadam", "nadamw", "radam", "amsgrad", "rmsprop", "adagrad",
@@ -41,12 +44,13 @@ class Setting:
     raw       the text in the file ('' where it is not written).
     key       dotted path in the file, or the option that set it.
     is_text   a number in the file that PyYAML reads as text.
-    node      the value's node, None where it is not in a config file.
+    node      the value's node, None where it is not in a config file or stands for another.
+    unit      where it is not the one of the setting's name: `tokens` for a batch of tokens.
     """
 
     __slots__ = (
         "is_text", "key", "key_node", "name", "node", "note", "origin", "place", "raw", "tree",
-        "value",
+        "unit", "value",
     )  # fmt: skip
 
     def __init__(
@@ -63,6 +67,7 @@ class Setting:
         tree: Tree | None = None,
         note: str = "",
         is_text: bool = False,
+        unit: str = "",
     ) -> None:
         self.name = name
         self.value = value
@@ -75,6 +80,7 @@ class Setting:
         self.tree = tree
         self.note = note
         self.is_text = is_text
+        self.unit = unit
 
     @property
     def number(self) -> float | None:
@@ -150,28 +156,47 @@ class TrainingUnit:
     unknown   canonical name to the reason why its value cannot be known; the node that holds it
               is in `unknown_nodes`.
     keys      every normalised key in the unit, for rules that look for words.
+    composed  the file with what it is built on. tree: the file itself.
+    computes         what formulas of the dialect are read with (`plan.formulas`).
+    terms_by_design  the weights of the loss are the framework's own: no sum to balance.
     mapping   the unit's section. norms: normalisation layers read from the Python source.
     observed  what the user says was measured, and whether it is known to be of this unit.
     """
 
     __slots__ = (
-        "keys", "loss_terms", "mapping", "name", "norms", "observed", "observed_here", "others",
-        "settings", "tree", "unknown", "unknown_nodes",
+        "_keys", "composed", "computes", "loss_terms", "mapping", "name", "norms", "observed",
+        "observed_here", "others", "settings", "terms_by_design", "tree", "unknown",
+        "unknown_nodes",
     )  # fmt: skip
 
-    def __init__(self, name: str, tree: Tree, mapping: Mapping) -> None:
+    def __init__(self, name: str, composed: Composed, mapping: Mapping) -> None:
         self.name = name
-        self.tree = tree
+        self.composed = composed
+        self.tree = composed.tree
         self.mapping = mapping
         self.settings: dict[str, Setting] = {}
         self.others: dict[str, list[Setting]] = {}
         self.unknown: dict[str, str] = {}
         self.unknown_nodes: dict[str, Scalar] = {}
         self.loss_terms: list[LossTerm] = []
-        self.keys: set[str] = set()
+        self.terms_by_design = False
+        self.computes: Reader | None = None
+        self._keys: set[str] | None = None
         self.norms: list[Setting] = []
         self.observed: Observed | None = None
         self.observed_here = True
+
+    @property
+    def keys(self) -> set[str]:
+        if self._keys is None:
+            from gradaudit.syntax.tree import every_key
+
+            self._keys = {key.lower().replace("-", "_") for key in every_key(self.mapping)}
+        return self._keys
+
+    @keys.setter
+    def keys(self, keys: set[str]) -> None:
+        self._keys = keys
 
     def get(self, name: str) -> Setting | None:
         return self.settings.get(name)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from gradaudit.findings import Place
-from gradaudit.plan.model import COMPUTED, OVERRIDE, WRITTEN, Setting
+from gradaudit.plan.model import COMPUTED, DEFAULT, INHERITED, OVERRIDE, WRITTEN, Setting
 from gradaudit.syntax.scalars import read_scalar, to_number
 from gradaudit.syntax.tree import Alias, Scalar, Sequence, resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
+    from gradaudit.compose.model import Composed
     from gradaudit.dialects import Dialect
-    from gradaudit.plan.model import SettingValue, TrainingUnit
+    from gradaudit.plan.model import TrainingUnit
     from gradaudit.syntax.scalars import Value
-    from gradaudit.syntax.tree import Node, Tree
+    from gradaudit.syntax.tree import Node
 
 _OPTIMIZER_ALIASES = {
     "adamw_torch": "adamw", "adamw_torch_fused": "adamw", "adamw_hf": "adamw",
@@ -128,62 +131,101 @@ def _to_usable(value: Value) -> tuple[str, int | float | None]:
     return "", number
 
 
-def to_setting(
-    name: str, kind: str, node: Node, key: Node | None, path: str, tree: Tree
-) -> Setting | str:
-    """The setting that a value node gives, or the reason why its value cannot be known."""
-    target = resolve(node)
-    if type(target) is Sequence and kind == "pair":
-        numbers = [_number(item) for item in target.items]
-        if len(numbers) == 2 and None not in numbers:
-            if not all(is_usable(number or 0) for number in numbers):
-                return f"a pair with {UNUSABLE}"
-            pair = (float(numbers[0] or 0), float(numbers[1] or 0))
-            return Setting(
-                name, pair, raw=tree.source.text[target.start : target.end], key=path,
-                place=Place(tree.source, target.start, target.end), key_node=key, tree=tree,
-            )  # fmt: skip
-        return "not a pair of numbers"
-    if type(target) is not Scalar:
-        return "not a single value"
-    text = target.value
-    if "${" in text or "{{" in text or text.startswith("!"):
-        return f"{text!r} is filled in elsewhere"
-    read = read_scalar(target)
-    value: SettingValue = read
-    is_text = False
-    note = ""
+def read_value(
+    kind: str, target: Node | str, dialect: Dialect, format: str
+) -> tuple[Any, bool] | str:
+    """A value in its setting's one unit, and whether its loader reads text where a number is
+    meant; or the reason why it cannot be known. `target` is a scalar, a list of two for a pair,
+    or bare text."""
+    if kind == "pair":
+        return _pair(target)
+    value: Value
+    if isinstance(target, str):
+        text = value = target
+    elif type(target) is Scalar:
+        text, value = target.value, typed(target, dialect, format)
+    else:
+        return "a section, not a value"
     if kind == "number":
-        reason, number = _to_usable(read)
+        reason, number = _to_usable(value)
         if reason:
             return reason
-        is_text = isinstance(read, str)
-        value = number
-        if value is None:
-            note = "off (null)" if name.startswith("clip") else "null"
-    elif kind == "optimizer":
-        if not isinstance(value, str):
-            return "no name"
-        value = optimizer_family(value)
-    elif kind == "norm":
+        return number, isinstance(value, str) and dialect["loader"] not in _CONVERTS
+    if kind == "optimizer":
+        return (optimizer_family(value), False) if isinstance(value, str) else "no name"
+    if kind == "norm":
         family = norm_kind(value) if isinstance(value, str) else None
-        if family is None:
-            return f"{text!r} names no normalisation layer"
-        value = family
-    elif kind == "precision":
-        value = _PRECISION.get(str(value).lower(), value)
-    elif kind == "pair":
-        return "not a pair of numbers"
-    node_in_file = node if type(node) is Scalar else None
+        return (family, False) if family else f"{text!r} names no normalisation layer"
+    if kind == "precision":
+        return _PRECISION.get(str(value).lower(), value), False
+    return value, False
+
+
+_CONVERTS = frozenset(("coerced", "yacs"))
+"""Loaders that turn text into the number that it spells."""
+
+
+def typed(node: Scalar, dialect: Dialect, format: str) -> Value:
+    """A scalar as the file's loader gives it."""
+    yaml11 = format == "yaml" and dialect["loader"] in ("yaml11", "unknown", "coerced")
+    return read_scalar(node, yaml11)
+
+
+def _pair(target: Node | str) -> tuple[Any, bool] | str:
+    if type(target) is Sequence:
+        numbers = [_number(item) for item in target.items]
+        if len(numbers) == 2 and numbers[0] is not None and numbers[1] is not None:
+            if not is_usable(numbers[0]) or not is_usable(numbers[1]):
+                return f"a pair with {UNUSABLE}"
+            return (float(numbers[0]), float(numbers[1])), False
+    elif type(target) is Scalar:  # `(0.9, 0.95)` is text to YAML and a pair to yacs and argparse
+        parts = target.value.strip("()[] ").replace(",", " ").split()
+        numbers = [to_number(part) for part in parts]
+        if len(numbers) == 2 and numbers[0] is not None and numbers[1] is not None:
+            return (float(numbers[0]), float(numbers[1])), False
+    return "not a pair of numbers"
+
+
+def to_setting(
+    name: str, kind: str, node: Node, key: Node | None, path: str, composed: Composed
+) -> Setting | str:
+    """The setting that a value node gives, or the reason why its value cannot be known."""
+    target, via = composed.value_of(node)
+    if target is None:
+        return via
+    if type(target) is not Scalar and kind != "pair":
+        return "a section, not a value"
+    tree = composed.tree_of(node)
+    if type(target) is Scalar:
+        text = target.value
+        if text in ("auto", "???"):
+            return f"`{text}` leaves it to the framework or the launcher"
+        if "{{" in text:
+            return f"{text!r} is filled in elsewhere"
+    read = read_value(kind, target, composed.dialect, tree.format)
+    if isinstance(read, str):
+        return read
+    value, is_text = read
+    note = ""
+    if value is None and kind == "number":
+        note = "off (null)" if name.startswith("clip") else "null"
+    elif via.startswith("from"):
+        note = via
     overridden = id(target) in tree.overridden
+    text = tree.source.text
+    origin = WRITTEN if tree is composed.tree else INHERITED
     return Setting(
         name,
         value,
-        origin=OVERRIDE if overridden else WRITTEN,
-        raw=text if overridden else tree.source.text[target.start : target.end],
+        origin=OVERRIDE if overridden else origin,
+        raw=target.value
+        if overridden and type(target) is Scalar
+        else text[target.start : target.end]
+        if type(node) is Alias and tree is composed.tree_of(target)
+        else text[node.start : node.end],
         key=path,
         place=Place(tree.source, node.start, node.end),
-        node=node_in_file,
+        node=node if target is node and type(node) is Scalar else None,
         key_node=key,
         tree=tree,
         note=note,
@@ -213,15 +255,15 @@ def fill(unit: TrainingUnit, found: list[Found], dialect: Dialect, shared: bool)
         if item.off:
             if item.setting is None:
                 continue
-            setting = _switched_off(item, item.setting, unit.tree)
+            setting = _switched_off(item, item.setting, unit.composed)
         elif item.setting is None:
-            flag = _flag(item, dialect["flags"][item.name], unit.tree)
+            flag = _flag(item, dialect["flags"][item.name], unit.composed)
             if flag is None:
                 continue
             setting = flag
         else:
             kind = kinds[item.setting]
-            made = to_setting(item.setting, kind, item.value, item.key, item.path, unit.tree)
+            made = to_setting(item.setting, kind, item.value, item.key, item.path, unit.composed)
             if isinstance(made, str):
                 target = resolve(item.value)
                 if type(target) is Scalar and item.setting not in unit.unknown:
@@ -253,24 +295,28 @@ def _in_force(settings: list[Setting]) -> Setting:
     return best
 
 
-def _switched_off(item: Found, name: str, tree: Tree) -> Setting:
+def _switched_off(item: Found, name: str, composed: Composed) -> Setting:
     value = item.value
     target = resolve(value)
+    tree = composed.tree_of(value)
     return Setting(
         name, None, raw=target.value if type(target) is Scalar else "", key=item.path,
         place=Place(tree.source, value.start, value.end), key_node=item.key, tree=tree,
         note=f"switched off ({item.off})",
+        origin=WRITTEN if tree is composed.tree else INHERITED,
     )  # fmt: skip
 
 
-def _flag(item: Found, norm: str, tree: Tree) -> Setting | None:
+def _flag(item: Found, norm: str, composed: Composed) -> Setting | None:
     """`sync_bn: true` says what the normalisation is; `sync_bn: false` says nothing."""
     target = resolve(item.value)
     if type(target) is not Scalar or read_scalar(target) is not True:
         return None
+    tree = composed.tree_of(item.value)
     return Setting(
         "norm", norm, raw=target.value, key=item.path,
         place=Place(tree.source, item.value.start, item.value.end), key_node=item.key, tree=tree,
+        origin=WRITTEN if tree is composed.tree else INHERITED,
     )  # fmt: skip
 
 
@@ -283,13 +329,6 @@ def _combine(unit: TrainingUnit, dialect: Dialect) -> None:
             if setting.value == strongest and settings["norm"] is not setting:
                 unit.others["norm"] = [s for s in norms if s is not setting]
                 settings["norm"] = setting
-    if "betas" not in settings and "beta1" in settings and "beta2" in settings:
-        first, second = settings["beta1"], settings["beta2"]
-        if first.number is not None and second.number is not None:
-            settings["betas"] = Setting(
-                "betas", (first.number, second.number), origin=COMPUTED, key=first.key,
-                place=first.place, tree=unit.tree, note=f"from {first.key} and {second.key}",
-            )  # fmt: skip
     kind = settings.get("clip_kind")
     clip = settings.get("clip_norm")
     if clip and kind and isinstance(kind.value, str):
@@ -306,6 +345,21 @@ def _combine(unit: TrainingUnit, dialect: Dialect) -> None:
     if clip and clip.number == 0 and clip.last_key.lower() in dialect["zero_is_off"]:
         clip.value = None
         clip.note = "off (0)"
+    settle(unit)
+
+
+def settle(unit: TrainingUnit) -> None:
+    """What follows from the settings of any dialect: a pair of betas, -1 for "not used"."""
+    settings = unit.settings
+    if "betas" not in settings and "beta1" in settings and "beta2" in settings:
+        first, second = settings["beta1"], settings["beta2"]
+        if first.number is not None and second.number is not None:
+            keys = [beta.key for beta in (first, second) if beta.key]
+            settings["betas"] = Setting(
+                "betas", (first.number, second.number), origin=COMPUTED if keys else DEFAULT,
+                key=keys[0] if keys else "", place=first.place or second.place, tree=unit.tree,
+                note=f"from {' and '.join(keys)}" if keys else first.note,
+            )  # fmt: skip
     for name in _MINUS_ONE:
         if name not in settings:
             continue

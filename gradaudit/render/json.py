@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from gradaudit import __version__
+from gradaudit.render.dialect import chain_of, dialect_of, why_dialect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def check_document(results: list[FileResult], summary: Summary) -> str:
         "files": [
             {
                 "path": result.path,
-                "dialect": "generic",
+                "dialect": dialect_of(result),
                 "units": [unit.name for unit in result.units],
                 "findings": [finding_object(finding) for finding in result.findings],
             }
@@ -102,9 +103,9 @@ def show_document(results: list[FileResult]) -> str:
         "files": [
             {
                 "path": result.path,
-                "dialect": "generic",
-                "why_dialect": [_why_dialect(result)],
-                "chain": [result.path],
+                "dialect": dialect_of(result),
+                "why_dialect": why_dialect(result),
+                "chain": chain_of(result),
                 "units": [_unit(unit, result) for unit in result.units],
             }
             for result in results
@@ -113,17 +114,14 @@ def show_document(results: list[FileResult]) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False)
 
 
-def _why_dialect(result: FileResult) -> str:
-    if result.tree is None:
-        reasons = [finding.message for finding in result.findings]
-        return f"cannot be read: {reasons[0] if reasons else 'GA001 is switched off'}"
-    return "keys are read by their names: the semantics of single frameworks are not known"
-
-
 def _unit(unit: TrainingUnit, result: FileResult) -> dict[str, Any]:
-    settings = {name: _setting(setting) for name, setting in unit.settings.items()}
+    settings = {
+        name: _setting(setting)
+        for name, setting in unit.settings.items()
+        if not name.startswith("_")
+    }
     for name, reason in unit.unknown.items():
-        if name not in settings:
+        if name not in settings and not name.startswith("_"):
             settings[name] = _absent(reason)
     return {
         "name": unit.name,
@@ -154,7 +152,7 @@ UNITS = {
     "micro_batch": "samples", "global_batch": "samples", "accumulation": "micro-batches",
     "world_size": "devices", "warmup_steps": "steps", "total_steps": "steps",
     "steps_per_epoch": "steps", "warmup_epochs": "epochs", "epochs": "epochs",
-    "warmup_ratio": "share of the training",
+    "warmup_ratio": "share of the training", "warmup_tokens": "tokens", "total_tokens": "tokens",
 }  # fmt: skip
 """The unit of each canonical setting that has one."""
 
@@ -165,7 +163,7 @@ def _setting(setting: Setting) -> dict[str, Any]:
     value = setting.value
     return {
         "value": list(value) if isinstance(value, tuple) else value,
-        "unit": UNITS.get(setting.name),
+        "unit": setting.unit or UNITS.get(setting.name),
         "origin": setting.origin,
         "raw": setting.raw,
         "key": setting.key,

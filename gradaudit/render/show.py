@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+from gradaudit.plan.model import INHERITED
+from gradaudit.render.dialect import chain_of, why_dialect
 from gradaudit.render.layout import clean, display_width, piece, wrap
+
+LOADERS = {
+    "yaml11": "PyYAML: `1e-4` is text",
+    "yaml12": "a YAML 1.2 loader",
+    "omegaconf": "OmegaConf",
+    "yacs": "yacs",
+    "coerced": "a loader that converts text to numbers",
+    "json": "a JSON loader",
+    "toml": "a TOML loader",
+    "python": "Python",
+    "unknown": "a loader that is not known: `1e-4` may be text",
+}
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +35,8 @@ def show_lines(results: list[FileResult], width: int) -> list[Line]:
                 lines.extend([piece(line, "error")] for line in wrap(clean(text), width, "  "))
         elif not result.units:
             lines.append([piece("  no mapping at the top: no training settings")])
+        if result.tree is not None:
+            lines.extend(_dialect(result, width))
         for unit in result.units:
             lines.extend(_unit(unit, result, width))
         lines.append([])
@@ -29,13 +45,32 @@ def show_lines(results: list[FileResult], width: int) -> list[Line]:
     return lines
 
 
+def _dialect(result: FileResult, width: int) -> list[Line]:
+    """What the file was taken for and why, and the files that it is built on."""
+    assert result.composed is not None
+    dialect = result.composed.dialect
+    reasons = why_dialect(result)
+    shown = ", ".join(reasons[:4]) + (f" and {len(reasons) - 4} more" if len(reasons) > 4 else "")
+    loader = LOADERS.get(dialect["loader"], dialect["loader"])
+    said = [f"dialect {dialect['name']} ({dialect['title']}): {shown}", f"read by {loader}"]
+    chain = chain_of(result)
+    if len(chain) > 1:
+        said.append("built on " + ", then ".join(chain[1:]))
+    said += [f"not read: {missing.path} ({missing.reason})" for missing in result.composed.missing]
+    return [
+        [piece(line, "dim")] for text in said for line in wrap(clean(text), width, "  ", "    ")
+    ]
+
+
 def _unit(unit: TrainingUnit, result: FileResult, width: int) -> list[Line]:
     lines: list[Line] = [[], [piece(f"  {clean(unit.name)}", "heading")]]
-    rows = [_row(name, setting) for name, setting in unit.settings.items()]
+    rows = [
+        _row(name, setting) for name, setting in unit.settings.items() if not name.startswith("_")
+    ]
     rows += [
         (name, "?", f"not known: {reason}")
         for name, reason in unit.unknown.items()
-        if name not in unit.settings
+        if name not in unit.settings and not name.startswith("_")
     ]
     if not rows:
         lines.append([piece("    no training settings")])
@@ -90,13 +125,15 @@ def _row(name: str, setting: Setting) -> tuple[str, str, str]:
         shown = str(value).lower()
     else:
         shown = f"{value:g}" if isinstance(value, float) else str(value)
+    if setting.unit:
+        shown += f" {setting.unit}"
     about = setting.origin
     if setting.place is not None:
         line = setting.place.line
-        own = setting.tree is not None
+        own = setting.tree is not None and setting.origin != INHERITED
         where = f"line {line}" if own else f"{setting.place.source.path}:{line}"
         about += f", {where}"
-        if setting.key and own:
+        if setting.key and setting.tree is not None:
             about += f", {setting.key}"
     if setting.is_text:
         about += f"; {setting.raw!r} is text to PyYAML"

@@ -27,6 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gradaudit.compose.model import Composed
     from gradaudit.rules import Limits
     from gradaudit.syntax.tree import Node, Tree
 
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
         "https://github.com/yaml/pyyaml/issues/165 (PyYAML keeps the last)",
     ),
 )
-def duplicate_key(tree: Tree, limits: Limits) -> Iterator[Finding]:
+def duplicate_key(composed: Composed, limits: Limits) -> Iterator[Finding]:
     """The same key stands twice in one mapping.
 
     Why:
@@ -73,6 +74,7 @@ def duplicate_key(tree: Tree, limits: Limits) -> Iterator[Finding]:
     False positives:
         None known. A key that overrides one from a merge (`<<`) is not a duplicate.
     """
+    tree = composed.tree
     for node in tree.mappings:
         names = [key.value for key, _ in node.pairs if type(key) is Scalar]
         if len(set(names)) == len(names):
@@ -146,7 +148,7 @@ _OMEGACONF = ("${", "_target_:", "_component_:", "!ref", "!new:", "class_path:",
         "https://github.com/hiyouga/LLaMA-Factory/issues/4014 (2e-5 failed, 2.0e-5 works)",
     ),
 )
-def number_as_text(tree: Tree, limits: Limits) -> Iterator[Finding]:
+def number_as_text(composed: Composed, limits: Limits) -> Iterator[Finding]:
     """A loader reads this number as text.
 
     Why:
@@ -178,7 +180,11 @@ def number_as_text(tree: Tree, limits: Limits) -> Iterator[Finding]:
         published configs the loader makes it harmless. A value of a key that is not a known
         setting is an info; in quotes, only known settings are looked at.
     """
-    if any(mark in tree.source.text for mark in _OMEGACONF):
+    tree = composed.tree
+    loader = composed.dialect["loader"]
+    if tree.format != "yaml" or loader not in ("yaml11", "unknown"):
+        return
+    if loader == "unknown" and any(mark in tree.source.text for mark in _OMEGACONF):
         return
     kinds = GENERIC["kinds"]
     for node in tree.mappings:
@@ -192,7 +198,6 @@ def number_as_text(tree: Tree, limits: Limits) -> Iterator[Finding]:
                 continue
             if (
                 value.value[:1] not in _NUMERIC
-                or tree.format == "json"
                 or not _EXPONENT.match(value.value)
                 or not isinstance(read_scalar(value), str)
             ):

@@ -1,0 +1,1 @@
+"""Generated from the dialect files by `gradaudit.dialects.compile`."""

@@ -1,0 +1,79 @@
+"""Settings that a framework computes from others: a learning rate rescaled by the batch, ..."""
+
+from __future__ import annotations
+
+from math import prod, sqrt
+
+from gradaudit.plan.model import COMPUTED, DEFAULT, Setting
+from gradaudit.plan.values import is_usable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from gradaudit.plan.model import TrainingUnit
+    from gradaudit.plan.paths import Reader
+
+
+def add_by_formula(unit: TrainingUnit, reader: Reader) -> None:
+    """Compute what the dialect has a formula for and no file writes.
+
+    The first of `of` is what is rescaled: without it there is nothing to compute. Where another
+    factor is not known, the setting is unknown and its note says which.
+    """
+    for spec in reader.dialect["paths"]:
+        present = unit.settings.get(spec["name"])
+        if present is not None and present.origin != DEFAULT:
+            continue
+        for formula in spec.get("compute", ()):
+            if "when" in formula and not reader.holds(formula["when"]):
+                continue
+            if _apply(unit, spec["name"], formula):
+                break
+
+
+def _apply(unit: TrainingUnit, name: str, formula: dict[str, Any]) -> bool:
+    """Returns whether the formula decides the setting, with a value or with a reason."""
+    base = unit.settings.get(formula["of"][0])
+    if base is None or base.number is None:
+        return False
+    factors = {}
+    for factor in (*formula["of"], *formula.get("root_of", ())):
+        if isinstance(factor, str):
+            number = unit.number(factor)
+            if number is None:
+                unit.settings.pop(name, None)
+                unit.unknown[name] = f"{said(formula)}; {factor.lstrip('_')} is not known"
+                return True
+            factors[factor] = number
+        else:
+            factors[factor] = factor
+    value = prod(factors[factor] for factor in formula["of"]) / formula.get("over", 1)
+    if "root_of" in formula:
+        value *= sqrt(
+            prod(factors[factor] for factor in formula["root_of"]) / formula.get("root_over", 1)
+        )
+    if not is_usable(value):
+        return False
+    if value == int(value) and all(isinstance(factor, int) for factor in factors.values()):
+        value = int(value)
+    unit.settings[name] = Setting(
+        name, value, origin=COMPUTED, key=base.key, place=base.place, tree=base.tree,
+        note=said(formula),
+    )  # fmt: skip
+    unit.unknown.pop(name, None)
+    return True
+
+
+def said(formula: dict[str, Any]) -> str:
+    """`base_learning_rate x global_batch / 256`, with the dialect's words after it."""
+    text = " x ".join(str(factor).lstrip("_") for factor in formula["of"])
+    if formula.get("over", 1) != 1:
+        text += f" / {formula['over']:g}"
+    if "root_of" in formula:
+        inside = " x ".join(str(factor).lstrip("_") for factor in formula["root_of"])
+        if formula.get("root_over", 1) != 1:
+            inside += f" / {formula['root_over']:g}"
+        text += f" x sqrt({inside})"
+    note = formula.get("note")
+    return f"{text} ({note})" if note else text

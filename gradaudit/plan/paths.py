@@ -1,0 +1,391 @@
+"""Key paths of a framework's dialect to settings: where each is, what its value means there."""
+
+from __future__ import annotations
+
+from gradaudit.dialects import GENERIC
+from gradaudit.findings import Place
+from gradaudit.plan.loss_terms import role_of
+from gradaudit.plan.model import DEFAULT, INHERITED, OVERRIDE, WRITTEN, LossTerm, Setting
+from gradaudit.plan.values import UNUSABLE, is_usable, read_value
+from gradaudit.syntax.tree import Alias, Mapping, Scalar, Sequence, entries
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from gradaudit.compose.model import Composed
+    from gradaudit.dialects import Dialect
+    from gradaudit.plan.model import TrainingUnit
+    from gradaudit.syntax.tree import Node, Tree
+
+MAX_VISITS = 20_000
+"""Nodes met on the walk before it stops: an alias bomb under a wildcard ends here."""
+
+_TIME_UNITS = {
+    "ba": ("steps", 1.0), "ep": ("epochs", 1.0), "dur": ("ratio", 1.0), "tok": ("tokens", 1.0),
+}  # fmt: skip
+_TIME_NAMES = {
+    ("warmup", "steps"): "warmup_steps", ("warmup", "epochs"): "warmup_epochs",
+    ("warmup", "ratio"): "warmup_ratio", ("warmup", "tokens"): "warmup_tokens",
+    ("length", "steps"): "total_steps", ("length", "epochs"): "epochs",
+    ("length", "tokens"): "total_tokens",
+}  # fmt: skip
+
+RUN_TIME = frozenset(("???", "auto"))
+"""Values that say that the launcher or the framework fills them in."""
+
+
+class Met:
+    """A value met at one of the dialect's paths. `path` is where it stands, indices as numbers."""
+
+    __slots__ = ("key", "path", "value")
+
+    def __init__(self, path: str, key: Node, value: Node) -> None:
+        self.path = path
+        self.key = key
+        self.value = value
+
+
+Found = dict[str, list[Met]]
+"""Pattern -> what stands there, in file order."""
+
+
+def collect(composed: Composed, root: Node, trie: dict[str, Any]) -> Found:
+    """Walk down only where the dialect looks."""
+    found: Found = {}
+    visits = 0
+
+    def walk(node: Node, level: dict[str, Any], path: str) -> None:
+        if type(node) is Mapping:
+            any_key = level.get("*")
+            for key, value, _ in entries(node):
+                name = key.value
+                below = level.get(name)
+                if below is None and "-" in name:
+                    below = level.get(name.replace("-", "_"))
+                if below is not None:
+                    meet(below, key, value, f"{path}.{name}" if path else name)
+                if any_key is not None:
+                    meet(any_key, key, value, f"{path}.{name}" if path else name)
+        elif type(node) is Sequence:
+            every = level.get("[]")
+            for index, item in enumerate(node.items):
+                at = f"{path}.{index}"
+                below = level.get(f"[{index}]")
+                if every is not None:
+                    meet(every, item, item, at)
+                if below is not None:
+                    meet(below, item, item, at)
+
+    def meet(below: dict[str, Any], key: Node, value: Node, path: str) -> None:
+        nonlocal visits
+        visits += 1
+        if visits > MAX_VISITS:
+            return
+        pattern = below.get("")
+        if pattern is not None:
+            found.setdefault(pattern, []).append(Met(path, key, value))
+        if len(below) > (pattern is not None):
+            target = value
+            if type(value) is not Mapping and type(value) is not Sequence:
+                reached, _ = composed.value_of(value)
+                if reached is None or type(reached) is Scalar or type(reached) is Alias:
+                    return
+                target = reached
+            walk(target, below, path)
+
+    walk(root, trie, "")
+    return found
+
+
+class Reader:
+    """What is needed to read the settings of one unit: the file, the dialect, what was found.
+
+    prefix, pattern  where the unit's own paths (`@.`) begin, in this file and in the dialect.
+    """
+
+    __slots__ = ("composed", "dialect", "found", "pattern", "prefix")
+
+    def __init__(
+        self, composed: Composed, dialect: Dialect, found: Found, prefix: str, pattern: str
+    ) -> None:
+        self.composed = composed
+        self.dialect = dialect
+        self.found = found
+        self.prefix = prefix
+        self.pattern = pattern
+
+    def at(self, path: str) -> list[Met]:
+        """What stands at a path of the dialect."""
+        if not path.startswith("@."):
+            return self.found.get(path, [])
+        if not self.pattern:
+            return []
+        start = self.prefix + "."
+        every = self.found.get(f"{self.pattern}.{path[2:]}", [])
+        return [met for met in every if met.path.startswith(start)]
+
+    def holds(self, when: tuple[tuple[str, tuple[str, ...]], ...]) -> bool:
+        """Whether every condition is met: the last text at its path is one of those allowed."""
+        for path, allowed in when:
+            met = self.at(path)
+            text = _said(self.composed, met[-1].value) if met else "absent"
+            if text not in allowed and not (met and "present" in allowed):
+                return False
+        return True
+
+
+def _said(composed: Composed, value: Node) -> str:
+    """A value as conditions compare it: `compile` spells theirs the same way."""
+    target, _ = composed.value_of(value)
+    if type(target) is not Scalar:
+        return "a section" if target is not None else "unknown"
+    return spelled(target.value, target.style)
+
+
+def spelled(text: str, style: str = "") -> str:
+    """Text as dialect tables have it: lower case, numbers in one spelling, YAML's other words."""
+    lowered = text.strip().lower()
+    if not style:
+        if lowered in ("", "~", "none"):
+            return "null"
+        if lowered in ("yes", "on"):
+            return "true"
+        if lowered in ("no", "off"):
+            return "false"
+    if lowered[:1] in "0123456789+-." and len(lowered) < 40:
+        try:
+            return f"{float(lowered.replace('_', '')):g}"
+        except ValueError:
+            return lowered
+    return lowered
+
+
+def fill_from_paths(unit: TrainingUnit, reader: Reader) -> None:
+    """Give a unit every setting that its dialect's paths find, and the defaults of the rest."""
+    for spec in reader.dialect["paths"]:
+        _fill(unit, spec, reader)
+    terms = reader.dialect["terms"]
+    if terms and not unit.loss_terms:
+        unit.loss_terms = [
+            term for spec in terms for met in reader.at(spec["path"])
+            if (term := _term(spec, met, reader)) is not None
+        ]  # fmt: skip
+        unit.terms_by_design = reader.dialect["terms_apart"]
+
+
+def _fill(unit: TrainingUnit, spec: dict[str, Any], reader: Reader) -> None:
+    name = spec["name"]
+    made: list[Setting] = []
+    reason = ""
+    for entry in spec["from"]:
+        met = reader.at(entry["path"])
+        if not met or ("when" in entry and not reader.holds(entry["when"])):
+            continue
+        for one in met:
+            read = _read(spec, entry, one, reader)
+            if isinstance(read, Setting):
+                made.append(read)
+            elif read is not None and not reason and not made:
+                reason = read
+                target, _ = reader.composed.value_of(one.value)
+                if type(target) is Scalar:
+                    unit.unknown_nodes[name] = target
+    if made and not reason:
+        _put(unit, made)
+        return
+    if reason:
+        unit.settings.pop(name, None)
+        unit.unknown[name] = reason
+        return
+    present = unit.settings.get(name)
+    if present is not None:  # found by the name of its key
+        if spelled(present.raw) in spec.get("off", ()):
+            present.value = None
+            present.note = f"off ({present.raw})"
+        return
+    if name in unit.unknown:
+        return
+    for absent in spec.get("absent", ()):
+        if "when" in absent and not reader.holds(absent["when"]):
+            continue
+        if reader.composed.missing:
+            base = reader.composed.missing[0].path
+            unit.unknown[name] = f"not in this file; it may be in {base}, which was not read"
+        elif "unknown" in absent:
+            unit.unknown[name] = absent["unknown"]
+        else:
+            _put_default(unit, name, absent, reader)
+        return
+
+
+def _put_default(unit: TrainingUnit, name: str, absent: dict[str, Any], reader: Reader) -> None:
+    value = absent["value"]
+    if name in ("warmup", "length"):
+        made = _timed(name, str(value))
+        if made is None:
+            return
+        name, value = made
+    off = "off: " if value is None and name.startswith("clip") else ""
+    note = absent.get("note") or f"{off}default of {reader.dialect['title']}"
+    if absent.get("source"):
+        note += f" ({absent['source']})"
+    if name not in unit.settings:
+        unit.settings[name] = Setting(name, value, origin=DEFAULT, note=note)
+
+
+def _put(unit: TrainingUnit, made: list[Setting]) -> None:
+    """Of the first key's settings the last is in force, as loaders have it; the rest are others.
+
+    They go before what was found by the name of its key alone.
+    """
+    for setting in made:
+        name = setting.name
+        present = unit.settings.get(name)
+        others = unit.others.setdefault(name, [])
+        if present is None or present.origin == DEFAULT:
+            unit.settings[name] = setting
+        elif present not in made or present.key == setting.key:
+            if present.node is not setting.node or present.node is None:
+                others.append(present)
+            unit.settings[name] = setting
+        elif not any(other.node is setting.node and other.node for other in others):
+            others.append(setting)
+        unit.unknown.pop(name, None)
+        unit.unknown_nodes.pop(name, None)
+
+
+def _read(
+    spec: dict[str, Any], entry: dict[str, Any], met: Met, reader: Reader
+) -> Setting | str | None:
+    """The setting that a value gives; a reason where it cannot be known; None where it says
+    nothing of this setting."""
+    composed = reader.composed
+    target, via = composed.value_of(met.value)
+    if target is None:
+        return via or "known at run time only"
+    tree = composed.tree_of(met.value)
+    text = None
+    if entry.get("tag"):
+        text = (target.tag or "").rpartition(":")[2].lstrip("!") or None
+    elif type(target) is Scalar:
+        text = target.value
+    elif type(target) is Sequence and spec["kind"] == "pair":
+        text = ""
+    if text is None:
+        return None
+    read = _value(spec, entry, text, target, reader)
+    if isinstance(read, str) or read is None:
+        return read
+    name, value, note, is_text = read
+    if "fraction_as" in entry and isinstance(value, float) and 0 < value < 1:
+        name = entry["fraction_as"]
+    if "scale" in entry and isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = value * entry["scale"]
+        if not is_usable(value):
+            return f"{value:.3g} is {UNUSABLE}"
+    unit = entry.get("unit", "")
+    return _made(name, value, met, target, tree, via, note, unit, is_text, composed)
+
+
+def _value(
+    spec: dict[str, Any], entry: dict[str, Any], text: str, target: Node, reader: Reader
+) -> tuple[str, Any, str, bool] | str | None:
+    """(canonical name, value, note, text where a number is meant) of what stands at a path."""
+    name: str = entry.get("as", spec["name"])
+    note: str = entry.get("note", "")
+    said = spelled(text, target.style if type(target) is Scalar else "")
+    if "flags" in entry:
+        if said not in entry["flags"]:
+            return None
+        value = entry["flags"][said]
+        if value == "unknown":
+            return f"`{text}` leaves it to the framework"
+        return name, value, note, False
+    if said in entry.get("values", ()):
+        return name, entry["values"][said], note, False
+    if said in spec.get("auto", ()) or said in RUN_TIME:
+        return f"`{text}` leaves it to the framework or the launcher"
+    if said in entry.get("off", ()):
+        return name, None, note or f"off ({text or 'null'})", False
+    if spec["kind"] == "time":
+        timed = _timed(spec["name"], text)
+        return (*timed, note, False) if timed else f"{text!r} is no length of training"
+    format = reader.composed.tree_of(target).format
+    read = read_value(spec["kind"], text if entry.get("tag") else target, reader.dialect, format)
+    if isinstance(read, str):
+        return read
+    value, is_text = read
+    if value is None:
+        note = note or ("off (null)" if name.startswith("clip") else "null")
+    return name, value, note, is_text
+
+
+def _made(
+    name: str, value: Any, met: Met, target: Node, tree: Tree, via: str, note: str, unit: str,
+    is_text: bool, composed: Composed,
+) -> Setting:  # fmt: skip
+    node = met.value
+    own = target is node and type(node) is Scalar
+    overridden = id(target) in tree.overridden
+    origin = WRITTEN if tree is composed.tree else INHERITED
+    if overridden:
+        origin = OVERRIDE
+    text = tree.source.text
+    if type(node) is Scalar:
+        raw = node.value if overridden else text[node.start : node.end]
+    else:
+        raw = text[node.start : node.end] if type(node) is not Mapping else ""
+    notes = [part for part in (note, via) if part]
+    return Setting(
+        name, value, origin=origin, raw=raw, key=met.path,
+        place=Place(tree.source, node.start, node.end), node=node if own else None,  # type: ignore[arg-type]
+        key_node=met.key, tree=tree, note="; ".join(notes), is_text=is_text, unit=unit,
+    )  # fmt: skip
+
+
+def _timed(name: str, text: str) -> tuple[str, float] | None:
+    """`100ba` -> (`warmup_steps`, 100); a number without a unit counts batches."""
+    digits = text.strip().lower()
+    unit = "ba"
+    for known in _TIME_UNITS:
+        if digits.endswith(known):
+            digits, unit = digits[: -len(known)], known
+            break
+    try:
+        number = float(digits.replace("_", ""))
+    except ValueError:
+        return None
+    measure, scale = _TIME_UNITS[unit]
+    canonical = _TIME_NAMES.get((name, measure))
+    if canonical is None or not is_usable(number):
+        return None
+    value = number * scale
+    return canonical, int(value) if value == int(value) and measure != "ratio" else value
+
+
+def _term(spec: dict[str, Any], met: Met, reader: Reader) -> LossTerm | None:
+    if "when" in spec and not reader.holds(spec["when"]):
+        return None
+    target, via = reader.composed.value_of(met.value)
+    if type(target) is not Scalar:
+        return None
+    tree = reader.composed.tree_of(met.value)
+    read = read_value("number", target, reader.dialect, tree.format)
+    if isinstance(read, str) or read[0] is None or read[0] < 0:
+        return None
+    setting = _made(
+        "loss_weight", read[0], met, target, tree, via, "", "", read[1], reader.composed
+    )
+    name = spec.get("name") or _name_in(spec["path"], met.path)
+    tokens = tuple(token for token in name.lower().split("_") if token)
+    role = spec.get("role") or role_of(tokens, GENERIC["loss_terms"]["roles"])
+    return LossTerm(name, read[0], role, setting, tokens)
+
+
+def _name_in(pattern: str, path: str) -> str:
+    """What the wildcard stands for; without one the last key."""
+    if "*" not in pattern:
+        return path.rpartition(".")[2]
+    before = pattern.partition("*")[0]
+    return path.split(".")[before.count(".") + before.count("[")]
