@@ -1,4 +1,7 @@
-"""Write the pages of docs/rules, and the README's picture: `python -m gradaudit.docs_site`.
+"""Write the pages of docs/rules and docs/dialects, and the README's picture.
+
+    python -m gradaudit.docs_site
+
 
 With `--check` nothing is written: stale, missing and left-over pages are named, and it ends with 1.
 """
@@ -10,13 +13,17 @@ import re
 import sys
 from pathlib import Path
 
+from gradaudit.dialects import page
 from gradaudit.rules import load
 from gradaudit.rules.docs import FAMILIES, BadDocs, as_markdown, parse
 
 COMMAND = "python -m gradaudit.docs_site"
 MARK = f"<!-- Generated from the rule's docstring: edit that, then run `{COMMAND}`. -->"
-NAV_BEGIN = f"      # rules, generated: {COMMAND}"
-NAV_END = "      # end of rules"
+DIALECT_MARK = f"<!-- Generated from the dialect's file: edit that, then run `{COMMAND}`. -->"
+NAV = ("      # {}, generated: " + COMMAND, "      # end of {}")
+
+FOLDERS = ("rules", "dialects")
+"""Below docs/: every page in them is generated."""
 
 PICTURE = "docs/screen.svg"
 PICTURE_WORDS = ["check", "sample_configs/enhanced_training.yaml", "--select", "GA301,GA401"]
@@ -57,9 +64,22 @@ def pages(root: Path) -> dict[Path, str]:
         folder / f"{rule.name}.md": f"{MARK}\n\n{as_markdown(rule)}" for rule in rules.values()
     }
     found[folder / "index.md"] = f"{MARK}\n\n{_index()}"
+    folder = root / "docs" / "dialects"
+    frameworks = page.dialects()
+    for name, raw in frameworks.items():
+        found[folder / f"{name}.md"] = f"{DIALECT_MARK}\n\n{page.page(raw)}"
+    found[folder / "index.md"] = f"{DIALECT_MARK}\n\n{page.index()}"
     found[root / PICTURE] = picture(root)
     config = root / "mkdocs.yml"
-    found[config] = _with_nav(config.read_text(encoding="utf-8"))
+    nav = config.read_text(encoding="utf-8")
+    nav = _with_nav(
+        nav, "rules", [f"{rule.code} {rule.name}: rules/{rule.name}.md" for rule in rules.values()]
+    )
+    nav = _with_nav(
+        nav, "dialects",
+        [f"{raw['title']}: dialects/{name}.md" for name, raw in frameworks.items()],
+    )  # fmt: skip
+    found[config] = nav
     return found
 
 
@@ -85,16 +105,15 @@ def _index() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _with_nav(config: str) -> str:
-    """mkdocs.yml with one navigation entry a rule between the two marks."""
-    before, begin, rest = config.partition(NAV_BEGIN + "\n")
-    _, end, after = rest.partition(NAV_END + "\n")
-    if not begin or not end:
-        raise ValueError(f"mkdocs.yml has no lines `{NAV_BEGIN}` and `{NAV_END}`")
-    entries = "".join(
-        f"      - {rule.code} {rule.name}: rules/{rule.name}.md\n" for rule in load().values()
-    )
-    return before + begin + entries + end + after
+def _with_nav(config: str, group: str, entries: list[str]) -> str:
+    """mkdocs.yml with the group's navigation entries between its two marks."""
+    begin, end = (mark.format(group) for mark in NAV)
+    before, found_begin, rest = config.partition(begin + "\n")
+    _, found_end, after = rest.partition(end + "\n")
+    if not found_begin or not found_end:
+        raise ValueError(f"mkdocs.yml has no lines `{begin}` and `{end}`")
+    lines = "".join(f"      - {entry}\n" for entry in entries)
+    return before + begin + "\n" + lines + end + "\n" + after
 
 
 def problems(root: Path) -> list[str]:
@@ -112,13 +131,19 @@ def problems(root: Path) -> list[str]:
 
 
 def _left_over(root: Path, wanted: dict[Path, str]) -> list[Path]:
-    return sorted(path for path in (root / "docs" / "rules").glob("*.md") if path not in wanted)
+    return sorted(
+        path
+        for folder in FOLDERS
+        for path in (root / "docs" / folder).glob("*.md")
+        if path not in wanted
+    )
 
 
 def write(root: Path) -> None:
-    """Write what differs, and delete the pages of rules that are no more."""
+    """Write what differs, and delete the pages of what is no more."""
     wanted = pages(root)
-    (root / "docs" / "rules").mkdir(parents=True, exist_ok=True)
+    for folder in FOLDERS:
+        (root / "docs" / folder).mkdir(parents=True, exist_ok=True)
     for path, text in wanted.items():
         if not path.is_file() or not same(path, text):
             path.write_text(text, encoding="utf-8")

@@ -241,7 +241,8 @@ def test_the_settings_file_in_the_docs_can_be_used(tmp_path: Path) -> None:
 
 
 def test_check_names_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = f"nav:\n  - Rules:\n{docs_site.NAV_BEGIN}\n{docs_site.NAV_END}\n"
+    marks = [mark.format(group) for group in docs_site.FOLDERS for mark in docs_site.NAV]
+    config = "\n".join(["nav:", "  - Rules:", *marks, ""])
     (tmp_path / "mkdocs.yml").write_text(config)
     assert docs_site.main([], tmp_path) == 0
     assert docs_site.main(["--check"], tmp_path) == 0

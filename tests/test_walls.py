@@ -48,7 +48,7 @@ ARROWS: dict[str, set[str]] = {
         "rules", "settings", "source", "suppress", "syntax",
     },
     # the pages of the documentation: as high up as the commands
-    "docs_site": {"cli", "render", "rules"},
+    "docs_site": {"cli", "dialects", "render", "rules"},
     "__main__": {"cli"},
     "__init__": set(),
 }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import prod, sqrt
 
+from gradaudit.dialects.formula import said
 from gradaudit.plan.model import COMPUTED, DEFAULT, Setting
 from gradaudit.plan.values import is_usable
 
@@ -63,17 +64,3 @@ def _apply(unit: TrainingUnit, name: str, formula: dict[str, Any]) -> bool:
     )  # fmt: skip
     unit.unknown.pop(name, None)
     return True
-
-
-def said(formula: dict[str, Any]) -> str:
-    """`base_learning_rate x global_batch / 256`, with the dialect's words after it."""
-    text = " x ".join(str(factor).lstrip("_") for factor in formula["of"])
-    if formula.get("over", 1) != 1:
-        text += f" / {formula['over']:g}"
-    if "root_of" in formula:
-        inside = " x ".join(str(factor).lstrip("_") for factor in formula["root_of"])
-        if formula.get("root_over", 1) != 1:
-            inside += f" / {formula['root_over']:g}"
-        text += f" x sqrt({inside})"
-    note = formula.get("note")
-    return f"{text} ({note})" if note else text

@@ -7,7 +7,7 @@ from gradaudit.findings import Place
 from gradaudit.plan.loss_terms import role_of
 from gradaudit.plan.model import DEFAULT, INHERITED, OVERRIDE, WRITTEN, LossTerm, Setting
 from gradaudit.plan.values import UNUSABLE, is_usable, read_value
-from gradaudit.syntax.tree import Alias, Mapping, Scalar, Sequence, entries
+from gradaudit.syntax.tree import Alias, Mapping, Scalar, Sequence, dotted, entries, path_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -328,7 +328,9 @@ def _made(
     node = met.value
     own = target is node and type(node) is Scalar
     overridden = id(target) in tree.overridden
-    origin = WRITTEN if tree is composed.tree else INHERITED
+    origin, key = WRITTEN, met.path
+    if tree is not composed.tree:
+        origin, key = INHERITED, dotted(path_of(node, tree))
     if overridden:
         origin = OVERRIDE
     text = tree.source.text
@@ -338,7 +340,7 @@ def _made(
         raw = text[node.start : node.end] if type(node) is not Mapping else ""
     notes = [part for part in (note, via) if part]
     return Setting(
-        name, value, origin=origin, raw=raw, key=met.path,
+        name, value, origin=origin, raw=raw, key=key,
         place=Place(tree.source, node.start, node.end), node=node if own else None,  # type: ignore[arg-type]
         key_node=met.key, tree=tree, note="; ".join(notes), is_text=is_text, unit=unit,
     )  # fmt: skip

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from gradaudit.findings import Place
-from gradaudit.plan.model import COMPUTED, DEFAULT, INHERITED, OVERRIDE, WRITTEN, Setting
+from gradaudit.plan.model import COMPUTED, INHERITED, OVERRIDE, WRITTEN, Setting
 from gradaudit.syntax.scalars import read_scalar, to_number
-from gradaudit.syntax.tree import Alias, Scalar, Sequence, resolve
+from gradaudit.syntax.tree import Alias, Scalar, Sequence, dotted, path_of, resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ def to_setting(
         else text[target.start : target.end]
         if type(node) is Alias and tree is composed.tree_of(target)
         else text[node.start : node.end],
-        key=path,
+        key=path if origin == WRITTEN else dotted(path_of(node, tree)),
         place=Place(tree.source, node.start, node.end),
         node=node if target is node and type(node) is Scalar else None,
         key_node=key,
@@ -354,11 +354,13 @@ def settle(unit: TrainingUnit) -> None:
     if "betas" not in settings and "beta1" in settings and "beta2" in settings:
         first, second = settings["beta1"], settings["beta2"]
         if first.number is not None and second.number is not None:
-            keys = [beta.key for beta in (first, second) if beta.key]
+            written = [beta for beta in (first, second) if beta.key]
+            shown = written[0] if written else first
+            keys = " and ".join(beta.key for beta in written)
             settings["betas"] = Setting(
-                "betas", (first.number, second.number), origin=COMPUTED if keys else DEFAULT,
-                key=keys[0] if keys else "", place=first.place or second.place, tree=unit.tree,
-                note=f"from {' and '.join(keys)}" if keys else first.note,
+                "betas", (first.number, second.number), origin=shown.origin, key=shown.key,
+                place=shown.place, tree=shown.tree or unit.tree,
+                note=f"from {keys}" if written else first.note,
             )  # fmt: skip
     for name in _MINUS_ONE:
         if name not in settings:

@@ -159,7 +159,7 @@ def value_out_of_domain(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
     betas = unit.get("betas")
     if betas is not None and isinstance(betas.value, tuple):
         for value in betas.value:
-            if not 0 <= value < 1 and betas.origin != "computed":
+            if not 0 <= value < 1 and "beta1" not in unit.settings:
                 yield _out_of_domain(
                     betas, unit, ERROR, f"{number(value)} does not lie in [0, 1); torch refuses it"
                 )

@@ -1,0 +1,248 @@
+"""What gradaudit makes of a directory of real configs, dialect by dialect.
+
+    python benchmarks/dialects.py [DIRECTORY] [--time] [--findings]
+
+The directory holds an INDEX.tsv (dialect, repository, commit, path, licence, role) beside the
+files, at DIALECT/OWNER__REPOSITORY/PATH. Prints Markdown tables:
+
+- by dialect: files, how many are recognised, how many that write a learning rate, a batch size or
+  an optimiser have one of them resolved, hand-written labels right, findings;
+- with --time, the time for all files on one core against `yaml.compose` over the same texts;
+- with --findings, every error and warning, a line each.
+
+Nothing in the directory is run or written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gc
+import os
+import re
+import sys
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from gradaudit.audit import FileResult, Options, audit_path
+from gradaudit.settings import Finder
+
+DEFAULT = Path(__file__).resolve().parent.parent.parent / "shared" / "corpus"
+
+ACCEPTED: dict[str, tuple[str, ...]] = {
+    "hf-trl": ("hf-trainer",),
+    "llamafactory": ("llama-factory",),
+    "vits-json": ("vits",),
+    "yacs-other": ("slowfast",),
+}
+"""Folder -> dialects that its files may be recognised as; its own name where it is not here."""
+
+OTHERWISE: dict[str, tuple[str, ...]] = {}
+"""Path -> dialects, for files that lie in a folder of another framework, with the reason there."""
+
+WRITES = re.compile(
+    r"""(?imx) ["'\w./-]* (?: \b | _ ) (?:
+        lr | lr0 | learning_rate | base_lr | init_lr | base_learning_rate | lr_initial
+      | batch_size | ims_per_batch | batch_size_per_gpu | total_batch_size
+      | train_micro_batch_size_per_gpu | micro_batch_size | local_batch_size
+      | optimizer | optim | optimizer_type
+    ) ["']? \s* [:=] \s* ["']? [\w.+-]""",
+)
+"""Keys by which a file writes one of the three, whatever the framework: judged on its text."""
+
+COLUMNS = (
+    "dialect", "files", "recognised", "writes one", "resolved", "unparsable", "labels right",
+    "errors", "warnings", "infos",
+)  # fmt: skip
+
+WANTED = ("learning_rate", "base_learning_rate", "micro_batch", "global_batch", "optimizer")
+
+
+class File(NamedTuple):
+    """One file of the index with what was made of it."""
+
+    folder: str
+    path: str
+    result: FileResult
+
+    @property
+    def recognised(self) -> bool:
+        wanted = OTHERWISE.get(self.path) or ACCEPTED.get(self.folder, (self.folder,))
+        found = self.result.recognised
+        return found is not None and found.name in wanted
+
+    @property
+    def resolved(self) -> bool:
+        return any(
+            setting.origin != "default" and setting.value is not None
+            for unit in self.result.units
+            for name in WANTED
+            if (setting := unit.settings.get(name)) is not None
+        )
+
+    @property
+    def writes(self) -> bool:
+        return self.result.source is not None and bool(WRITES.search(self.result.source.text))
+
+
+def index(directory: Path) -> list[tuple[str, str]]:
+    """(folder, path below the directory) of every config of the index; bases are left out."""
+    found = []
+    with (directory / "INDEX.tsv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file, delimiter="\t"):
+            if row["role"] == "config":
+                repository = row["repository"].replace("/", "__")
+                found.append((row["dialect"], f"{row['dialect']}/{repository}/{row['path']}"))
+    return found
+
+
+def audited(directory: Path) -> list[File]:
+    options, finder = Options(), Finder(isolated=True)
+    return [
+        File(folder, path, audit_path(str(directory / path), options, finder))
+        for folder, path in index(directory)
+    ]
+
+
+def labels_right() -> dict[str, tuple[int, int]]:
+    """Dialect -> (labels that agree in every value, unit and origin, labels)."""
+    from test_labels import ALL, differences, place
+
+    counts: dict[str, tuple[int, int]] = {}
+    for label in ALL:
+        if place(label).is_file():
+            right, total = counts.get(label["dialect"], (0, 0))
+            counts[label["dialect"]] = right + (not differences(label)), total + 1
+    return counts
+
+
+def table(files: list[File]) -> list[str]:
+    labels = labels_right()
+    lines = [
+        f"| {' | '.join(COLUMNS)} |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    folders: dict[str, list[File]] = defaultdict(list)
+    for file in files:
+        folders[file.folder].append(file)
+    for folder, group in [*sorted(folders.items()), ("all", files)]:
+        parsed = [file for file in group if file.result.tree is not None]
+        writing = [file for file in parsed if file.writes]
+        found = Counter(f.severity for file in group for f in file.result.findings)
+        if folder == "all":
+            right, total = map(sum, zip(*labels.values(), strict=True))
+        else:
+            names = ACCEPTED.get(folder, (folder,))
+            right, total = map(sum, zip(*(labels.get(name, (0, 0)) for name in names), strict=True))
+        lines.append(
+            f"| {folder} | {len(group)} | {share(sum(f.recognised for f in group), len(group))} "
+            f"| {len(writing)} | {share(sum(f.resolved for f in writing), len(writing))} "
+            f"| {len(group) - len(parsed)} | {right}/{total} | {found['error']} "
+            f"| {found['warning']} | {found['info']} |"
+        )
+    beyond = sorted(set(labels) - {n for f in folders for n in ACCEPTED.get(f, (f,))})
+    right = sum(labels[name][0] for name in beyond)
+    total = sum(labels[name][1] for name in beyond)
+    rate = sum(f.severity == "warning" for file in files for f in file.result.findings)
+    beyond_words = f"{right}/{total} right ({', '.join(beyond)})"
+    return [
+        *lines,
+        "",
+        f"{rate / max(len(files), 1):.3f} warnings a file.",
+        f"Labels of dialects that are not in the corpus: {beyond_words}.",
+    ]
+
+
+def share(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else "-"
+
+
+def timed(directory: Path, rounds: int = 5) -> list[str]:
+    """Reading and judging every file against composing it, in one process, in turn."""
+    paths = [str(directory / path) for _, path in index(directory)]
+    gc.disable()
+
+    def compose() -> None:
+        for path in paths:
+            with open(path, encoding="utf-8-sig") as file:
+                try:
+                    for _ in yaml.compose_all(file, yaml.CSafeLoader):
+                        pass
+                except (yaml.YAMLError, UnicodeDecodeError):
+                    pass
+
+    def check() -> None:
+        options, finder = Options(), Finder(isolated=True)
+        for path in paths:
+            audit_path(path, options, finder)
+
+    ratios, seconds = [], []
+    check()
+    for _ in range(rounds):
+        times = []
+        for run in (compose, check):
+            start = time.process_time()
+            run()
+            times.append(time.process_time() - start)
+            gc.collect()
+        ratios.append(times[1] / times[0])
+        seconds.append(times[1])
+    ratios.sort()
+    middle = ratios[len(ratios) // 2]
+    return [
+        f"{len(paths)} files on one core, with all rules: {min(seconds):.2f} s CPU,",
+        f"{middle:.2f} x `yaml.compose` over the same files",
+        f"(median of {rounds} interleaved rounds, {ratios[0]:.2f} to {ratios[-1]:.2f}).",
+    ]
+
+
+def findings(files: list[File]) -> list[str]:
+    lines = []
+    for file in files:
+        for found in file.result.findings:
+            if found.severity != "info":
+                lines.append(
+                    f"{found.severity} {found.rule.code} {file.path}:{found.place.line} "
+                    f"{found.message}"
+                )
+    return lines
+
+
+def main() -> int:
+    assert __doc__
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    default = os.environ.get("GRADAUDIT_CORPUS", str(DEFAULT))
+    parser.add_argument("directory", nargs="?", default=default)
+    parser.add_argument("--time", action="store_true", help="time all files on one core")
+    parser.add_argument("--findings", action="store_true", help="list errors and warnings")
+    parser.add_argument("--missed", action="store_true", help="list files that are not read well")
+    options = parser.parse_args()
+    directory = Path(options.directory)
+    if not (directory / "INDEX.tsv").is_file():
+        sys.stderr.write(f"{directory}: has no INDEX.tsv; name a directory of configs with one\n")
+        return 2
+    if options.time:
+        print("\n".join(timed(directory)))
+        return 0
+    files = audited(directory)
+    print("\n".join(table(files)))
+    if options.findings:
+        print("\n".join(["", *findings(files)]))
+    if options.missed:
+        for file in files:
+            found = file.result.recognised
+            if not file.recognised:
+                print(f"not recognised: {file.path}: {found and (found.name, found.second)}")
+            if file.result.tree is not None and file.writes and not file.resolved:
+                print(f"not resolved: {file.path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

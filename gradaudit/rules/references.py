@@ -1,0 +1,140 @@
+"""GA7: the files that a config is built on."""
+
+from __future__ import annotations
+
+from gradaudit.findings import ERROR, HIGH, INFO, MEDIUM, Finding, Place
+from gradaudit.rules import rule
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gradaudit.compose.model import Composed
+    from gradaudit.rules import Limits
+
+
+@rule(
+    "GA705",
+    "base-file-not-read",
+    scope="file",
+    severities=(ERROR, INFO),
+    confidence=HIGH,
+    references=(
+        "https://github.com/facebookresearch/fvcore/blob/main/fvcore/common/config.py (`_BASE_`)",
+        "https://hydra.cc/docs/advanced/defaults_list/",
+        "https://mmengine.readthedocs.io/en/latest/advanced_tutorials/config.html",
+    ),
+)
+def base_file_not_read(composed: Composed, limits: Limits) -> Iterator[Finding]:
+    """A file that this config is built on was not read.
+
+    Why:
+        What the base holds is unknown: its settings are neither judged nor taken for the
+        framework's defaults. Where the framework looks beside the file and nothing is there, the
+        training ends before its first step.
+
+    Bad:
+        _BASE_: nowhere/Base.yaml
+        MODEL:
+          META_ARCHITECTURE: GeneralizedRCNN
+        SOLVER:
+          IMS_PER_BATCH: 16
+          BASE_LR: 0.02
+          MAX_ITER: 90000
+
+    Good:
+        MODEL:
+          META_ARCHITECTURE: GeneralizedRCNN
+        SOLVER:
+          IMS_PER_BATCH: 16
+          BASE_LR: 0.02
+          MAX_ITER: 90000
+
+    Tell:
+        `gradaudit show FILE` lists the files that were put together, and those that were not read.
+
+    Fix:
+        None: where the file should be is not known.
+
+    False positives:
+        An info where a launcher's working directory or search path could supply the file, or where
+        it lies outside what may be opened (docs/composition.md). An error only where the framework
+        looks beside this file.
+    """
+    for missing in composed.missing:
+        if missing.kind == "cycle":
+            continue
+        sure = missing.severity == ERROR
+        yield Finding(
+            Place(missing.tree.source, missing.node.start, missing.node.end),
+            f"`{missing.path}` was not read: {missing.reason}",
+            severity=ERROR if sure else INFO,
+            confidence=HIGH if sure else MEDIUM,
+            label="not read",
+            why=[
+                (
+                    "Its settings are not known: what depends on them is not judged, and no "
+                    "default is assumed in their place."
+                )
+            ],
+            next="Correct the path." if sure else "Check it from a directory that holds the file.",
+            no_fix="where the file should be is not known",
+        )
+
+
+@rule(
+    "GA706",
+    "base-file-cycle",
+    scope="file",
+    severities=(ERROR,),
+    confidence=HIGH,
+    references=(
+        "https://github.com/facebookresearch/fvcore/blob/main/fvcore/common/config.py (`_BASE_`)",
+        "https://mmengine.readthedocs.io/en/latest/advanced_tutorials/config.html",
+    ),
+)
+def base_file_cycle(composed: Composed, limits: Limits) -> Iterator[Finding]:
+    """A config is built on itself.
+
+    Why:
+        Following the base files leads back to where it began: the loader recurses until Python
+        stops it, and the training never starts.
+
+    Bad:
+        _BASE_: example.yaml
+        MODEL:
+          META_ARCHITECTURE: GeneralizedRCNN
+        SOLVER:
+          IMS_PER_BATCH: 16
+          BASE_LR: 0.02
+          MAX_ITER: 90000
+
+    Good:
+        MODEL:
+          META_ARCHITECTURE: GeneralizedRCNN
+        SOLVER:
+          IMS_PER_BATCH: 16
+          BASE_LR: 0.02
+          MAX_ITER: 90000
+
+    Tell:
+        Load the config: the framework ends with a RecursionError, or with a message of its own.
+
+    Fix:
+        None: which of the files should not name the other is not known.
+
+    False positives:
+        None known.
+    """
+    for missing in composed.missing:
+        if missing.kind == "cycle":
+            yield Finding(
+                Place(missing.tree.source, missing.node.start, missing.node.end),
+                f"`{missing.path}` leads back to this file: {missing.reason}",
+                severity=ERROR,
+                confidence=HIGH,
+                label="leads back",
+                why=["The loader never comes to an end, and the training never starts."],
+                next="Take the base out of one of the files.",
+                no_fix="which of the files should not name the other is not known",
+            )
