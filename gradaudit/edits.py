@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from gradaudit.findings import Edit
-from gradaudit.syntax.spelling import spell
-from gradaudit.syntax.tree import Mapping, Scalar, Sequence, dotted, path_of
-from gradaudit.syntax.yaml_reader import content_span
+from gradaudit.syntax.spelling import keeps_quotes, spell
+from gradaudit.syntax.tree import Mapping, Scalar, Sequence, content_span, dotted, path_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,12 +18,12 @@ def replace_value(
     """Replace the scalar `node` by `value`.
 
     `key` is the dotted path to show, None for the node's own. `new` is the text to put where the
-    spelling matters (`3e-4` where the file has `1e-4`); text that stands in quotes keeps its
-    quotes and needs none.
+    spelling matters (`3e-4` where the file has `1e-4`); text that stands in quotes, and any text
+    in JSON and TOML, needs none.
     """
     style = node.style if type(node) is Scalar else ""
-    if new is None or (isinstance(value, str) and style in ("'", '"')):
-        new = spell(value, json_file=tree.format == "json", style=style)
+    if new is None or keeps_quotes(value, tree.format, style):
+        new = spell(value, tree.format, style)
     if key is None:
         key = dotted(path_of(node, tree))
     return Edit("replace", tree, node, key, old=_text(tree, node), new=new, value=value)
@@ -40,8 +39,8 @@ def insert_after(
     above = dotted(path_of(sibling.parent, tree)) if sibling.parent is not None else ""
     if type(sibling.parent) is Sequence:
         name = str(1 + next(i for i, x in enumerate(sibling.parent.items) if x is sibling))
-    if new is None:
-        new = spell(value, json_file=tree.format == "json")
+    if new is None or keeps_quotes(value, tree.format, ""):
+        new = spell(value, tree.format)
     key = f"{above}.{name}" if above else name
     return Edit("insert", tree, sibling, key, new=new, value=value)
 

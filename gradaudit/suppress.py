@@ -2,7 +2,7 @@
 
 On the finding's line, on the line above, or on a parent key (then for all below it).
 `# gradaudit: ignore-file[GA101]`, anywhere, is for the whole file. Without brackets all rules are
-meant.
+meant. In JSON with comments the sign is `//` or `/*`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from bisect import bisect_right
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gradaudit.findings import Finding
     from gradaudit.rules import Rule
     from gradaudit.source import Source
@@ -59,32 +61,32 @@ class Suppression:
 
 def suppressions(tree: Tree) -> list[Suppression]:
     """The file's suppression comments, in file order."""
-    source = tree.source
-    text = source.text
-    if tree.format == "json":
-        return []
     import re
 
-    pattern = re.compile(r"#[ \t]*gradaudit:[ \t]*([A-Za-z][\w-]*)(?:\[([^\]\r\n]*)\])?")
+    source = tree.source
+    text = source.text
+
+    pattern = re.compile(
+        (r"(?://|/\*)" if tree.format == "json" else "#")
+        + r"[ \t]*gradaudit:[ \t]*([A-Za-z][\w-]*)(?:\[([^\]\r\n]*)\])?"
+    )
     found = []
-    starts, ends = _scalar_spans(tree)
-    content = _lines_with_content(source)
+    in_comment = _comments(tree) if tree.format == "yaml" else _known_comments(tree)
+    content = _lines_with_content(tree)
     sections = _sections(tree)
     for match in pattern.finditer(text):
         start = match.start()
-        before = bisect_right(starts, start) - 1
-        if (before >= 0 and start < ends[before]) or not _begins_comment(text, start):
+        if not in_comment(start):
             continue
         codes = [code.strip() for code in (match.group(2) or "").split(",") if code.strip()]
-        line, column = source.position(start)
+        line = source.position(start)[0]
         word = match.group(1)
         if word == "ignore-file":
             first, last = 1, source.line_count
         else:
             first = line
-            before_it = source.line(line)[: column - 1].lstrip()
-            if not before_it or before_it.startswith("#"):
-                after = bisect_right(content, line)
+            after = bisect_right(content, line)
+            if after == 0 or content[after - 1] != line:  # it has its line for itself
                 first = content[after] if after < len(content) else line
             last = sections.get(first, first)
         found.append(Suppression(word, codes, first, last, start, match.end()))
@@ -114,6 +116,38 @@ def silence(findings: list[Finding], comments: list[Suppression], source: Source
     return silenced
 
 
+def _comments(tree: Tree) -> Callable[[int], bool]:
+    """Tells whether a `#` begins a comment, or stands in one."""
+    starts, ends = _scalar_spans(tree)
+
+    def in_comment(at: int) -> bool:
+        before = bisect_right(starts, at) - 1
+        return not (before >= 0 and at < ends[before]) and _begins_comment(tree.source.text, at)
+
+    return in_comment
+
+
+def _spans(tree: Tree) -> list[tuple[int, int]]:
+    """The comments of a file whose reader tells them: of any but YAML."""
+    if tree.format != "python":
+        return tree.comments
+    from gradaudit.syntax.python_spans import comment_spans
+
+    return comment_spans(tree.source)
+
+
+def _known_comments(tree: Tree) -> Callable[[int], bool]:
+    """The same where the reader tells them: source text that is no value may hold strings."""
+    spans = _spans(tree)
+    starts = [start for start, _ in spans]
+
+    def in_comment(at: int) -> bool:
+        before = bisect_right(starts, at) - 1
+        return before >= 0 and at < spans[before][1]
+
+    return in_comment
+
+
 def _begins_comment(text: str, at: int) -> bool:
     """A `#` begins a comment at the start of a line or after a blank; else it is inside one."""
     if at == 0 or text[at - 1] in " \t\n":
@@ -122,8 +156,16 @@ def _begins_comment(text: str, at: int) -> bool:
     return " #" in text[line_start:at]
 
 
-def _lines_with_content(source: Source) -> list[int]:
+def _lines_with_content(tree: Tree) -> list[int]:
     """The numbers of the lines that hold more than a comment."""
+    source = tree.source
+    if tree.format == "json":  # the sign does not tell: `/*` may begin lines above
+        at, pieces = 0, []
+        for start, end in tree.comments:
+            pieces += [source.text[at:start], "\n" * source.text.count("\n", start, end)]
+            at = end
+        lines = ("".join(pieces) + source.text[at:]).split("\n")
+        return [number for number, text in enumerate(lines, 1) if text.strip()]
     found = []
     for number in range(1, source.line_count + 1):
         text = source.line(number).lstrip()
@@ -134,8 +176,7 @@ def _lines_with_content(source: Source) -> list[int]:
 
 def _scalar_spans(tree: Tree) -> tuple[list[int], list[int]]:
     """Starts and ends of the scalars that may hold a `#`, in file order."""
-    from gradaudit.syntax.tree import Scalar, walk
-    from gradaudit.syntax.yaml_reader import content_span
+    from gradaudit.syntax.tree import Scalar, content_span, walk
 
     spans = [
         content_span(node, tree.source.text)
@@ -148,7 +189,7 @@ def _scalar_spans(tree: Tree) -> tuple[list[int], list[int]]:
 
 def _sections(tree: Tree) -> dict[int, int]:
     """The line of each key that holds a section -> the section's last line."""
-    from gradaudit.syntax.tree import Mapping, Sequence, last_leaf, walk
+    from gradaudit.syntax.tree import Mapping, Sequence, walk
 
     source = tree.source
     found: dict[int, int] = {}
@@ -159,6 +200,6 @@ def _sections(tree: Tree) -> dict[int, int]:
             for key, value in node.pairs:
                 if type(value) is Mapping or type(value) is Sequence:
                     line = source.position(key.start)[0]
-                    last = source.position(max(last_leaf(value).end - 1, key.start))[0]
+                    last = source.position(max(value.end - 1, key.start))[0]
                     found[line] = max(last, found.get(line, line))
     return found

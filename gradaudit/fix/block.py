@@ -6,13 +6,12 @@ import re
 
 from gradaudit.fix.comments import BLOCK_HEADER, COMMENT, line_start, next_line
 from gradaudit.fix.refusal import Refused
-from gradaudit.syntax.tree import Mapping, Node, Scalar, Sequence, Tree, last_leaf
-from gradaudit.syntax.yaml_reader import content_span
+from gradaudit.syntax.tree import Mapping, Node, Scalar, Sequence, Tree, content_span, last_leaf
 
 Splice = tuple[int, int, str]
 
 _COMMENT_OR_BLANK = re.compile(r"([ \t]*)(#[^\n]*)?(?:\n|\Z)")
-_COLON = re.compile(r"([ \t]*):([ \t]*)")
+_COLON = re.compile(r"([ \t]*)[:=]([ \t]*)")
 
 
 def insert(tree: Tree, parent: Mapping | Sequence, index: int, key: str, value: str) -> Splice:
@@ -25,13 +24,13 @@ def insert(tree: Tree, parent: Mapping | Sequence, index: int, key: str, value: 
     if indent.strip(" \t"):  # after `- `, or `- - `
         indent = " " * column
     if type(parent) is Mapping:
-        line = indent + key + _colon(text, parent, index, key) + value
+        line = indent + key + colon(text, parent, index, key) + value
     else:
         assert type(parent) is Sequence
         gap = text[head + 1 : parent.items[index].start]
         line = indent + "-" + (gap if gap and not gap.strip(" \t") else " ") + value
     at = _past_inner_comments(text, _end(tree, parent, index), column)
-    newline = _newline_before(tree, at)
+    newline = newline_before(tree, at)
     if at == 0 or text[at - 1] == "\n":
         return at, at, line + newline
     return at, at, newline + line
@@ -123,7 +122,7 @@ def _past_inner_comments(text: str, at: int, column: int) -> int:
     return end
 
 
-def _newline_before(tree: Tree, at: int) -> str:
+def newline_before(tree: Tree, at: int) -> str:
     """The line ending nearest above, for files that mix them."""
     text = tree.source.text
     end = text.rfind("\n", 0, at)
@@ -132,22 +131,25 @@ def _newline_before(tree: Tree, at: int) -> str:
     return "\r\n" if text[end - 1 : end] == "\r" else "\n"
 
 
-def _colon(text: str, parent: Mapping, index: int, key: str) -> str:
-    """The colon with its blanks, so that values (or colons) that form a column go on doing so."""
+def colon(text: str, parent: Mapping, index: int, key: str, sign: str = ":") -> str:
+    """The colon (or `sign`) with its blanks, as in entry `index`.
+
+    Values (or signs) that form a column go on doing so.
+    """
     mine = _columns(text, parent, index)
     if mine is None:
-        return ": "
-    colon, value, before, after = mine
+        return ": " if sign == ":" else f" {sign} "
+    column, value, before, after = mine
     nearby = [
         near
         for i in (index - 1, index + 1)
         if 0 <= i < len(parent.pairs) and (near := _columns(text, parent, i)) is not None
     ]
-    if before > 1 or (before and any(near[0] == colon for near in nearby)):
-        return " " * max(1, colon - len(key)) + ":" + " " * after
+    if before > 1 or (before and any(near[0] == column for near in nearby)):
+        return " " * max(1, column - len(key)) + sign + " " * after
     if after > 1 or any(near[1] == value and near[3] > 1 for near in nearby):
-        return " " * before + ":" + " " * max(1, value - len(key) - before - 1)
-    return " " * before + ":" + " " * after
+        return " " * before + sign + " " * max(1, value - len(key) - before - 1)
+    return " " * before + sign + " " * after
 
 
 def _columns(text: str, parent: Mapping, index: int) -> tuple[int, int, int, int] | None:

@@ -1,18 +1,20 @@
-"""Where a file's comments are. No parser tells: they are the `#` between the values."""
+"""Where a file's comments are. In YAML no parser tells: they are the `#` between the values."""
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 
-from gradaudit.syntax.tree import Alias, Scalar, Tree, walk
-from gradaudit.syntax.yaml_reader import content_span
+from gradaudit.syntax.tree import Alias, Scalar, Tree, content_span, walk
 
 COMMENT = re.compile(r"(?<!\S)#[^\r\n]*")
 BLOCK_HEADER = re.compile(r"[|>][-+0-9]*")
 
 
 def comments(tree: Tree) -> list[tuple[int, int]]:
-    """The span of every comment, `#` included and line ending not, in file order."""
+    """The span of every comment, its signs included and the line ending not, in file order."""
+    if tree.format != "yaml":
+        return tree.comments
     text = tree.source.text
     found: list[tuple[int, int]] = []
     at = 0
@@ -51,9 +53,12 @@ def next_line(text: str, offset: int) -> int:
     return len(text) if end < 0 else end + 1
 
 
-def has_comment(text: str, start: int, end: int) -> bool:
+def has_comment(tree: Tree, start: int, end: int) -> bool:
     """A stretch between two entries, which holds no value, has a comment."""
-    return COMMENT.search(text, start, end) is not None
+    if tree.format != "yaml":
+        after = bisect_left(tree.comments, (start, 0))
+        return after < len(tree.comments) and tree.comments[after][0] < end
+    return COMMENT.search(tree.source.text, start, end) is not None
 
 
 def _search(text: str, start: int, end: int, found: list[tuple[int, int]]) -> None:

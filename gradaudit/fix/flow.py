@@ -1,4 +1,5 @@
-"""Insert and delete entries of flow collections: `{a: 1, b: 2}`, `[1, 2]`, and JSON."""
+"""Insert and delete entries of flow collections: `{a: 1, b: 2}`, `[1, 2]`, all of JSON, and the
+arrays and inline tables of TOML."""
 
 from __future__ import annotations
 
@@ -6,15 +7,17 @@ import re
 
 from gradaudit.fix.comments import has_comment, line_start
 from gradaudit.fix.refusal import Refused, check_brackets
-from gradaudit.syntax.tree import Mapping, Node, Scalar, Sequence, Tree
-from gradaudit.syntax.yaml_reader import content_span
+from gradaudit.syntax.tree import Mapping, Node, Scalar, Sequence, Tree, content_span
 
 Splice = tuple[int, int, str]
 
 _LINE_REST = re.compile(r"[ \t]*(,?)[ \t]*(#[^\r\n]*)?(\r?\n)")
+_JSON_LINE_REST = re.compile(
+    r"[ \t]*(,?)[ \t]*((?:/\*(?:[^*\r\n]|\*(?!/))*\*/[ \t]*)*(?://[^\r\n]*)?)(\r?\n)"
+)
 _COMMA = re.compile(r"\s*,")
 _COMMA_ALONE = re.compile(r"[ \t]*,[ \t]*")
-_COLON = re.compile(r"[ \t]*:[ \t]*\Z")
+_COLON = re.compile(r"[ \t]*[:=][ \t]*\Z")
 _NO_VALUE = re.compile(r"\s*:[ \t]?")
 
 
@@ -26,8 +29,8 @@ def insert(
     opening = _opening(tree, parent)
     start, end = _span(text, parent, index)
     last = index + 1 == _count(parent)
-    entry = key + _colon(text, parent, index) + value if type(parent) is Mapping else value
-    rest = _LINE_REST.match(text, end)
+    entry = key + _colon(tree, parent, index) + value if type(parent) is Mapping else value
+    rest = _rest(tree, end)
     if _begins_line(text, opening, start) and (rest or last):
         indent = text[line_start(text, start) : start]
         alone = all(
@@ -38,20 +41,20 @@ def insert(
             if rest.group(1):
                 return [(after, after, f"{indent}{entry},{newline}")]
             return [(end, end, ","), (after, after, f"{indent}{entry}{newline}")]
-        if alone:
+        if alone and not has_comment(tree, end, parent.end):
             return [(end, end, f",{tree.source.newline}{indent}{entry}")]
     if not last:
         following = _span(text, parent, index + 1)[0]
         comma = _COMMA_ALONE.fullmatch(text, end, following)
         if comma is not None:
             return [(following, following, entry + comma.group())]
-        if has_comment(text, end, following):
+        if has_comment(tree, end, following):
             # The comment is the sibling's: the new entry goes behind it.
             return [(following, following, f"{entry}, ")]
         return [(end, end, f", {entry}")]
-    if has_comment(text, end, parent.end):
+    if has_comment(tree, end, parent.end):
         raise Refused("a comment stands between the last entry and the closing bracket")
-    return [(end, end, _last_comma(text, parent) + entry)]
+    return [(end, end, _last_comma(tree, parent) + entry)]
 
 
 def delete(tree: Tree, parent: Mapping | Sequence, index: int) -> list[Splice]:
@@ -61,11 +64,11 @@ def delete(tree: Tree, parent: Mapping | Sequence, index: int) -> list[Splice]:
     start, end = _span(text, parent, index)
     last = index + 1 == _count(parent)
     if last and index == 0:
-        if has_comment(text, opening + 1, start) or has_comment(text, end, parent.end):
+        if has_comment(tree, opening + 1, start) or has_comment(tree, end, parent.end):
             raise Refused("a comment stands beside the only entry")
         return [(opening + 1, parent.end - 1, "")]
     before = _span(text, parent, index - 1)[1] if index else 0
-    rest = _LINE_REST.match(text, end)
+    rest = _rest(tree, end)
     if _begins_line(text, opening, start) and rest is not None and (rest.group(1) or last):
         lines = (line_start(text, start), rest.end(), "")
         comma = _COMMA.match(text, before) if last and not rest.group(1) else None
@@ -75,10 +78,10 @@ def delete(tree: Tree, parent: Mapping | Sequence, index: int) -> list[Splice]:
     following = parent.end if last else _span(text, parent, index + 1)[0]
     if index and (last or "\n" in text[end:following]):
         # To the end of the entry, so that what follows stays on its own line.
-        if has_comment(text, before, start) or has_comment(text, end, following):
+        if has_comment(tree, before, start) or has_comment(tree, end, following):
             raise Refused("a comment stands between the entries")
         return [(before, end, "")]
-    if has_comment(text, end, following):
+    if has_comment(tree, end, following):
         raise Refused("a comment stands between the entries")
     return [(start, following, "")]
 
@@ -126,23 +129,31 @@ def _begins_line(text: str, opening: int, start: int) -> bool:
     return begin > opening and not text[begin:start].strip(" \t")
 
 
-def _last_comma(text: str, parent: Mapping | Sequence) -> str:
+def _rest(tree: Tree, end: int) -> re.Match[str] | None:
+    """What stands behind an entry, where the line ends with it: a comma, a comment."""
+    pattern = _JSON_LINE_REST if tree.format == "json" else _LINE_REST
+    return pattern.match(tree.source.text, end)
+
+
+def _last_comma(tree: Tree, parent: Mapping | Sequence) -> str:
     """A comma with its blanks, as before the last entry; after the only one, as after a colon."""
+    text = tree.source.text
     last = _count(parent) - 1
     if last == 0:
-        return "," if _colon(text, parent, 0) == ":" else ", "
+        return "," if _colon(tree, parent, 0) in (":", "=") else ", "
     before, start = _span(text, parent, last - 1)[1], _span(text, parent, last)[0]
     comma = _COMMA_ALONE.fullmatch(text, before, start)
     return comma.group() if comma is not None else ", "
 
 
-def _colon(text: str, parent: Mapping | Sequence, index: int) -> str:
-    """The colon with its blanks, as in entry `index`."""
+def _colon(tree: Tree, parent: Mapping | Sequence, index: int) -> str:
+    """The colon (in TOML the `=`) with its blanks, as in entry `index`."""
     if type(parent) is not Mapping:
         return ""
+    text = tree.source.text
     key, value = parent.pairs[index]
     if key.end < value.start and value.start < value.end:
         colon = text[key.end : value.start]
         if _COLON.match(colon):
             return colon
-    return ": "
+    return " = " if tree.format == "toml" else ": "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import isfinite
 
 from gradaudit.syntax.tree import Alias, Mapping, Node, Scalar, Sequence, Tree, entries, walk
 
@@ -33,8 +34,15 @@ def check_encoding(tree: Tree) -> None:
         raise Refused(f"the file is {encoding.upper()}, and only UTF-8 is written: convert it")
 
 
+def check_format(tree: Tree) -> None:
+    if tree.format == "python":
+        raise Refused("Python configs are checked, not edited")
+
+
 def check_lines(tree: Tree) -> None:
     """Lines can be added and taken only where all parsers see the same lines."""
+    if tree.format != "yaml":
+        return  # JSON and TOML know no line break but LF and CRLF (and in JSON CR, which is blank)
     odd = _ODD_BREAK.search(tree.source.text)
     if odd:
         line = tree.source.position(odd.start())[0]
@@ -42,15 +50,25 @@ def check_lines(tree: Tree) -> None:
         raise Refused(f"line {line} has a line break (U+{code:04X}) that parsers disagree about")
 
 
-def check_tag(node: Scalar, value: Value) -> None:
+def check_tag(tree: Tree, node: Scalar, value: Value) -> None:
     """A tag that is written must fit the new value. One of the file's own fits any text."""
-    if node.tag is None:
+    if node.tag is None or tree.format != "yaml":
         return
     kind = node.tag.removeprefix("tag:yaml.org,2002:")
     fits = type(value).__name__.replace("NoneType", "null")
     if kind != fits and (kind != node.tag or not isinstance(value, str)):
         tag = node.tag if kind == node.tag else f"!!{kind}"
         raise Refused(f"the tag `{tag}` says what the value is, and the new one does not fit")
+
+
+def check_spellable(value: Value, format: str) -> None:
+    """The format must have a spelling for the value."""
+    if format == "toml" and value is None:
+        raise Refused("TOML has no null; a key that is to have no value is left out")
+    if format == "json" and isinstance(value, float) and not isfinite(value):
+        raise Refused(
+            f"JSON has no word for it: what stands for it does not read back as {value!r}"
+        )
 
 
 def check_shared(tree: Tree, node: Node) -> None:

@@ -6,22 +6,32 @@ else raises `Refused`; `fix.verify` checks the result whatever is said here.
 
 from __future__ import annotations
 
-from gradaudit.fix import block, flow
+from gradaudit.fix import block, flow, tables
 from gradaudit.fix.comments import BLOCK_HEADER, line_end
 from gradaudit.fix.refusal import (
     Refused,
     check_encoding,
+    check_format,
     check_lines,
     check_not_merged,
     check_shared,
     check_simple_key,
     check_single,
+    check_spellable,
     check_tag,
     check_unused_below,
 )
-from gradaudit.syntax.spelling import spell
-from gradaudit.syntax.tree import Alias, Mapping, Node, Scalar, Sequence, dotted, path_of
-from gradaudit.syntax.yaml_reader import content_span
+from gradaudit.syntax.spelling import keeps_quotes, spell, spell_key
+from gradaudit.syntax.tree import (
+    Alias,
+    Mapping,
+    Node,
+    Scalar,
+    Sequence,
+    content_span,
+    dotted,
+    path_of,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +51,7 @@ def splices(edit: Edit) -> list[Splice]:
     Raises:
         Refused: the edit cannot be made safely.
     """
+    check_format(edit.tree)
     check_encoding(edit.tree)
     if edit.op == "replace":
         return _replace(edit)
@@ -134,9 +145,11 @@ def inserted_name(edit: Edit, parent: Node) -> str:
 
 def _spelled(edit: Edit, style: str = "") -> str:
     """The text to put. What was in quotes stays in them."""
-    if edit.new is not None and not (isinstance(edit.value, str) and style in ("'", '"')):
+    format = edit.tree.format
+    check_spellable(edit.value, format)
+    if edit.new is not None and not keeps_quotes(edit.value, format, style):
         return edit.new
-    return spell(edit.value, json_file=edit.tree.format == "json", style=style)
+    return spell(edit.value, format, style)
 
 
 def _replace(edit: Edit) -> list[Splice]:
@@ -149,7 +162,7 @@ def _replace(edit: Edit) -> list[Splice]:
         raise Refused("it is not a single value")
     if type(node.parent) is Mapping and any(key is node for key, _ in node.parent.pairs):
         raise Refused("it is a key, and keys are not renamed")
-    check_tag(node, edit.value)
+    check_tag(tree, node, edit.value)
     check_shared(tree, node)
     check_single(tree, node)
     start, end = content_span(node, text)
@@ -192,11 +205,13 @@ def _insert(edit: Edit, parent: Mapping | Sequence, index: int) -> list[Splice]:
                 line = tree.source.position(sibling.start)[0]
                 raise Refused(f"the key `{name}` is there already (line {line})")
         style = edit.node.style if type(edit.node) is Scalar else ""
-        key = spell(name, json_file=tree.format == "json", style=style)
+        key = spell_key(name, tree.format, style)
     else:
         check_single(tree, edit.node)
     if parent.flow:
         return flow.insert(tree, parent, index, key, _spelled(edit))
+    if tree.format == "toml":
+        return [tables.insert(tree, parent, index, key, _spelled(edit))]
     return [block.insert(tree, parent, index, key, _spelled(edit))]
 
 
@@ -215,6 +230,8 @@ def _delete(edit: Edit, parent: Mapping | Sequence, index: int) -> list[Splice]:
     check_unused_below(tree, nodes)
     if parent.flow:
         return flow.delete(tree, parent, index)
+    if tree.format == "toml":
+        return [tables.delete(tree, parent, index)]
     return [block.delete(tree, parent, index)]
 
 

@@ -17,13 +17,13 @@ from gradaudit.syntax import parse
 from gradaudit.syntax.scalars import Value, read_scalar
 from gradaudit.syntax.second_opinion import (
     MAX_CHARACTERS,
-    PYYAML,
-    RUAMEL,
+    PARSERS,
     NoOpinion,
     Part,
     Path,
     View,
     flatten,
+    in_words_of,
     labels,
     nodes,
     seen,
@@ -63,12 +63,14 @@ def verify(tree: Tree, new_text: str, edits: Seq[Edit]) -> None:
         result = parse(Source(source.path, new_text, source.encoding, source.bom))
     except Unreadable as error:
         raise Refused(f"the result could not be read: {error.message}") from None
+    if tree.strict_json and not result.strict_json:
+        raise Refused("a plain `json.load` would no longer read the file")
     expected = list(_expected(tree, edits))
     before, after = nodes(tree), nodes(result)
     own_before = {path: seen(node) for path, node in before.items()}
     _compare(expected, own_before, {path: seen(node) for path, node in after.items()})
     both = [_read_back(slot, after[slot.new], tree) for slot in expected if slot.edit is not None]
-    _compare_second(tree, expected, own_before, new_text, all(both))
+    _compare_second(tree, expected, own_before, before, new_text, all(both))
     _compare_comments(tree, result, edits)
 
 
@@ -151,17 +153,17 @@ def _read_back(slot: _Slot, node: Node, tree: Tree) -> bool:
     """An edited value reads as the edit says. True if it does so under YAML 1.1 and 1.2 alike.
 
     One of the two is enough where they differed before already, as on `1e-4`: that is the file's
-    own style, and the loader that the file is written for understands it. JSON is YAML 1.2.
+    own style, and the loader that the file is written for understands it.
     """
     edit = slot.edit
     assert edit is not None
     assert type(node) is Scalar
-    if (node.tag or "") != ((edit.node.tag or "") if slot.old is not None else ""):
+    if tree.format == "yaml" and (node.tag or "") != (
+        (edit.node.tag or "") if slot.old is not None else ""
+    ):
         raise Refused(f"the tag of `{edit.key}` would change")
     new_11 = _same(read_scalar(node, yaml11=True), edit.value)
     new_12 = _same(read_scalar(node, yaml11=False), edit.value)
-    if tree.format == "json":
-        new_11 = new_12
     differed = False
     if slot.old is not None and type(edit.node) is Scalar:
         old = edit.node
@@ -176,34 +178,51 @@ def _same(one: Value, other: Value) -> bool:
 
 
 def _compare_second(
-    tree: Tree, expected: list[_Slot], own: View, new_text: str, typed: bool
+    tree: Tree,
+    expected: list[_Slot],
+    own: View,
+    before_nodes: dict[Path, Node],
+    new_text: str,
+    typed: bool,
 ) -> None:
-    """The same comparison through the eyes of ruamel.yaml; of PyYAML where ruamel.yaml cannot
-    read the file as it stands. `typed`: the parser must also see the edited values' types."""
-    try:
-        parser, before = RUAMEL, flatten(tree.source.text, RUAMEL)
-    except NoOpinion:
-        try:
-            parser, before = PYYAML, flatten(tree.source.text, PYYAML)
-        except NoOpinion as error:
-            raise Refused(f"the result could not be verified: {error}") from None
+    """The same comparison through the eyes of a parser that is not ours: the first of those for
+    the format that can read the file as it stands. `typed`: it must also see the edited values'
+    types."""
+    parser, before = _second(tree)
+    own = in_words_of(parser, tree, own, before_nodes)
     if [(path, s.kind, s.value, s.anchor) for path, s in before.items()] != [
         (path, s.kind, s.value, s.anchor) for path, s in own.items()
     ]:
-        raise Refused(f"{parser} reads other values in this file than PyYAML's C parser does")
+        raise Refused(f"{parser} reads other values in this file than {_OURS[tree.format]} does")
     try:
         after = flatten(new_text, parser)
     except NoOpinion as error:
         raise Refused(f"the result could not be verified: {error}") from None
     _compare(expected, before, after)
     for slot in expected:
-        if slot.edit is not None and typed and (slot.old is None or not slot.edit.node.tag):
-            tag = after[slot.new].tag
-            # A number in JSON's own spelling, `1e-05`, is text to YAML 1.1.
-            if tag != f"tag:yaml.org,2002:{_TAGS[type(slot.edit.value)]}" and not (
-                parser == PYYAML and tree.format == "json"
-            ):
+        if slot.edit is None or not typed:
+            continue
+        if slot.old is None or not slot.edit.node.tag or tree.format != "yaml":
+            if after[slot.new].tag != f"tag:yaml.org,2002:{_TAGS[type(slot.edit.value)]}":
                 raise Refused(f"{parser} reads {_shown(slot.new)} as another type")
+
+
+_OURS = {
+    "yaml": "PyYAML's C parser",
+    "json": "gradaudit's own reader",
+    "toml": "gradaudit's own reader",
+}
+
+
+def _second(tree: Tree) -> tuple[str, View]:
+    """The second parser, and what it reads in the file as it stands."""
+    problem = ""
+    for parser in PARSERS[tree.format]:
+        try:
+            return parser, flatten(tree.source.text, parser)
+        except NoOpinion as error:
+            problem = str(error)
+    raise Refused(f"the result could not be verified: {problem}")
 
 
 def _compare_comments(tree: Tree, result: Tree, edits: Iterable[Edit]) -> None:

@@ -176,7 +176,7 @@ def fix_changes(fix: Fix) -> list[tuple[int, int, str]]:
     changes: list[tuple[int, int, str]] = []
     for edit in fix.edits:
         if edit.op == "replace" and edit.new is not None:
-            from gradaudit.syntax.yaml_reader import content_span
+            from gradaudit.syntax.tree import content_span
 
             changes.append((*content_span(edit.node, edit.tree.source.text), edit.new))
             continue

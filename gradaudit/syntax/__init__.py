@@ -7,18 +7,29 @@ if TYPE_CHECKING:
     from gradaudit.source import Source
     from gradaudit.syntax.tree import Tree
 
-SUFFIXES = (".yaml", ".yml", ".json")
+SUFFIXES = (".yaml", ".yml", ".json", ".jsonc", ".toml")
 """What is looked for in a directory. A file that is named is read whatever its suffix."""
 
 
 def parse(source: Source) -> Tree:
     """Parse a file by its suffix; YAML where the suffix says nothing else.
 
-    JSON goes through the YAML reader too: it is a subset but for escaped surrogate pairs.
-
     Raises:
         Unreadable: a syntax error, an undefined alias, nested too deep, or too many nodes.
     """
+    suffix = source.path[source.path.rfind(".") :].lower()
+    if suffix in (".json", ".jsonc", ".json5"):
+        from gradaudit.syntax.json_reader import parse_json
+
+        return parse_json(source)
+    if suffix == ".toml":
+        from gradaudit.syntax.toml_reader import parse_toml
+
+        return parse_toml(source)
+    if suffix == ".py":
+        from gradaudit.syntax.python_reader import parse_python
+
+        return parse_python(source)
     from gradaudit.syntax.yaml_reader import parse_yaml
 
-    return parse_yaml(source, "json" if source.path.endswith(".json") else "yaml")
+    return parse_yaml(source)

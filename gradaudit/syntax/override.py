@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gradaudit.syntax.scalars import FLOAT, INT, to_number
 from gradaudit.syntax.tree import Mapping, Node, Scalar, Sequence, Tree, entries, resolve
 
 
@@ -32,14 +33,14 @@ def override(tree: Tree, key: str, text: str) -> Scalar | None:
                 if last:
                     if not found:
                         _refuse_misspelt(node, part)
-                    return _set(node, part, found[-1][1] if found else None, text)
+                    return _set(tree, node, part, found[-1][1] if found else None, text)
                 if not found:
                     break
                 node = resolve(found[-1][1])
             elif type(node) is Sequence and part.isdecimal() and int(part) < len(node.items):
                 node = resolve(node.items[int(part)])
                 if last:
-                    return _retext(node, text) if type(node) is Scalar else None
+                    return _retext(tree, node, text) if type(node) is Scalar else None
             else:
                 break
     return None
@@ -53,16 +54,22 @@ def _refuse_misspelt(mapping: Mapping, key: str) -> None:
         raise Misspelt(close[0])
 
 
-def _retext(node: Scalar, text: str) -> Scalar:
+def _retext(tree: Tree, node: Scalar, text: str) -> Scalar:
     node.value = text
     node.style = ""
-    node.tag = None
+    node.tag = _tag(tree, text)
     return node
 
 
-def _set(mapping: Mapping, key: str, value: Node | None, text: str) -> Scalar:
+def _tag(tree: Tree, text: str) -> str | None:
+    """In JSON and TOML a number is one however it is spelt, as if it stood in the file."""
+    number = to_number(text) if tree.format != "yaml" else None
+    return None if number is None else INT if isinstance(number, int) else FLOAT
+
+
+def _set(tree: Tree, mapping: Mapping, key: str, value: Node | None, text: str) -> Scalar:
     if type(value) is Scalar:
-        return _retext(value, text)
+        return _retext(tree, value, text)
     first = mapping.pairs[0][0] if mapping.pairs else mapping
     new_key, new = Scalar(), Scalar()
     for node, content in ((new_key, key), (new, text)):
@@ -72,5 +79,6 @@ def _set(mapping: Mapping, key: str, value: Node | None, text: str) -> Scalar:
         node.anchor = None
         node.start, node.end = first.start, first.end
         node.parent = mapping
+    new.tag = _tag(tree, text)
     mapping.pairs = [pair for pair in mapping.pairs if pair[1] is not value] + [(new_key, new)]
     return new

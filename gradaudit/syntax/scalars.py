@@ -1,7 +1,9 @@
 """What a scalar's text means, by who loads it.
 
 PyYAML follows YAML 1.1: a float needs a dot in its mantissa, so `1e-4` is text. OmegaConf,
-ruamel.yaml and JSON read it as a number. Measured differences: `docs/yaml.md`.
+ruamel.yaml and JSON read it as a number. Measured differences: `docs/yaml.md`. In JSON and TOML
+the spelling decides; their readers put the type into the node's tag, so that nobody who asks for
+a value need know from what file it comes.
 """
 
 from __future__ import annotations
@@ -11,6 +13,9 @@ import re
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gradaudit.syntax.tree import Scalar
+
+BOOL, INT, FLOAT, NULL, TIME = TYPES = ("bool", "int", "float", "null", "time")
+"""The tags of plain values in JSON and TOML. A `time` (a date, too) is read as its text."""
 
 Value = bool | int | float | str | None
 
@@ -39,9 +44,14 @@ _BOTCHED = re.compile(r"[-+]?[0-9.][0-9.,_eE+-]*[eE.,_+-][0-9.,_eE+-]*\Z")
 
 
 def read_scalar(node: Scalar, yaml11: bool = True) -> Value:
-    """The value as a YAML loader gives it: 1.1 (PyYAML) or 1.2 (ruamel.yaml, OmegaConf, JSON)."""
+    """The value as a YAML loader gives it: 1.1 (PyYAML) or 1.2 (ruamel.yaml, OmegaConf).
+
+    In a JSON or TOML file it is what `json` or `tomllib` gives, whatever `yaml11` says.
+    """
     text = node.value
     tag = node.tag
+    if tag in TYPES and not node.style:
+        return _typed(text, tag)
     if tag is not None and tag.startswith("tag:yaml.org,2002:"):
         if tag.endswith(":str"):
             return text
@@ -69,6 +79,23 @@ def read_scalar(node: Scalar, yaml11: bool = True) -> Value:
         return _odd_integer(text, yaml11)
     special = _SPECIAL.get(text.lower())
     return text if special is None else special
+
+
+def _typed(text: str, tag: str) -> Value:
+    """A plain value of JSON or TOML; its text where it is too long for a number.
+
+    A YAML file can bear such a tag too (`!<int> x`): then anything may stand here.
+    """
+    if tag == BOOL:
+        return text == "true"
+    if tag == NULL:
+        return None
+    if tag == TIME or len(text) > _LONGEST:
+        return text
+    try:
+        return int(text, 0) if tag == INT else float(text)
+    except ValueError:
+        return text
 
 
 def _odd_integer(text: str, yaml11: bool) -> int | str:

@@ -1,8 +1,9 @@
 """What parsers other than our own read in a text, for comparing before and after an edit.
 
-Two of them, both pure Python with scanners of their own: ruamel.yaml (YAML 1.2) and PyYAML (YAML
-1.1). They are asked for events, not for composed nodes: aliases stay aliases (nothing expands),
-anchors are seen (PyYAML's nodes forget them), and nothing recurses.
+For YAML two, both pure Python with scanners of their own: ruamel.yaml (YAML 1.2) and PyYAML (YAML
+1.1); for JSON and TOML those of the standard library. The YAML ones are asked for events, not for
+composed nodes: aliases stay aliases (nothing expands), anchors are seen (PyYAML's nodes forget
+them), and nothing recurses.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from __future__ import annotations
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gradaudit.syntax.limits import MAX_DEPTH
 from gradaudit.syntax.tree import Alias, Mapping, Node, Scalar, Sequence, Tree
-from gradaudit.syntax.yaml_reader import MAX_DEPTH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-RUAMEL, PYYAML = "ruamel.yaml", "PyYAML"
+RUAMEL, PYYAML, JSON, TOMLLIB = "ruamel.yaml", "PyYAML", "json", "tomllib"
+PARSERS = {"yaml": (RUAMEL, PYYAML), "json": (JSON,), "toml": (TOMLLIB,)}
+"""By `Tree.format`, the preferred one first."""
 
 MAX_CHARACTERS = 128 * 1024
 """Longer texts are not verified, so not fixed; the largest of 5,822 real configs has 36 KB. These
@@ -87,6 +90,25 @@ def nodes(tree: Tree) -> dict[Path, Node]:
     return found
 
 
+def in_words_of(parser: str, tree: Tree, own: View, before: dict[Path, Node]) -> View:
+    """Our own view of a tree's nodes, scalars as `parser` shows them."""
+    if parser != TOMLLIB:
+        return own
+    from gradaudit.syntax.stdlib_opinion import toml_value
+
+    text = tree.source.text
+    return {
+        path: shown._replace(value=toml_value(text[before[path].start : before[path].end]))
+        if shown.kind == "scalar" and not _is_key(path)
+        else shown
+        for path, shown in own.items()
+    }
+
+
+def _is_key(path: Path) -> bool:
+    return isinstance(path[-1], tuple) and path[-1][0] == "key"
+
+
 def seen(node: Node) -> Seen:
     """A node of our own tree."""
     if type(node) is Alias:
@@ -99,7 +121,7 @@ def seen(node: Node) -> Seen:
 
 @lru_cache(maxsize=4)
 def flatten(text: str, parser: str) -> View:
-    """What `parser` (`RUAMEL` or `PYYAML`) reads in `text`. The result is shared: do not change it.
+    """What `parser` (one of `PARSERS`) reads in `text`. The result is shared: do not change it.
 
     Raises:
         NoOpinion: it fails, or the text is too long or too deep.
@@ -107,12 +129,22 @@ def flatten(text: str, parser: str) -> View:
     if len(text) > MAX_CHARACTERS:
         raise NoOpinion(f"it has more than {MAX_CHARACTERS // 1024} K characters")
     try:
-        return _build(_ruamel(text) if parser == RUAMEL else _pyyaml(text))
+        return _build(_events(text, parser))
     except NoOpinion:
         raise
     except Exception as error:  # whatever it chokes on, AssertionError and ValueError included
         problem = str(getattr(error, "problem", None) or error).split("\n")[0]
         raise NoOpinion(f"{parser} cannot read it: {problem}") from None
+
+
+def _events(text: str, parser: str) -> Iterator[_Event]:
+    if parser == RUAMEL:
+        return _ruamel(text)
+    if parser == PYYAML:
+        return _pyyaml(text)
+    from gradaudit.syntax.stdlib_opinion import json_events, toml_events
+
+    return json_events(text) if parser == JSON else toml_events(text)
 
 
 _Event = tuple[str, str, str, str]

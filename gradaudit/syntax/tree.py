@@ -6,6 +6,7 @@ who loads the file (`syntax.scalars`).
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from itertools import chain
 
@@ -16,8 +17,18 @@ if TYPE_CHECKING:
     from gradaudit.source import Source
 
 
+_PROPERTIES = re.compile(
+    r"(?:(?:&[^\s,\[\]{}]+|!<[^>\s]*>|![^\s,\[\]{}]*)"  # an anchor or a tag
+    r"(?:[ \t]*(?:[ \t]#[^\r\n]*)?(?:\r?\n)?[ \t]*))+"  # blanks, a comment, a line break
+)
+
+
 class Node:
-    """What all nodes have. `start` and `end` span the node with its tag and anchor."""
+    """What all nodes have. `start` and `end` span the node with its tag and anchor.
+
+    `tag` is what a YAML file says (`!ref`, `tag:yaml.org,2002:float`). In JSON and TOML, where
+    the spelling of a plain value alone decides its type, it is that type (`scalars.TYPES`).
+    """
 
     __slots__ = ("anchor", "end", "parent", "start", "tag")
 
@@ -29,7 +40,8 @@ class Node:
 
 
 class Scalar(Node):
-    """`value` is the text after quotes and escapes; `style` is '' (plain), `'`, `"`, `|` or `>`."""
+    """`value` is the text after quotes and escapes; `style` is '' (plain), or the sign that opens
+    it: `'`, `"`, `|`, `>`, and in TOML also three quotes of a kind."""
 
     __slots__ = ("style", "value")
 
@@ -38,7 +50,11 @@ class Scalar(Node):
 
 
 class Mapping(Node):
-    """`pairs` in file order, duplicates included."""
+    """`pairs` in file order, duplicates included. `flow`: written in braces.
+
+    A TOML table spans from its header (or its first key) to its last entry, or to that of its
+    sub-tables where they follow at once; a sub-table further below stands in `pairs` all the same.
+    """
 
     __slots__ = ("flow", "pairs")
 
@@ -63,9 +79,18 @@ class Alias(Node):
 
 
 class Tree:
-    """One parsed file. `roots` has one node a document; `format` is `yaml` or `json`."""
+    """One parsed file. `roots` has one node a document; `format` is `yaml`, `json` or `toml`."""
 
-    __slots__ = ("aliased", "format", "mappings", "overridden", "roots", "source")
+    __slots__ = (
+        "aliased",
+        "beyond_json",
+        "comments",
+        "format",
+        "mappings",
+        "overridden",
+        "roots",
+        "source",
+    )
 
     def __init__(
         self,
@@ -84,6 +109,32 @@ class Tree:
         self.format = format
         self.overridden: set[int] = set()
         """`id` of every node whose value the command line replaced (`syntax.override`)."""
+        self.comments: list[tuple[int, int]] = []
+        """The span of every comment of a JSON or TOML file, its signs included and the line's end
+        not. Where those of a YAML file are has to be searched: `fix.comments`."""
+        self.beyond_json: tuple[str, int] | None = None
+        """The first thing in a JSON file that a plain `json.load` refuses, in words, and where."""
+
+    @property
+    def strict_json(self) -> bool:
+        """A JSON file that a plain `json.load` reads: no comment, no trailing comma."""
+        return self.format == "json" and self.beyond_json is None
+
+
+def content_span(node: Node, text: str) -> tuple[int, int]:
+    """The span of a node's own text, without its tag and anchor.
+
+    A block scalar's trailing blank lines are left out too: they stay when its value changes.
+    """
+    start, end = node.start, node.end
+    if node.anchor or node.tag:
+        match = _PROPERTIES.match(text, start, max(start, end))
+        if match:
+            start = match.end()
+    if type(node) is Scalar and node.style in ("|", ">"):
+        while end > start and text[end - 1] in " \t\r\n":
+            end -= 1
+    return start, max(start, end)
 
 
 def last_leaf(node: Node) -> Node:
@@ -192,6 +243,15 @@ def _start_of_entry(pair: tuple[Node, Node]) -> int:
 def dotted(path: tuple[str | int, ...]) -> str:
     """`priority_net.loss.0.ranking`: the path inside its document, as `--set` takes it."""
     return ".".join(map(str, path[1:]))
+
+
+def every_key(node: Node) -> Iterator[str]:
+    """The scalar keys of all mappings at and below a node, as they are written."""
+    for below in walk(node):
+        if type(below) is Mapping:
+            for key, _ in below.pairs:
+                if type(key) is Scalar:
+                    yield key.value
 
 
 def walk(node: Node) -> Iterator[Node]:

@@ -6,8 +6,6 @@ brackets end the process), and resolves tags that no rule looks at.
 
 from __future__ import annotations
 
-import re
-
 from yaml.error import MarkedYAMLError, YAMLError
 from yaml.events import (
     AliasEvent,
@@ -21,6 +19,7 @@ from yaml.events import (
 from yaml.reader import ReaderError
 
 from gradaudit.source import Source, Unreadable
+from gradaudit.syntax.limits import MAX_DEPTH, MAX_NODES, nested_too_deep, too_many_nodes
 from gradaudit.syntax.tree import Alias, Mapping, Node, Scalar, Sequence, Tree, last_leaf
 
 try:
@@ -28,39 +27,12 @@ try:
 except ImportError:  # a PyYAML built without libyaml: the same events, about twenty times slower
     from yaml import SafeLoader as _Parser  # type: ignore[assignment]
 
-MAX_DEPTH = 200
-"""Deepest nesting that is read. Real configs stay under 20; the bound also keeps the recursive
-second parsers, which verify a fix, away from Python's recursion limit."""
-
 _TOO_DEEP = "maximum nesting depth"
 """What libyaml 0.2.6 (PyYAML 6.0.4) says at 1,000 open brackets, before our own bound is met: its
 scanner reads ahead of the events."""
 
-MAX_NODES = 500_000
 
-_PROPERTIES = re.compile(
-    r"(?:(?:&[^\s,\[\]{}]+|!<[^>\s]*>|![^\s,\[\]{}]*)"  # an anchor or a tag
-    r"(?:[ \t]*(?:[ \t]#[^\r\n]*)?(?:\r?\n)?[ \t]*))+"  # blanks, a comment, a line break
-)
-
-
-def content_span(node: Node, text: str) -> tuple[int, int]:
-    """The span of a node's own text, without its tag and anchor.
-
-    A block scalar's trailing blank lines are left out too: they stay when its value changes.
-    """
-    start, end = node.start, node.end
-    if node.anchor or node.tag:
-        match = _PROPERTIES.match(text, start, max(start, end))
-        if match:
-            start = match.end()
-    if type(node) is Scalar and node.style in ("|", ">"):
-        while end > start and text[end - 1] in " \t\r\n":
-            end -= 1
-    return start, max(start, end)
-
-
-def parse_yaml(source: Source, format: str) -> Tree:
+def parse_yaml(source: Source) -> Tree:
     """Parse YAML text; see `syntax.parse` for what is raised."""
     roots: list[Node] = []
     mappings: list[Mapping] = []
@@ -77,16 +49,12 @@ def parse_yaml(source: Source, format: str) -> Tree:
             problem = f"{problem} ({error.context}, begun on line {opened})"
         line, column = source.position(min(mark.index, len(source.text))) if mark else (1, 1)
         if _TOO_DEEP in problem:
-            raise Unreadable(_nested_too_deep(), line, column) from None
-        problem = f"not valid {format.upper()}: {problem}{_hint(source, line)}"
+            raise Unreadable(nested_too_deep(), line, column) from None
+        problem = f"not valid YAML: {problem}{_hint(source, line)}"
         raise Unreadable(problem, line, column) from None
     except YAMLError as error:
-        raise Unreadable(f"not valid {format.upper()}: {error}") from None
-    return Tree(source, roots, mappings, aliased, format)
-
-
-def _nested_too_deep() -> str:
-    return f"nested deeper than {MAX_DEPTH} levels"
+        raise Unreadable(f"not valid YAML: {error}") from None
+    return Tree(source, roots, mappings, aliased, "yaml")
 
 
 def _unreadable_character(error: ReaderError, source: Source) -> Unreadable:
@@ -156,13 +124,13 @@ def _read_events(
                 anchors[anchor] = box
             children.append(box)
             if len(stack) >= MAX_DEPTH:
-                raise Unreadable(_nested_too_deep(), *_at(event))
+                raise Unreadable(nested_too_deep(), *_at(event))
             parent = box
             children = []
             stack.append((box, children))
             count += 1
             if count > MAX_NODES:
-                raise Unreadable(f"more than {MAX_NODES:,} keys and values", *_at(event))
+                raise Unreadable(too_many_nodes(), *_at(event))
         elif kind is MappingEndEvent or kind is SequenceEndEvent:
             box, children = stack.pop()
             if type(box) is Mapping:
@@ -191,5 +159,5 @@ def _read_events(
             count += 1
         elif kind is StreamEndEvent:
             if count > MAX_NODES:
-                raise Unreadable(f"more than {MAX_NODES:,} keys and values")
+                raise Unreadable(too_many_nodes())
             return

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from gradaudit.syntax.tree import Mapping, Scalar, Sequence, dotted, last_leaf, path_of
-from gradaudit.syntax.yaml_reader import content_span
+from gradaudit.syntax.tree import (
+    Mapping,
+    Scalar,
+    Sequence,
+    content_span,
+    dotted,
+    last_leaf,
+    path_of,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
