@@ -117,7 +117,7 @@ def test_every_setting_and_every_path_of_a_dialect_has_an_example(name: str) -> 
     settings -= {"warmup", "length", "beta1", "beta2"}
     assert not settings - asserted, f"no example asserts {sorted(settings - asserted)}"
     paths = set()
-    roots = [at for at, _, _ in dialect["units"]]
+    roots = [unit[0] for unit in dialect["units"]]
     for spec in dialect["paths"]:
         for entry in spec["from"]:
             path = entry["path"]

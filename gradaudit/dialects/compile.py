@@ -130,7 +130,7 @@ def compile_dialect(raw: dict[str, Any], file: str, kinds: dict[str, str]) -> di
     check(raw, file, kinds)
     table = _common(raw)
     units = tuple(_unit(unit) for unit in raw.get("units", []))
-    roots = [at for at, _, _ in units]
+    roots = [unit[0] for unit in units]
     trie: dict[str, Any] = {}
 
     def meet(path: str) -> str:
@@ -159,9 +159,10 @@ def compile_dialect(raw: dict[str, Any], file: str, kinds: dict[str, str]) -> di
     return table
 
 
-def _unit(raw: dict[str, Any]) -> tuple[str, str, str]:
-    """(path, name or empty, when it is named: `always`, or `several` for beside another)."""
-    return raw["at"], raw.get("name", ""), raw.get("named", "several")
+def _unit(raw: dict[str, Any]) -> tuple[str, str, str, str]:
+    """(path, name or empty, when it is named: `always`, or `several` for beside another, the
+    pattern of its section's tag or empty)."""
+    return raw["at"], raw.get("name", ""), raw.get("named", "several"), raw.get("tag", "")
 
 
 def _setting(name: str, spec: Any, kind: str, meet: Any) -> dict[str, Any]:
@@ -209,12 +210,13 @@ def _setting(name: str, spec: Any, kind: str, meet: Any) -> dict[str, Any]:
 
 
 def _add_conditions(entry: dict[str, Any], meet: Any) -> None:
-    """`when` as (path, allowed texts): every one must hold."""
-    if "when" in entry:
-        entry["when"] = tuple(
-            (meet(path), tuple(_text(value) for value in listed(allowed)))
-            for path, allowed in entry["when"].items()
-        )
+    """`when` as (path, allowed texts): every one must hold. `unless` likewise: if all hold, not."""
+    for group in ("when", "unless"):
+        if group in entry:
+            entry[group] = tuple(
+                (meet(path), tuple(_text(value) for value in listed(allowed)))
+                for path, allowed in entry[group].items()
+            )
 
 
 def _term(raw: Any, meet: Any) -> dict[str, Any]:

@@ -25,16 +25,16 @@ TOP = {
 }  # fmt: skip
 SETTING = {"from", "off", "auto", "absent", "compute", "source"}
 ENTRY = {
-    "path", "when", "values", "flags", "as", "unit", "note", "scale", "tag", "off",
-    "fraction_as",
+    "path", "when", "unless", "in_unit", "values", "flags", "as", "unit", "note", "scale", "tag",
+    "off", "fraction_as",
 }  # fmt: skip
-ABSENT = {"value", "unknown", "when", "source", "note"}
-COMPUTE = {"of", "over", "root_of", "root_over", "when", "note"}
+ABSENT = {"value", "unknown", "when", "unless", "source", "note"}
+COMPUTE = {"of", "over", "root_of", "root_over", "when", "unless", "note"}
 COMPOSE = {"bases", "links", "hydra", "lists", "delete_key"}
 BASE = {"key", "relative_to", "order"}
-UNIT = {"at", "name", "named"}
+UNIT = {"at", "name", "named", "tag"}
 TERMS = {"terms", "by_design", "source"}
-TERM = {"path", "name", "role", "when"}
+TERM = {"path", "name", "role", "when", "unless"}
 ROLES = {"primary", "auxiliary", "regulariser", "unknown"}
 VOCABULARY = {"sections", "keys", "in", "ignored", "transparent", "never", "zero_is_off"}
 

@@ -27,7 +27,7 @@ def add_by_formula(unit: TrainingUnit, reader: Reader) -> None:
         if present is not None and present.origin != DEFAULT:
             continue
         for formula in spec.get("compute", ()):
-            if "when" in formula and not reader.holds(formula["when"]):
+            if not reader.applies(formula):
                 continue
             if _apply(unit, spec["name"], formula):
                 break

@@ -102,18 +102,29 @@ class Reader:
     """What is needed to read the settings of one unit: the file, the dialect, what was found.
 
     prefix, pattern  where the unit's own paths (`@.`) begin, in this file and in the dialect.
+    unit             the unit as the dialect names it; what is `in_unit` another is not its.
     """
 
-    __slots__ = ("composed", "dialect", "found", "pattern", "prefix")
+    __slots__ = ("composed", "dialect", "found", "pattern", "prefix", "unit")
 
     def __init__(
-        self, composed: Composed, dialect: Dialect, found: Found, prefix: str, pattern: str
-    ) -> None:
+        self, composed: Composed, dialect: Dialect, found: Found, prefix: str, pattern: str,
+        unit: str = "",
+    ) -> None:  # fmt: skip
         self.composed = composed
         self.dialect = dialect
         self.found = found
         self.prefix = prefix
         self.pattern = pattern
+        self.unit = unit
+
+    def applies(self, entry: dict[str, Any]) -> bool:
+        """Whether what the dialect says is for this unit and its conditions are met."""
+        if "in_unit" in entry and entry["in_unit"] != self.unit:
+            return False
+        if "when" in entry and not self.holds(entry["when"]):
+            return False
+        return "unless" not in entry or not self.holds(entry["unless"])
 
     def at(self, path: str) -> list[Met]:
         """What stands at a path of the dialect."""
@@ -180,7 +191,7 @@ def _fill(unit: TrainingUnit, spec: dict[str, Any], reader: Reader) -> None:
     reason = ""
     for entry in spec["from"]:
         met = reader.at(entry["path"])
-        if not met or ("when" in entry and not reader.holds(entry["when"])):
+        if not met or not reader.applies(entry):
             continue
         for one in met:
             read = _read(spec, entry, one, reader)
@@ -207,7 +218,7 @@ def _fill(unit: TrainingUnit, spec: dict[str, Any], reader: Reader) -> None:
     if name in unit.unknown:
         return
     for absent in spec.get("absent", ()):
-        if "when" in absent and not reader.holds(absent["when"]):
+        if not reader.applies(absent):
             continue
         if reader.composed.missing:
             base = reader.composed.missing[0].path
@@ -339,11 +350,14 @@ def _made(
     else:
         raw = text[node.start : node.end] if type(node) is not Mapping else ""
     notes = [part for part in (note, via) if part]
-    return Setting(
+    setting = Setting(
         name, value, origin=origin, raw=raw, key=key,
         place=Place(tree.source, node.start, node.end), node=node if own else None,  # type: ignore[arg-type]
         key_node=met.key, tree=tree, note="; ".join(notes), is_text=is_text, unit=unit,
     )  # fmt: skip
+    if origin == INHERITED:
+        setting.leaf = composed.tree, met.path
+    return setting
 
 
 def _timed(name: str, text: str) -> tuple[str, float] | None:
@@ -367,7 +381,7 @@ def _timed(name: str, text: str) -> tuple[str, float] | None:
 
 
 def _term(spec: dict[str, Any], met: Met, reader: Reader) -> LossTerm | None:
-    if "when" in spec and not reader.holds(spec["when"]):
+    if not reader.applies(spec):
         return None
     target, via = reader.composed.value_of(met.value)
     if type(target) is not Scalar:

@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gradaudit.compose.model import Composed
     from gradaudit.plan.paths import Found
+    from gradaudit.syntax.tree import Node
 
 MAX_UNITS = 200
 """Units of one file: `units: [{at: "*"}]` over a file of a thousand sections ends here."""
@@ -30,9 +31,9 @@ def units_by_paths(composed: Composed) -> list[TrainingUnit]:
     several = len(places) > 1
     units = []
     for pattern, path, mapping, name, named in places:
-        title = name or path.rpartition(".")[2] if several or named == "always" else "main"
-        unit = TrainingUnit(title, composed, mapping)
-        _finish(unit, Reader(composed, dialect, found, path, pattern))
+        own = name or path.rpartition(".")[2]
+        unit = TrainingUnit(own if several or named == "always" else "main", composed, mapping)
+        _finish(unit, Reader(composed, dialect, found, path, pattern, own))
         units.append(unit)
     if not units:
         unit = TrainingUnit("main", composed, top)
@@ -42,15 +43,27 @@ def units_by_paths(composed: Composed) -> list[TrainingUnit]:
 
 
 def _places(composed: Composed, found: Found) -> list[tuple[str, str, Mapping, str, str]]:
-    """(pattern, path, section, name, when named) of each unit, in file order."""
+    """(pattern, path, section, name, when named) of each unit, in file order.
+
+    A key that holds a value marks a unit that the dialect names: its settings stand beside it.
+    """
     places = []
-    for pattern, name, named in composed.dialect["units"]:
+    for pattern, name, named, tag in composed.dialect["units"]:
         for met in found.get(pattern, []):
             target, _ = composed.value_of(met.value)
-            if type(target) is Mapping:
-                places.append((pattern, met.path, target, name, named))
-    places.sort(key=lambda place: place[2].start)
-    return places[:MAX_UNITS]
+            if target is None or (tag and not _is_tagged(target, tag)):
+                continue
+            section = target if type(target) is Mapping else met.key.parent if name else None
+            if type(section) is Mapping:
+                places.append((met.key.start, (pattern, met.path, section, name, named)))
+    places.sort(key=lambda place: place[0])
+    return [place for _, place in places[:MAX_UNITS]]
+
+
+def _is_tagged(node: Node, pattern: str) -> bool:
+    from fnmatch import fnmatchcase
+
+    return fnmatchcase(node.tag or "", pattern)
 
 
 def _finish(unit: TrainingUnit, reader: Reader) -> None:
