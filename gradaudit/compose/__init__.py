@@ -23,9 +23,7 @@ def compose(tree: Tree, dialect: Dialect, opener: Opener | None) -> Composed:
     """
     composed = Composed(tree, dialect)
     if dialect.get("compose"):
-        try:
-            from gradaudit.compose.bases import add_bases
-        except ModuleNotFoundError:
-            return composed
+        from gradaudit.compose.bases import add_bases
+
         add_bases(composed, opener)
     return composed

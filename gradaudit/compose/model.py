@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from gradaudit.dialects import Dialect
     from gradaudit.syntax.tree import Node, Tree
 
+    Path = tuple[str, ...]
+
 
 class Missing:
     """A file that the config is built on and that was not read.
@@ -39,9 +41,14 @@ class Composed:
     roots    one node a document; the file's own where nothing was composed, else merged mappings
              (`parent` None) whose keys and leaves are nodes of the files they came from.
     missing  what could not be read: whatever depends on it is unknown, not absent.
+    under    id of a tree -> what its bases make together, before the file itself has its say.
+    mounts   id of each tree -> the keys under which the root of that file stands below `roots`.
+    known    what `value_of` was asked: id of a node -> the node, and the answer.
+    index    id of a mapping below `roots` -> its values in force, by key.
     """
 
-    __slots__ = ("_owners", "dialect", "missing", "roots", "tree", "trees")
+    __slots__ = ("_owners", "dialect", "index", "known", "missing", "mounts", "roots", "tree",
+                 "trees", "under")  # fmt: skip
 
     def __init__(self, tree: Tree, dialect: Dialect) -> None:
         self.tree = tree
@@ -49,18 +56,25 @@ class Composed:
         self.trees = [tree]
         self.roots: list[Node] = tree.roots
         self.missing: list[Missing] = []
+        self.under: dict[int, Node] = {}
+        self.mounts: dict[int, Path] = {}
+        self.known: dict[int, tuple[Node, Node | None, str]] = {}
+        self.index: dict[int, dict[str, Node]] = {}
         self._owners: dict[int, Tree] = {}
 
-    def add(self, tree: Tree) -> None:
-        """Say that nodes of another file may stand below the roots."""
+    def add(self, tree: Tree, mount: Path = ()) -> None:
+        """Say that nodes of another file may stand below the roots, mounted under some keys."""
         if tree not in self.trees:
             self.trees.append(tree)
+            self._owners = {}
+        if id(tree) not in self.mounts:
+            self.mounts[id(tree)] = mount
 
     def tree_of(self, node: Node) -> Tree:
         """The file in which a node stands."""
         if len(self.trees) == 1:
             return self.tree
-        if not self._owners or len(self._owners) < len(self.trees):
+        if not self._owners:
             self._owners = {id(root): tree for tree in self.trees for root in tree.roots}
         while node.parent is not None:
             node = node.parent
@@ -72,17 +86,15 @@ class Composed:
         Follows aliases and, by the dialect's rules, interpolations (`${a.b}`, `!ref <a>`). The
         node is None where the value is known at run time only; the text then says why.
         """
+        through = ""
         if type(node) is Alias:
-            target = resolve(node)
-            if type(target) is not Scalar or not _may_interpolate(target):
-                return target, "through an anchor"
-            node = target
-        if type(node) is Scalar and _may_interpolate(node):
-            from gradaudit.compose.interpolation import value_of
+            node = resolve(node)
+            through = "through an anchor"
+        if type(node) is Scalar:
+            text, tag = node.value, node.tag
+            if "${" in text or text == "???" or "{{" in text or (tag and tag[0] == "!"):
+                from gradaudit.compose.interpolation import value_of
 
-            return value_of(self, node)
-        return node, ""
-
-
-def _may_interpolate(node: Scalar) -> bool:
-    return "${" in node.value or (node.tag is not None and node.tag.startswith("!"))
+                found, note = value_of(self, node)
+                return found, note or through
+        return node, through

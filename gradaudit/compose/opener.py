@@ -1,18 +1,217 @@
-"""Opens the files that a config is built on, each once in a run."""
+"""Opens the files that a config is built on, each once in a run, and says how far it may look.
+
+Configs are untrusted: what one names is opened only inside the boundary of the file that names it
+(`Opener.boundary_of`), only where it is a regular file with a config's suffix, and only as many as
+a real chain has.
+"""
 
 from __future__ import annotations
 
+import os
+import re
+import stat
+
+from gradaudit.source import Unreadable, read
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from gradaudit.syntax.tree import Tree
+
+SUFFIXES = (".yaml", ".yml", ".json", ".jsonc", ".toml", ".py")
+"""What a base may be called: nothing else is opened, whatever a config says."""
+
+MAX_FILES = 50
+"""Files that one config may be built on; the longest real chain seen has eight."""
+
+MAX_DEPTH = 20
+"""How often a base may have a base of its own."""
+
+_LEVELS = 3
+"""Directories above that of a single named file, where nothing else bounds the search."""
+
+_MAX_ABOVE = 64
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+
+
+class NotOpened(Exception):
+    """Why a file was not read, in words, and how bad that is (`info` or `error`)."""
+
+    def __init__(self, reason: str, severity: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.severity = severity
 
 
 class Opener:
     """Reads and keeps trees by their real path; knows how far it may look.
 
-    named  the file or directory that the user named and that led to the config.
+    named  the directories (or files) that the user named and that led to configs.
+    trees  real path -> tree, or why it cannot be read. parts: what was composed of them, by real
+           path and dialect, for those who compose (`compose.bases`).
     """
 
-    def __init__(self, named: str) -> None:
-        self.named = named
-        self.trees: dict[str, Tree] = {}
+    def __init__(self, *named: str) -> None:
+        self.named = [os.path.realpath(path) for path in named if path and path != "-"]
+        self.trees: dict[str, Tree | NotOpened] = {}
+        self.parts: dict[Any, Any] = {}
+        self._boundaries: dict[str, str] = {}
+        self._kinds: dict[str, str] = {}
+
+    def boundary_of(self, path: str) -> str:
+        """The directory that nothing is opened outside of for the sake of the file `path`.
+
+        The repository around the file; else the current directory where the file is below it;
+        else the directory that the user named; else three levels above that of the file. Never
+        the root of the file system.
+        """
+        directory = os.path.realpath(os.path.dirname(path) or ".")
+        known = self._boundaries.get(directory)
+        if known is None:
+            known = self._boundaries[directory] = self._find_boundary(directory)
+        return known
+
+    def _find_boundary(self, directory: str) -> str:
+        above = _upward(directory)
+        for ancestor in above:
+            if os.path.exists(os.path.join(ancestor, ".git")):
+                return ancestor
+        here = os.path.realpath(".")
+        if here in above:
+            return here
+        named = [path for path in self.named if path in above]
+        if named:
+            return max(named, key=len)
+        return above[min(_LEVELS, len(above) - 1)] if above else directory
+
+    def find(self, written: str, path: str, search: bool) -> str:
+        """The path, as it is shown, of what the file `path` names as `written`.
+
+        `search`: in the directory of `path` or one above it, the nearest first, because where a
+        launcher looks is not known; else in that directory only.
+
+        Raises:
+            NotOpened: it lies outside, is no config file by its name, or is not there.
+        """
+        refuse_name(written)
+        if not written.lower().endswith(SUFFIXES):
+            raise NotOpened("its suffix is not that of a config, so it is not opened", "info")
+        found = self._locate(written, path, search, "file")
+        if found is not None:
+            return found
+        if search:
+            where = "in the directory of the file and those above it"
+            raise NotOpened(f"there is none {where}; a launcher may know another place", "info")
+        raise NotOpened("there is no such file", "error")
+
+    def find_directory(self, written: str, path: str) -> str | None:
+        """A directory named by a file, looked for as with `search`; None where there is none.
+
+        Raises:
+            NotOpened: it lies outside.
+        """
+        refuse_name(written)
+        return self._locate(written, path, True, "directory")
+
+    def _locate(self, written: str, path: str, search: bool, kind: str) -> str | None:
+        boundary = self.boundary_of(path)
+        directory = os.path.dirname(path)
+        outside = True
+        for level in range(_MAX_ABOVE if search else 1):
+            base = os.path.join(directory, *([os.pardir] * level))
+            if level and not is_inside(os.path.realpath(base), boundary):
+                break
+            joined = os.path.join(base, written)
+            real = os.path.realpath(joined)
+            if is_inside(real, boundary):
+                outside = False
+                if self._kind(real) == kind:
+                    return shown(joined, real)
+        if outside:
+            raise NotOpened("it lies outside of what was named, so it is not opened", "info")
+        return None
+
+    def exists(self, path: str, near: str) -> bool:
+        """Whether a regular file is at `path`, inside the boundary of the file `near`."""
+        real = os.path.realpath(path)
+        return is_inside(real, self.boundary_of(near)) and self._kind(real) == "file"
+
+    def _kind(self, real: str) -> str:
+        known = self._kinds.get(real)
+        if known is None:
+            try:
+                mode = os.stat(real).st_mode
+            except (OSError, ValueError):
+                known = ""
+            else:
+                known = "file" if stat.S_ISREG(mode) else "directory" * stat.S_ISDIR(mode)
+            self._kinds[real] = known
+        return known
+
+    def open(self, path: str) -> Tree:
+        """The tree of a file that `find` found. It is shared: never change it.
+
+        Raises:
+            NotOpened: it cannot be read or parsed.
+        """
+        real = os.path.realpath(path)
+        known = self.trees.get(real)
+        if known is None:
+            from gradaudit.syntax import parse
+
+            try:
+                known = parse(read(path))
+            except OSError as error:
+                known = NotOpened(f"it cannot be read: {error.strerror or error}", "info")
+            except Unreadable as error:
+                known = NotOpened(f"line {error.line}: {error.message}", _severity(error))
+            self.trees[real] = known
+        if isinstance(known, NotOpened):
+            raise known
+        return known
+
+
+def refuse_name(written: str) -> None:
+    """Refuse what is a place of its own instead of one relative to a file.
+
+    Raises:
+        NotOpened: an absolute path, one of a home directory, a URL, or a name that is put
+            together at run time.
+    """
+    if "${" in written or "{{" in written or written.startswith("$"):
+        raise NotOpened("its name is put together at run time", "info")
+    if "\0" in written:
+        raise NotOpened("no file has such a name", "error")
+    # `C:` too is a scheme by this pattern: an absolute path of Windows.
+    if written[:1] in ("/", "\\", "~") or _SCHEME.match(written):
+        raise NotOpened("it lies outside of what was named, so it is not opened", "info")
+
+
+def is_inside(real: str, boundary: str) -> bool:
+    """Whether a real path is a directory or below it."""
+    return real == boundary or real.startswith(boundary.rstrip(os.sep) + os.sep)
+
+
+def shown(path: str, real: str) -> str:
+    """A path as a user would have typed it: without `a/..` and `./`, relative if it was."""
+    tidy = os.path.normpath(path)
+    # `link/../x` is not `x` where `link` leads elsewhere.
+    return tidy if os.path.realpath(tidy) == real else path
+
+
+def _upward(directory: str) -> list[str]:
+    """A directory and those above it but the root of the file system, the nearest first."""
+    found: list[str] = []
+    while True:
+        parent = os.path.dirname(directory)
+        if parent == directory:
+            return found
+        found.append(directory)
+        directory = parent
+
+
+def _severity(error: Unreadable) -> str:
+    """A syntax error stops the framework too; our own limits do not."""
+    broken = error.message.startswith("not valid") or "has no anchor" in error.message
+    return "error" if broken else "info"
