@@ -42,6 +42,7 @@ class Options:
     overrides       (dotted key, text) of each `--set`. assume: setting -> text of `--assume`.
     sources         (unit or None, path) of each `--source`.
     unit            the unit that the evidence is of.
+    named           the files and directories that the user named: what they hold may be opened.
     """
 
     def __init__(self) -> None:
@@ -53,17 +54,17 @@ class Options:
         self.observed: Observed | None = None
         self.unit: str | None = None
         self._active: dict[Settings, list[Rule]] = {}
-        self._openers: dict[str, Opener] = {}
+        self.named: tuple[str, ...] = ()
+        self._opener: Opener | None = None
 
-    def opener_for(self, path: str, named: bool) -> Opener | None:
-        """What opens the files that a config is built on; one for all files of a run."""
+    def opener_for(self, path: str) -> Opener | None:
+        """What opens the files that a config is built on, each once in a run; None for text
+        that has no place on a disk."""
         if path == "-":
             return None
-        where = "" if named else path  # TODO
-        opener = self._openers.get("")
-        if opener is None:
-            opener = self._openers[""] = Opener(where)
-        return opener
+        if self._opener is None:
+            self._opener = Opener(*self.named)
+        return self._opener
 
     def active_rules(self, settings: Settings) -> list[Rule]:
         """The rules that run under these options and one settings file."""
@@ -137,7 +138,7 @@ def audit_source(
     if not named and not may_train(source.text):
         result.skipped = "no training settings in it"
         return result
-    opener = options.opener_for(source.path, named)
+    opener = options.opener_for(source.path)
     try:
         tree = parse(source)
         result.problems = add_overrides(tree, options)
@@ -242,10 +243,26 @@ def _keep(
     if severity is not None:
         finding.severity = severity
     place = finding.place
+    if result.composed is not None and place.source is not result.source:
+        _say_where_inherited(finding, result.composed)
     said = (rule.code, id(place.source), place.start, finding.message)
     if said not in result.said:  # two units that share a section report its fault once
         result.said.add(said)
         result.findings.append(finding)
+
+
+def _say_where_inherited(finding: Finding, composed: Composed) -> None:
+    """A finding in a base file: by which chain it comes here, and why it is not mended there."""
+    paths = [tree.source.path for tree in composed.trees]
+    if finding.place.source.path not in paths:
+        return  # the Python source
+    chain = " -> ".join(paths[: paths.index(finding.place.source.path) + 1])
+    finding.evidence = (*finding.evidence, f"inherited: {chain}")
+    if finding.fix is None and not finding.no_fix:
+        finding.no_fix = (
+            f"the value stands in {finding.place.source.path}, which other configs may share: "
+            "edit it there, or override it here"
+        )
 
 
 def _file_order(finding: Finding) -> tuple[int, int, str]:

@@ -57,7 +57,7 @@ def fix_bytes(
         last = before if text is source else _audit_again(text, options, settings)
         assert last.tree is not None
         tree = last.tree
-        return tree, [f for f in last.findings if f.place.source is tree.source]
+        return tree, [f for f in last.findings if _is_of(f, tree)]
 
     outcome = fix_text(source, find, admitted)
     after = last  # the text was audited last where the fixes settled
@@ -65,6 +65,13 @@ def fix_bytes(
         kept = Source(path, outcome.text, source.encoding, source.bom)
         after = _audit_again(kept, options, settings)
     return Fixed(before, after, outcome)
+
+
+def _is_of(finding: Finding, tree: Tree) -> bool:
+    """Whether a finding can be mended in this file: it stands here, or is overridden here."""
+    if finding.fix is None:
+        return finding.place.source is tree.source
+    return all(edit.tree is tree for edit in finding.fix.edits)
 
 
 def _audit_again(source: Source, options: Options, settings: Settings) -> FileResult:

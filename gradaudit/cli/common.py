@@ -72,6 +72,7 @@ def options_of(arguments: CheckArguments) -> Options:
             "--unit says which unit an observation is of: give --observed-grad-norm too"
         )
     options.unit = arguments.unit
+    options.named = tuple(arguments.paths or ["."])
     return options
 
 

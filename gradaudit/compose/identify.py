@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from gradaudit.compose.opener import NotOpened
 from gradaudit.dialects import load
-from gradaudit.dialects.recognise import Recognised, recognise
+from gradaudit.dialects.compiled.markers import BASE_KEYS
+from gradaudit.dialects.recognise import CERTAIN, Recognised, recognise
+from gradaudit.syntax.tree import Mapping, Scalar, Sequence, resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gradaudit.compose.opener import Opener
     from gradaudit.dialects import Dialect
-    from gradaudit.syntax.tree import Tree
+    from gradaudit.syntax.tree import Node, Tree
+
+_MAX_DEPTH = 5
+"""Bases of bases that are looked at for a marker; real chains show one sooner."""
 
 
 def identify(
@@ -19,4 +25,42 @@ def identify(
     if chosen is not None:
         return load(chosen), Recognised(chosen, 100, ["the settings name it"])
     found = recognise(tree)
+    if not found.weight and opener is not None:
+        found = _by_base(tree, opener, 0) or found
     return load(found.name), found
+
+
+def _by_base(tree: Tree, opener: Opener, depth: int) -> Recognised | None:
+    """What a leaf of three lines is says its base."""
+    for key, dialects in BASE_KEYS.items():
+        written = _first(tree, key)
+        if written is None:
+            continue
+        for name in dialects:
+            bases = load(name)["compose"]["bases"]
+            search = next(base for base in bases if base["key"] == key)["relative_to"] == "search"
+            try:
+                path = opener.find(written, tree.source.path, search)
+                base = opener.open(path)
+            except NotOpened:
+                continue
+            found = recognise(base)
+            if not found.weight and depth < _MAX_DEPTH:
+                found = _by_base(base, opener, depth + 1) or found
+            if found.name == name:
+                return Recognised(name, CERTAIN, [f"built on {path}, which is of it"])
+    return None
+
+
+def _first(tree: Tree, key: str) -> str | None:
+    """The text at a dotted key, or the first of a list there."""
+    node: Node | None = resolve(tree.roots[0]) if tree.roots else None
+    for part in key.split("."):
+        if type(node) is not Mapping:
+            return None
+        node = next(
+            (resolve(v) for k, v in node.pairs if type(k) is Scalar and k.value == part), None
+        )
+    if type(node) is Sequence and node.items:
+        node = resolve(node.items[0])
+    return node.value if type(node) is Scalar else None

@@ -45,12 +45,13 @@ class Setting:
     key       dotted path in the file, or the option that set it.
     is_text   a number in the file that PyYAML reads as text.
     node      the value's node, None where it is not in a config file or stands for another.
+    leaf      of an inherited value: the file that inherits it, and the dotted path there.
     unit      where it is not the one of the setting's name: `tokens` for a batch of tokens.
     """
 
     __slots__ = (
-        "is_text", "key", "key_node", "name", "node", "note", "origin", "place", "raw", "tree",
-        "unit", "value",
+        "is_text", "key", "key_node", "leaf", "name", "node", "note", "origin", "place", "raw",
+        "tree", "unit", "value",
     )  # fmt: skip
 
     def __init__(
@@ -81,6 +82,7 @@ class Setting:
         self.note = note
         self.is_text = is_text
         self.unit = unit
+        self.leaf: tuple[Tree, str] | None = None
 
     @property
     def number(self) -> float | None:

@@ -214,7 +214,7 @@ def to_setting(
     overridden = id(target) in tree.overridden
     text = tree.source.text
     origin = WRITTEN if tree is composed.tree else INHERITED
-    return Setting(
+    setting = Setting(
         name,
         value,
         origin=OVERRIDE if overridden else origin,
@@ -231,6 +231,9 @@ def to_setting(
         note=note,
         is_text=is_text,
     )
+    if origin == INHERITED:
+        setting.leaf = composed.tree, path
+    return setting
 
 
 def _shortened(text: str) -> str:
@@ -354,13 +357,13 @@ def settle(unit: TrainingUnit) -> None:
     if "betas" not in settings and "beta1" in settings and "beta2" in settings:
         first, second = settings["beta1"], settings["beta2"]
         if first.number is not None and second.number is not None:
-            written = [beta for beta in (first, second) if beta.key]
-            shown = written[0] if written else first
-            keys = " and ".join(beta.key for beta in written)
+            betas = [beta for beta in (first, second) if beta.key]
+            shown = betas[0] if betas else first
+            keys = " and ".join(beta.key for beta in betas)
             settings["betas"] = Setting(
                 "betas", (first.number, second.number), origin=shown.origin, key=shown.key,
                 place=shown.place, tree=shown.tree or unit.tree,
-                note=f"from {keys}" if written else first.note,
+                note=f"from {keys}" if betas else first.note,
             )  # fmt: skip
     for name in _MINUS_ONE:
         if name not in settings:

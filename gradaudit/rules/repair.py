@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from math import gcd
 
-from gradaudit.edits import replace_value
+from gradaudit.edits import insert_after, replace_value
 from gradaudit.findings import RECOMMENDED, Edit, Fix, Place
-from gradaudit.plan.model import WRITTEN
+from gradaudit.plan.model import INHERITED, WRITTEN
 from gradaudit.rules.text import number
 from gradaudit.syntax.scalars import yaml_float
+from gradaudit.syntax.tree import Mapping, Scalar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gradaudit.plan.model import Setting, TrainingUnit
+    from gradaudit.syntax.tree import Tree
 
 
 def place_of(setting: Setting, unit: TrainingUnit) -> Place:
@@ -27,11 +29,16 @@ def place_of(setting: Setting, unit: TrainingUnit) -> Place:
 def change(setting: Setting, value: float, spelled: str | None = None) -> Edit | None:
     """An edit that gives a written number another value, or None where none can be made.
 
+    A value inherited from a base file is overridden in the file that inherits it, where that has
+    the section to put it in; the base is never edited for the sake of one of its users.
+
     None for what no file holds, what the command line overrides, what an alias brings in, a value
     in quotes, a value that is the old one already, and a pair such as `betas` (edit its items with
     `edits.replace_value`).
     `spelled` is the text to write; without it the number is spelt in the style of the old one.
     """
+    if setting.origin == INHERITED and setting.leaf is not None and value != setting.value:
+        return _override(*setting.leaf, value, spelled)
     if setting.node is None or setting.tree is None or setting.origin != WRITTEN:
         return None
     if setting.node.style:
@@ -40,6 +47,21 @@ def change(setting: Setting, value: float, spelled: str | None = None) -> Edit |
     if new == setting.raw or (value == setting.value and not setting.is_text):
         return None
     return replace_value(setting.tree, setting.node, setting.key, value, new)
+
+
+def _override(tree: Tree, path: str, value: float, spelled: str | None) -> Edit | None:
+    """Insert the last key of a dotted path into its section of a file, which has it not."""
+    *above, name = path.split(".")
+    node = tree.roots[0] if tree.roots else None
+    for part in above:
+        if type(node) is not Mapping:
+            return None
+        node = next(
+            (v for k, v in reversed(node.pairs) if type(k) is Scalar and k.value == part), None
+        )
+    if type(node) is not Mapping or not node.pairs:
+        return None
+    return insert_after(tree, node.pairs[-1][0], name, value, spelled)
 
 
 def _like(old: str, value: float) -> str:
