@@ -121,7 +121,8 @@ def test_every_setting_and_every_path_of_a_dialect_has_an_example(name: str) -> 
     for spec in dialect["paths"]:
         for entry in spec["from"]:
             path = entry["path"]
-            paths.add(tuple(f"{r}.{path[2:]}" for r in roots) if path[:2] == "@." else (path,))
+            own = path[:1] == "@"
+            paths.add(tuple(f"{r}.{path[2:]}".rstrip(".") for r in roots) if own else (path,))
     for term in dialect["terms"]:
         paths.add((term["path"],))
     missing = sorted(ways for ways in paths if met.isdisjoint(ways))

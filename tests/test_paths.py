@@ -73,8 +73,12 @@ other: !name:torch.optim.SGD
     found = units_of(
         text,
         units=[{"at": "*", "tag": "!name:torch.optim.[A-Z]*"}],
-        settings={"learning_rate": "@.lr"},
+        settings={
+            "learning_rate": "@.lr",
+            "optimizer": {"from": {"path": "@", "tag": True}},
+        },
     )
+    assert [unit.settings["optimizer"].value for unit in found.values()] == ["adam", "sgd"]
     assert {name: unit.number("learning_rate") for name, unit in found.items()} == {
         "opt": 1, "other": 4,
     }  # fmt: skip

@@ -138,7 +138,7 @@ def compile_dialect(raw: dict[str, Any], file: str, kinds: dict[str, str]) -> di
         if path.startswith("@."):
             for root in roots:
                 add(trie, f"{root}.{path[2:]}", f"{root}.{path[2:]}")
-        else:
+        elif path != "@":
             add(trie, path, path)
         return path
 

@@ -128,10 +128,12 @@ class Reader:
 
     def at(self, path: str) -> list[Met]:
         """What stands at a path of the dialect."""
-        if not path.startswith("@."):
+        if path[:1] != "@":
             return self.found.get(path, [])
         if not self.pattern:
             return []
+        if path == "@":
+            return [met for met in self.found.get(self.pattern, []) if met.path == self.prefix]
         start = self.prefix + "."
         every = self.found.get(f"{self.pattern}.{path[2:]}", [])
         return [met for met in every if met.path.startswith(start)]
