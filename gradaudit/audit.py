@@ -141,9 +141,12 @@ def audit_source(
     opener = options.opener_for(source.path)
     try:
         tree = parse(source)
-        result.problems = add_overrides(tree, options)
         dialect, recognised = identify(tree, opener, settings.dialect_of(source.path))
         composed = compose(tree, dialect, opener)
+        if options.overrides:
+            several = composed if len(composed.trees) > 1 else None
+            result.problems = add_overrides(tree, options, several)
+            composed = compose(tree, dialect, opener)
         result.units = build_units(composed)
     except Unreadable as error:
         return unparsable(source, error, options, settings, named)
@@ -167,14 +170,20 @@ def audit_source(
     return result
 
 
-def add_overrides(tree: Tree, options: Options) -> list[str]:
+def add_overrides(tree: Tree, options: Options, whole: Composed | None = None) -> list[str]:
+    """Set what the command line sets; returns what could not be set.
+
+    `whole` is the file with its bases, where it has some: a section may stand in one of them only.
+    """
     if not options.overrides:
         return []
-    from gradaudit.syntax.override import Misspelt, override
+    from gradaudit.syntax.override import Misspelt, open_sections, override
 
     problems = []
     for key, text in options.overrides:
         try:
+            if whole is not None and whole.roots:
+                open_sections(tree, key, whole.roots[0])
             node = override(tree, key, text)
         except Misspelt as error:
             problems.append(f"--set {key}: there is no such key; did you mean `{error.meant}`?")

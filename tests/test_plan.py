@@ -100,8 +100,8 @@ def test_a_text_number_is_a_number_that_is_known_to_be_text() -> None:
 def test_interpolations_are_unknown_and_say_why() -> None:
     unit = units("optimizer: adamw\nlearning_rate: ${base.lr}\nbatch_size: auto\n")["main"]
     assert unit.unknown == {
-        "learning_rate": "'${base.lr}' is filled in elsewhere",
-        "micro_batch": "'auto' is not a number",
+        "learning_rate": "${base.lr}: there is no `base.lr` in what the file is made of",
+        "micro_batch": "`auto` leaves it to the framework or the launcher",
     }
 
 

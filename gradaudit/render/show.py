@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradaudit.plan.model import INHERITED
+from gradaudit.plan.model import DEFAULT, INHERITED
 from gradaudit.render.dialect import chain_of, why_dialect
 from gradaudit.render.layout import clean, display_width, piece, wrap
 
@@ -127,6 +127,8 @@ def _row(name: str, setting: Setting) -> tuple[str, str, str]:
         shown = f"{value:g}" if isinstance(value, float) else str(value)
     if setting.unit:
         shown += f" {setting.unit}"
+    if setting.origin == DEFAULT:
+        return name, clean(shown), setting.note
     about = setting.origin
     if setting.place is not None:
         line = setting.place.line

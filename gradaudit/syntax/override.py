@@ -46,6 +46,49 @@ def override(tree: Tree, key: str, text: str) -> Scalar | None:
     return None
 
 
+def open_sections(tree: Tree, key: str, whole: Node) -> bool:
+    """Give the file the sections around a dotted key that only its base files have.
+
+    `whole` is the root of all files together. Returns whether it has these sections.
+    """
+    *above, last = key.split(".")
+    wanted: Node = resolve(whole)
+    for part in above:
+        if type(wanted) is not Mapping:
+            return False
+        found = [v for k, v, _ in entries(wanted) if k.value == part]
+        if not found:
+            return False
+        wanted = resolve(found[-1])
+    if type(wanted) is not Mapping or not tree.roots:
+        return False
+    if last not in [k.value for k, _, _ in entries(wanted)]:
+        _refuse_misspelt(wanted, last)
+    node = resolve(tree.roots[0])
+    for part in above:
+        if type(node) is not Mapping:
+            return False
+        present = [v for k, v, _ in entries(node) if k.value == part]
+        node = resolve(present[-1]) if present else _new_section(node, part)
+    return type(node) is Mapping
+
+
+def _new_section(mapping: Mapping, key: str) -> Mapping:
+    first = mapping.pairs[0][0] if mapping.pairs else mapping
+    new_key, new = Scalar(), Mapping()
+    new_key.value = key
+    new_key.style = ""
+    new.pairs = []
+    new.flow = False
+    for node in (new_key, new):
+        node.tag = None
+        node.anchor = None
+        node.start, node.end = first.start, first.end
+        node.parent = mapping
+    mapping.pairs = [*mapping.pairs, (new_key, new)]
+    return new
+
+
 def _refuse_misspelt(mapping: Mapping, key: str) -> None:
     from difflib import get_close_matches
 
