@@ -7,6 +7,7 @@ from typing import Any
 from gradaudit.compose.model import Composed
 from gradaudit.dialects import GENERIC
 from gradaudit.dialects.compile import TIMES, compile_dialect
+from gradaudit.plan.formulas import add_by_formula
 from gradaudit.plan.model import TrainingUnit
 from gradaudit.plan.units import units_by_paths
 from gradaudit.source import Source
@@ -82,3 +83,71 @@ other: !name:torch.optim.SGD
     assert {name: unit.number("learning_rate") for name, unit in found.items()} == {
         "opt": 1, "other": 4,
     }  # fmt: skip
+
+
+def test_what_follows_a_prefix_is_read_and_the_whole_is_never_replaced() -> None:
+    settings = {
+        "learning_rate": [{"path": "lr", "prefix": "lin_"}, "lr"],
+        "scheduler": {"from": {"path": "lr", "prefix": "lin_", "flags": {"*": "linear"}}},
+        "weight_decay": {"from": {"path": "args[]", "prefix": "weight_decay="}},
+        "betas": {"from": {"path": "args[]", "prefix": "betas="}},
+    }
+    text = "{lr: lin_2.5e-4, args: ['eps=1', 'weight_decay=0.1', 'betas=0.9,0.99']}"
+    unit = units_of(text, settings=settings)["main"]
+    assert unit.number("learning_rate") == 2.5e-4
+    assert unit.settings["learning_rate"].node is None
+    assert not unit.settings["learning_rate"].is_text
+    assert unit.settings["scheduler"].value == "linear"
+    assert unit.number("weight_decay") == 0.1
+    assert unit.settings["betas"].value == (0.9, 0.99)
+    plain = units_of("{lr: 0.1}", settings=settings)["main"]
+    assert plain.number("learning_rate") == 0.1
+    assert plain.settings["learning_rate"].node is not None
+    assert "scheduler" not in plain.settings
+
+
+def test_a_formula_divides_by_settings() -> None:
+    settings = {
+        "global_batch": "total",
+        "micro_batch": "micro",
+        "world_size": "gpus",
+        "accumulation": {"compute": {"of": "global_batch", "over": ["micro_batch", "world_size"]}},
+    }
+
+    def computed(text: str) -> TrainingUnit:
+        unit = units_of(text, settings=settings)["main"]
+        assert unit.computes is not None
+        add_by_formula(unit, unit.computes)
+        return unit
+
+    steps = computed("{total: 64, micro: 4, gpus: 2}").settings["accumulation"]
+    assert steps.value == 8
+    assert steps.note == "global_batch / micro_batch / world_size"
+    unknown = computed("{total: 64, micro: 4}")
+    assert "world_size is not known" in unknown.unknown["accumulation"]
+    assert "accumulation" not in computed("{total: 64, micro: 0, gpus: 2}").settings
+
+
+def test_a_condition_on_the_same_item_looks_at_that_item_alone() -> None:
+    hooks = [
+        {"path": "hooks[].momentum", "when": {"hooks[].type": "EMAHook"}, "one_minus": True},
+        {"path": "nets.*.decay", "unless": {"nets.*.ema": ["absent", False]}},
+    ]
+    settings = {"ema_decay": {"from": hooks}}
+    text = "{hooks: [{type: Sync, momentum: 1}, {type: EMAHook, momentum: 0.25}, {type: Log}]}"
+    assert units_of(text, settings=settings)["main"].number("ema_decay") == 0.75
+    text = "{nets: {a: {decay: 0.5}, b: {ema: true, decay: 0.9}, c: {ema: false, decay: 0.1}}}"
+    assert units_of(text, settings=settings)["main"].number("ema_decay") == 0.9
+    assert not units_of("{hooks: [{momentum: 1}]}", settings=settings)["main"].settings
+
+
+def test_a_formula_rounds_to_a_whole_number() -> None:
+    settings: dict[str, Any] = {
+        "_batch": "batch", "_nominal": "nbs",
+        "accumulation": {"compute": {"of": "_nominal", "over": ["_batch"], "rounded": True}},
+    }  # fmt: skip
+    for batch, steps in ((24, 3), (64, 1), (256, 1)):
+        unit = units_of(f"{{batch: {batch}, nbs: 64}}", settings=settings)["main"]
+        assert unit.computes is not None
+        add_by_formula(unit, unit.computes)
+        assert unit.number("accumulation") == steps

@@ -200,7 +200,9 @@ def _setting(name: str, spec: Any, kind: str, meet: Any) -> dict[str, Any]:
         computes = []
         for compute in listed(spec["compute"]):
             compute = dict(compute)
-            for group in ("of", "root_of"):
+            for group in ("of", "root_of", "over"):
+                if group == "over" and not isinstance(compute.get(group, 1), (str, list)):
+                    continue
                 if group in compute:
                     compute[group] = tuple(listed(compute[group]))
             _add_conditions(compute, meet)

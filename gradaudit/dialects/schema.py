@@ -26,10 +26,10 @@ TOP = {
 SETTING = {"from", "off", "auto", "absent", "compute", "source"}
 ENTRY = {
     "path", "when", "unless", "in_unit", "values", "flags", "as", "unit", "note", "scale", "tag",
-    "off", "fraction_as",
+    "off", "fraction_as", "one_minus", "prefix",
 }  # fmt: skip
 ABSENT = {"value", "unknown", "when", "unless", "source", "note"}
-COMPUTE = {"of", "over", "root_of", "root_over", "when", "unless", "note"}
+COMPUTE = {"of", "over", "root_of", "root_over", "rounded", "when", "unless", "note"}
 COMPOSE = {"bases", "links", "hydra", "lists", "delete_key"}
 BASE = {"key", "relative_to", "order"}
 UNIT = {"at", "name", "named", "tag"}

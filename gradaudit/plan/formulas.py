@@ -39,7 +39,9 @@ def _apply(unit: TrainingUnit, name: str, formula: dict[str, Any]) -> bool:
     if base is None or base.number is None:
         return False
     factors = {}
-    for factor in (*formula["of"], *formula.get("root_of", ())):
+    over = formula.get("over", 1)
+    divisors = over if isinstance(over, tuple) else (over,)
+    for factor in (*formula["of"], *divisors, *formula.get("root_of", ())):
         if isinstance(factor, str):
             number = unit.number(factor)
             if number is None:
@@ -49,13 +51,18 @@ def _apply(unit: TrainingUnit, name: str, formula: dict[str, Any]) -> bool:
             factors[factor] = number
         else:
             factors[factor] = factor
-    value = prod(factors[factor] for factor in formula["of"]) / formula.get("over", 1)
+    divisor = prod(factors[factor] for factor in divisors)
+    if not divisor:
+        return False
+    value = prod(factors[factor] for factor in formula["of"]) / divisor
     if "root_of" in formula:
         value *= sqrt(
             prod(factors[factor] for factor in formula["root_of"]) / formula.get("root_over", 1)
         )
     if not is_usable(value):
         return False
+    if formula.get("rounded"):
+        value = max(round(value), 1)
     if value == int(value) and all(isinstance(factor, int) for factor in factors.values()):
         value = int(value)
     unit.settings[name] = Setting(

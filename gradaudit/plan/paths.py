@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from gradaudit.dialects import GENERIC
+from gradaudit.dialects.paths import steps
 from gradaudit.findings import Place
 from gradaudit.plan.loss_terms import role_of
 from gradaudit.plan.model import DEFAULT, INHERITED, OVERRIDE, WRITTEN, LossTerm, Setting
@@ -118,13 +121,18 @@ class Reader:
         self.pattern = pattern
         self.unit = unit
 
-    def applies(self, entry: dict[str, Any]) -> bool:
-        """Whether what the dialect says is for this unit and its conditions are met."""
+    def applies(self, entry: dict[str, Any], beside: Met | None = None) -> bool:
+        """Whether what the dialect says is for this unit and its conditions are met.
+
+        `beside` is what was met at the entry's path: a condition on the same item of a list, or
+        on the same key under `*`, looks there alone.
+        """
         if "in_unit" in entry and entry["in_unit"] != self.unit:
             return False
-        if "when" in entry and not self.holds(entry["when"]):
+        path = entry["path"] if beside else ""
+        if "when" in entry and not self.holds(entry["when"], path, beside):
             return False
-        return "unless" not in entry or not self.holds(entry["unless"])
+        return "unless" not in entry or not self.holds(entry["unless"], path, beside)
 
     def at(self, path: str) -> list[Met]:
         """What stands at a path of the dialect."""
@@ -138,14 +146,31 @@ class Reader:
         every = self.found.get(f"{self.pattern}.{path[2:]}", [])
         return [met for met in every if met.path.startswith(start)]
 
-    def holds(self, when: tuple[tuple[str, tuple[str, ...]], ...]) -> bool:
+    def holds(
+        self, when: tuple[tuple[str, tuple[str, ...]], ...], of: str = "", beside: Met | None = None
+    ) -> bool:
         """Whether every condition is met: the last text at its path is one of those allowed."""
         for path, allowed in when:
             met = self.at(path)
+            if beside is not None and (depth := _shared(of, path)):
+                start = ".".join(beside.path.split(".")[:depth]) + "."
+                met = [one for one in met if one.path.startswith(start)]
             text = _said(self.composed, met[-1].value) if met else "absent"
             if text not in allowed and not (met and "present" in allowed):
                 return False
         return True
+
+
+@lru_cache(1024)
+def _shared(first: str, second: str) -> int:
+    """How many steps two patterns share up to the last that stands for several; 0 for none."""
+    depth = 0
+    for at, (one, other) in enumerate(zip(steps(first), steps(second), strict=False), 1):
+        if one != other:
+            break
+        if one in ("*", "[]"):
+            depth = at
+    return depth
 
 
 def _said(composed: Composed, value: Node) -> str:
@@ -192,10 +217,9 @@ def _fill(unit: TrainingUnit, spec: dict[str, Any], reader: Reader) -> None:
     made: list[Setting] = []
     reason = ""
     for entry in spec["from"]:
-        met = reader.at(entry["path"])
-        if not met or not reader.applies(entry):
-            continue
-        for one in met:
+        for one in reader.at(entry["path"]):
+            if not reader.applies(entry, one):
+                continue
             read = _read(spec, entry, one, reader)
             if isinstance(read, Setting):
                 made.append(read)
@@ -298,7 +322,13 @@ def _read(
         if not is_usable(value):
             return f"{value:.3g} is {UNUSABLE}"
     unit = entry.get("unit", "")
-    return _made(name, value, met, target, tree, via, note, unit, is_text, composed)
+    one_minus = entry.get("one_minus") and isinstance(value, (int, float))
+    if one_minus:
+        value = 1 - value
+    made = _made(name, value, met, target, tree, via, note, unit, is_text, composed)
+    if "prefix" in entry or one_minus:
+        made.node = None  # the value is a part of what stands there: nothing may replace the whole
+    return made
 
 
 def _value(
@@ -308,9 +338,17 @@ def _value(
     name: str = entry.get("as", spec["name"])
     note: str = entry.get("note", "")
     said = spelled(text, target.style if type(target) is Scalar else "")
+    prefix: str | None = entry.get("prefix")
+    if prefix is not None:
+        if not text.startswith(prefix):
+            return None
+        text = text[len(prefix) :]
+        said = spelled(text)
     if "flags" in entry:
         if said not in entry["flags"]:
-            return None
+            if "*" not in entry["flags"]:
+                return None
+            said = "*"
         value = entry["flags"][said]
         if value == "unknown":
             return f"`{text}` leaves it to the framework"
@@ -325,10 +363,12 @@ def _value(
         timed = _timed(spec["name"], text)
         return (*timed, note, False) if timed else f"{text!r} is no length of training"
     format = reader.composed.tree_of(target).format
-    read = read_value(spec["kind"], text if entry.get("tag") else target, reader.dialect, format)
+    bare = entry.get("tag") or prefix is not None
+    read = read_value(spec["kind"], text if bare else target, reader.dialect, format)
     if isinstance(read, str):
         return read
     value, is_text = read
+    is_text = is_text and prefix is None
     if value is None:
         note = note or ("off (null)" if name.startswith("clip") else "null")
     return name, value, note, is_text
@@ -383,7 +423,7 @@ def _timed(name: str, text: str) -> tuple[str, float] | None:
 
 
 def _term(spec: dict[str, Any], met: Met, reader: Reader) -> LossTerm | None:
-    if not reader.applies(spec):
+    if not reader.applies(spec, met):
         return None
     target, via = reader.composed.value_of(met.value)
     if type(target) is not Scalar:

@@ -178,8 +178,9 @@ def _pair(target: Node | str) -> tuple[Any, bool] | str:
             if not is_usable(numbers[0]) or not is_usable(numbers[1]):
                 return f"a pair with {UNUSABLE}"
             return (float(numbers[0]), float(numbers[1])), False
-    elif type(target) is Scalar:  # `(0.9, 0.95)` is text to YAML and a pair to yacs and argparse
-        parts = target.value.strip("()[] ").replace(",", " ").split()
+    else:  # `(0.9, 0.95)` is text to YAML and a pair to yacs and argparse
+        text = target.value if type(target) is Scalar else target if isinstance(target, str) else ""
+        parts = text.strip("()[] ").replace(",", " ").split()
         numbers = [to_number(part) for part in parts]
         if len(numbers) == 2 and numbers[0] is not None and numbers[1] is not None:
             return (float(numbers[0]), float(numbers[1])), False
