@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradaudit.findings import ERROR, HIGH, WARNING, Finding, Place
+from gradaudit.findings import ERROR, HIGH, MEDIUM, WARNING, Finding, Place
 from gradaudit.plan.model import ADAPTIVE
 from gradaudit.rules import rule
 from gradaudit.rules.repair import place_of
@@ -38,7 +38,14 @@ _DOMAINS: dict[str, tuple[tuple[Callable[[float], bool], str, str], ...]] = {
     "world_size": _COUNT,
     "epochs": _LENGTH,
     "total_steps": _LENGTH,
-    "warmup_steps": _NOT_NEGATIVE,
+    "warmup_steps": (
+        *_NOT_NEGATIVE,
+        (
+            lambda v: 0 < v < 1,
+            ERROR,
+            "less than one step; a share of the training is another setting here",
+        ),
+    ),
     "warmup_epochs": _NOT_NEGATIVE,
     "warmup_ratio": (
         (lambda v: not 0 <= v <= 1, ERROR, "a ratio of the training lies between 0 and 1"),
@@ -95,6 +102,8 @@ def _domain(name: str, value: float, unit: TrainingUnit) -> tuple[str, str] | No
         return None
     for is_wrong, severity, what in _DOMAINS[name]:
         if is_wrong(value):
+            if name == "warmup_steps" and value > 0 and unit.composed.dialect["name"] == "generic":
+                return WARNING, "less than one step; a share of the training may be meant"
             return severity, what
     return None
 
@@ -142,8 +151,9 @@ def value_out_of_domain(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
 
     False positives:
         A learning rate of 0 for a frozen group (a warning). -1 for a number of steps or epochs
-        means "not used" and is not reported, and a batch size of -1 "automatic". An infinite clip
-        threshold never acts and an infinite length has no end: neither is reported.
+        means "not used" and is not reported, and a batch size of -1 "automatic". A warm-up of 0.1
+        steps is a share to trainers that say so (transformers 5): it is read as one. An infinite
+        clip threshold never acts and an infinite length has no end: neither is reported.
     """
     for name in _JUDGED:
         if name not in unit.settings:
@@ -171,7 +181,7 @@ def _out_of_domain(setting: Setting, unit: TrainingUnit, severity: str, what: st
         place_of(setting, unit),
         f"`{setting.last_key}: {setting.raw or setting.value}`: {what}",
         severity=severity,
-        confidence=HIGH,
+        confidence=MEDIUM if "may be meant" in what else HIGH,
         key=setting.key,
         label=what.split(";")[0].split(":")[0],
         why=["The run cannot start with it, or it silently spoils the training."],
