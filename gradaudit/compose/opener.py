@@ -126,8 +126,8 @@ class Opener:
             real = os.path.realpath(joined)
             if is_inside(real, boundary):
                 outside = False
-                if self._kind(real) == kind:
-                    return shown(joined, real)
+                if self._kind(real) == kind or (kind == "file" and real == os.path.realpath(path)):
+                    return shown(joined, real)  # or the file itself, not saved yet
         if outside:
             raise NotOpened("it lies outside of what was named, so it is not opened", "info")
         return None
@@ -136,6 +136,11 @@ class Opener:
         """Whether a regular file is at `path`, inside the boundary of the file `near`."""
         real = os.path.realpath(path)
         return is_inside(real, self.boundary_of(near)) and self._kind(real) == "file"
+
+    def is_there(self, path: str, near: str) -> bool:
+        """Whether a file or directory is at `path`, inside the boundary of the file `near`."""
+        real = os.path.realpath(path)
+        return is_inside(real, self.boundary_of(near)) and self._kind(real) != ""
 
     def _kind(self, real: str) -> str:
         known = self._kinds.get(real)
