@@ -1,19 +1,26 @@
-"""Judge an edit without any of gradaudit's own comparing: composed by PyYAML or ruamel.yaml,
-edited as nested lists, and compared whole."""
+"""Judge an edit without any of gradaudit's own comparing: composed by PyYAML or ruamel.yaml, `json`
+or `tomllib`, edited as nested lists, and compared whole."""
 
 from __future__ import annotations
 
+import json
+import re
+import tomllib
 from typing import TYPE_CHECKING, Any
 
-from gradaudit.syntax.tree import Mapping, Node, Sequence, dotted, path_of
+from gradaudit.syntax.scalars import TIME, read_scalar
+from gradaudit.syntax.tree import Mapping, Node, Scalar, Sequence, dotted, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gradaudit.findings import Edit
     from gradaudit.syntax.scalars import Value
+    from gradaudit.syntax.tree import Tree
 
-PARSERS = ("PyYAML", "ruamel.yaml")
+PARSERS = {"yaml": ("PyYAML", "ruamel.yaml"), "json": ("json",), "toml": ("tomllib",)}
+"""Those that can judge a tree, by its format."""
+
 _TYPES = {"bool": bool, "int": int, "float": float, "str": str, "null": type(None)}
 
 Plain = Any
@@ -27,6 +34,10 @@ def composed(text: str, parser: str) -> list[Plain] | None:
             import yaml
 
             roots = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
+        elif parser == "json":
+            return [_read(json.loads(strict(text), object_pairs_hook=_Pairs))]
+        elif parser == "tomllib":
+            return [_read(tomllib.loads(text))]
         else:
             from ruamel.yaml import YAML
 
@@ -34,6 +45,51 @@ def composed(text: str, parser: str) -> list[Plain] | None:
     except Exception:  # any failure is the same to the caller, ruamel's AssertionErrors too
         return None
     return [_plain(root) for root in roots]
+
+
+def strict(text: str) -> str:
+    """JSON without comments and trailing commas."""
+    quoted = r'("(?:\\.|[^"\\])*")'
+    text = re.sub(quoted + r"|//[^\r\n]*|/\*.*?\*/", lambda m: m[1] or " ", text, flags=re.S)
+    return re.sub(quoted + r"|,(?=\s*[}\]])", lambda m: m[1] or " ", text)
+
+
+class _Pairs(list[Any]):
+    """An object of JSON, duplicates included."""
+
+
+def _read(value: Any) -> Plain:
+    """What `json` or `tomllib` gives, as nested lists."""
+    if isinstance(value, _Pairs | dict):
+        pairs = value.items() if isinstance(value, dict) else value
+        return ["mapping", "", [[_read(k), _read(v)] for k, v in pairs]]
+    if isinstance(value, list):
+        return ["sequence", "", [_read(item) for item in value]]
+    kind = "null" if value is None else type(value).__name__
+    text = str(value).lower() if value is None or isinstance(value, bool) else str(value)
+    return ["scalar", f"tag:yaml.org,2002:{kind}", "null" if value is None else text]
+
+
+def standard(tree: Tree) -> list[Plain]:
+    """Our own tree in the same form, each value read anew from its span by the judge."""
+    return [_own(root, tree) for root in tree.roots]
+
+
+def _own(node: Node, tree: Tree) -> Plain:
+    if type(node) is Mapping:
+        pairs = [[_read(key.value), _own(value, tree)] for key, value in node.pairs
+                 if type(key) is Scalar]  # fmt: skip
+        assert len(pairs) == len(node.pairs)
+        return ["mapping", "", pairs]
+    if type(node) is Sequence:
+        return ["sequence", "", [_own(item, tree) for item in node.items]]
+    assert type(node) is Scalar
+    raw = tree.source.text[node.start : node.end]
+    judge = json.loads(raw) if tree.format == "json" else tomllib.loads(f"x = {raw}")["x"]
+    ours = read_scalar(node)
+    assert type(ours) is type(judge) or node.tag == TIME, raw
+    assert ours == judge or node.tag == TIME or (ours != ours and judge != judge), raw
+    return _read(judge)
 
 
 def _plain(node: Any) -> Plain:

@@ -105,6 +105,8 @@ def _read(tree: Tree, roots: list[Node], mappings: list[Mapping]) -> None:  # no
         elif kind == _COMMA:
             if state != _COMMA_OR_CLOSE:
                 _fail(tree, start, state, parent)
+            if count > MAX_NODES:
+                raise Unreadable(too_many_nodes(), *source.position(start))
             state = _KEY_OR_CLOSE if in_mapping else _VALUE_OR_CLOSE
             comma = at
         elif kind == _COLON:
@@ -135,8 +137,6 @@ def _read(tree: Tree, roots: list[Node], mappings: list[Mapping]) -> None:  # no
             children = []
             stack.append((box, children))
             count += 1
-            if count > MAX_NODES:
-                raise Unreadable(too_many_nodes(), *source.position(at - 1))
         elif kind == _CLOSE:
             if (
                 state not in (_COMMA_OR_CLOSE, _KEY_OR_CLOSE if in_mapping else _VALUE_OR_CLOSE)
@@ -164,8 +164,6 @@ def _read(tree: Tree, roots: list[Node], mappings: list[Mapping]) -> None:  # no
         else:
             if state != _NOTHING:
                 _fail(tree, at, state, parent)
-            if count > MAX_NODES:
-                raise Unreadable(too_many_nodes())
             return
 
 
