@@ -36,6 +36,7 @@ def add_facts(
         add_computed(unit)
         if unit.computes is not None:
             add_by_formula(unit, unit.computes)
+            add_computed(unit)  # what a formula completed: the devices of several nodes
     _observe(units, options)
     return problems
 

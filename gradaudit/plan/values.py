@@ -402,7 +402,7 @@ def add_computed(unit: TrainingUnit) -> None:
     if micro and not total and accumulation and world:
         settings["global_batch"] = Setting(
             "global_batch", int(micro * accumulation * world), origin=COMPUTED,
-            note="micro_batch x accumulation x world_size",
+            note="micro_batch x accumulation x world_size", unit=settings["micro_batch"].unit,
         )  # fmt: skip
     elif total and not micro and "micro_batch" not in settings and world:
         if accumulation is None and ("accumulation" in settings or "accumulation" in unit.unknown):
@@ -413,4 +413,5 @@ def add_computed(unit: TrainingUnit) -> None:
                 "micro_batch", int(share), origin=COMPUTED, place=settings["global_batch"].place,
                 tree=unit.tree, key=settings["global_batch"].key,
                 note="global_batch / world_size / accumulation",
+                unit=settings["global_batch"].unit,
             )  # fmt: skip
