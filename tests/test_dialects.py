@@ -118,13 +118,11 @@ def test_every_setting_and_every_path_of_a_dialect_has_an_example(name: str) -> 
     assert not settings - asserted, f"no example asserts {sorted(settings - asserted)}"
     paths = set()
     roots = [unit[0] for unit in dialect["units"]]
-    for spec in dialect["paths"]:
-        for entry in spec["from"]:
-            path = entry["path"]
-            own = path[:1] == "@"
-            paths.add(tuple(f"{r}.{path[2:]}".rstrip(".") for r in roots) if own else (path,))
-    for term in dialect["terms"]:
-        paths.add((term["path"],))
+    entries = [entry for spec in dialect["paths"] for entry in spec["from"]]
+    for entry in (*entries, *dialect["terms"]):
+        path = entry["path"]
+        own = path[:1] == "@"
+        paths.add(tuple(f"{r}.{path[2:]}".rstrip(".") for r in roots) if own else (path,))
     missing = sorted(ways for ways in paths if met.isdisjoint(ways))
     assert not missing, f"no example writes {missing}"
 

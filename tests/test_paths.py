@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gradaudit.compose import compose
 from gradaudit.compose.model import Composed
 from gradaudit.dialects import GENERIC
 from gradaudit.dialects.compile import TIMES, compile_dialect
@@ -151,3 +152,36 @@ def test_a_formula_rounds_to_a_whole_number() -> None:
         assert unit.computes is not None
         add_by_formula(unit, unit.computes)
         assert unit.number("accumulation") == steps
+
+
+def test_the_first_entry_of_a_path_that_says_something_has_its_say() -> None:
+    settings = {
+        "optimizer": [
+            {"path": "optim", "when": {"decouple": "false"}, "values": {"adam": "adam"}},
+            {"path": "optim", "values": {"adam": "adamw"}},
+        ],
+        "length": "duration",
+    }
+    plain = units_of("{optim: Adam, decouple: false, duration: 2e12T}", settings=settings)["main"]
+    assert plain.settings["optimizer"].value == "adam"
+    assert plain.others.get("optimizer", []) == []
+    assert plain.number("total_tokens") == 2e12
+    decoupled = units_of("{optim: Adam}", settings=settings)["main"]
+    assert decoupled.settings["optimizer"].value == "adamw"
+
+
+def test_a_linked_file_that_is_not_there_hides_only_what_stands_below_its_key() -> None:
+    settings = {
+        "clip_norm": {"from": ["ds.clip"], "absent": {"value": 1.0, "source": "x.py"}},
+        "accumulation": {"from": ["steps"], "absent": {"value": 1, "source": "x.py"}},
+    }
+    raw = {
+        "name": "small", "title": "Small", "recognise": {"x": 10}, "loader": {"kind": "json"},
+        "compose": {"links": [{"key": "ds", "relative_to": "search"}]}, "settings": settings,
+    }  # fmt: skip
+    dialect = compile_dialect(raw, "small.yaml", GENERIC["kinds"] | TIMES)
+    composed = compose(parse(Source("config.yaml", "{ds: ds.json, lr: 1}")), dialect, None)
+    assert [missing.path for missing in composed.missing] == ["ds.json"]
+    unit = units_by_paths(composed)[0]
+    assert unit.number("accumulation") == 1
+    assert "it may be in ds.json" in unit.unknown["clip_norm"]

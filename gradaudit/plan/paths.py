@@ -26,6 +26,7 @@ MAX_VISITS = 20_000
 
 _TIME_UNITS = {
     "ba": ("steps", 1.0), "ep": ("epochs", 1.0), "dur": ("ratio", 1.0), "tok": ("tokens", 1.0),
+    "t": ("tokens", 1.0),
 }  # fmt: skip
 _TIME_NAMES = {
     ("warmup", "steps"): "warmup_steps", ("warmup", "epochs"): "warmup_epochs",
@@ -220,6 +221,8 @@ def _fill(unit: TrainingUnit, spec: dict[str, Any], reader: Reader) -> None:
         for one in reader.at(entry["path"]):
             if not reader.applies(entry, one):
                 continue
+            if any(other.key_node is one.key for other in made):
+                continue  # an earlier entry of the same path has its say
             read = _read(spec, entry, one, reader)
             if isinstance(read, Setting):
                 made.append(read)
