@@ -249,14 +249,27 @@ def _fill(unit: TrainingUnit, spec: dict[str, Any], reader: Reader) -> None:
     for absent in spec.get("absent", ()):
         if not reader.applies(absent):
             continue
-        if reader.composed.missing:
-            base = reader.composed.missing[0].path
+        if base := _may_be_in(spec, reader):
             unit.unknown[name] = f"not in this file; it may be in {base}, which was not read"
         elif "unknown" in absent:
             unit.unknown[name] = absent["unknown"]
         else:
             _put_default(unit, name, absent, reader)
         return
+
+
+def _may_be_in(spec: dict[str, Any], reader: Reader) -> str:
+    """The file that was not read and may hold a setting; empty where there is none.
+
+    A linked file (`deepspeed: ds.json`) holds only what stands below its key.
+    """
+    links = {link["key"] for link in reader.dialect["compose"].get("links", ())}
+    for missing in reader.composed.missing:
+        key = dotted(path_of(missing.node, missing.tree)) if links else ""
+        below = f"{key}."
+        if key not in links or any(entry["path"].startswith(below) for entry in spec["from"]):
+            return missing.path
+    return ""
 
 
 def _put_default(unit: TrainingUnit, name: str, absent: dict[str, Any], reader: Reader) -> None:

@@ -1,0 +1,58 @@
+"""Generated from the dialect files by `python -m gradaudit.dialects.compile`."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# fmt: off
+TABLE: dict[str, Any] = {'name': 'fastspeech2',
+ 'title': 'FastSpeech 2 (ming024)',
+ 'loader': 'yaml11',
+ 'loader_source': 'train.py (yaml.load with FullLoader)',
+ 'interpolation': '',
+ 'compose': {},
+ 'trie': {'optimizer': {'weight_decay': {'': 'optimizer.weight_decay'},
+                        'betas': {'': 'optimizer.betas'},
+                        'eps': {'': 'optimizer.eps'},
+                        'batch_size': {'': 'optimizer.batch_size'},
+                        'grad_acc_step': {'': 'optimizer.grad_acc_step'},
+                        'grad_clip_thresh': {'': 'optimizer.grad_clip_thresh'},
+                        'warm_up_step': {'': 'optimizer.warm_up_step'}},
+          'step': {'total_step': {'': 'step.total_step'}}},
+ 'units': (),
+ 'paths': ({'name': 'optimizer',
+            'kind': 'optimizer',
+            'from': (),
+            'absent': ({'value': 'adam', 'source': 'model/optimizer.py (ScheduledOptim)'},)},
+           {'name': 'learning_rate',
+            'kind': 'number',
+            'from': (),
+            'absent': ({'unknown': 'encoder_hidden ** -0.5 of model.yaml, scaled by the step',
+                        'source': 'model/optimizer.py (ScheduledOptim)'},)},
+           {'name': 'weight_decay',
+            'kind': 'number',
+            'from': ({'path': 'optimizer.weight_decay'},)},
+           {'name': 'betas', 'kind': 'pair', 'from': ({'path': 'optimizer.betas'},)},
+           {'name': 'eps', 'kind': 'number', 'from': ({'path': 'optimizer.eps'},)},
+           {'name': '_batch', 'kind': 'number', 'from': ({'path': 'optimizer.batch_size'},)},
+           {'name': 'global_batch',
+            'kind': 'number',
+            'from': ({'path': 'optimizer.batch_size',
+                      'when': (('optimizer.grad_acc_step', ('1', 'absent')),)},),
+            'compute': ({'of': ('_batch', 'accumulation'),
+                         'unless': (('optimizer.grad_acc_step', ('1', 'absent')),)},)},
+           {'name': 'accumulation',
+            'kind': 'number',
+            'from': ({'path': 'optimizer.grad_acc_step'},)},
+           {'name': 'clip_norm',
+            'kind': 'number',
+            'from': ({'path': 'optimizer.grad_clip_thresh'},)},
+           {'name': 'warmup_steps',
+            'kind': 'number',
+            'from': ({'path': 'optimizer.warm_up_step'},)},
+           {'name': 'total_steps', 'kind': 'number', 'from': ({'path': 'step.total_step'},)}),
+ 'terms': (),
+ 'terms_apart': False,
+ 'vocabulary': False}
