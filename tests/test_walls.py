@@ -70,6 +70,8 @@ FOREIGN: dict[str, tuple[str, ...]] = {
     "yaml": ("gradaudit.syntax.",),
     "ruamel": ("gradaudit.syntax.",),
     "torch": ("gradaudit.probe.",),
+    "hydra": ("gradaudit.compose.hydra_native",),
+    "omegaconf": ("gradaudit.compose.hydra_native",),
     "rich": ("gradaudit.render.",),
     "typer": ("gradaudit.cli.app",),
     "click": (),

@@ -205,6 +205,10 @@ def add_bases(composed: Composed, opener: Opener | None) -> None:
         return
     chain = Chain(composed.dialect, opener, tree.source.path)
     part = compose_tree(tree, chain)
+    if composed.dialect["compose"].get("hydra"):
+        from gradaudit.compose.hydra import add_defaults
+
+        add_defaults(part, opener)
     if len(part.trees) > 1:
         composed.roots = part.roots
         for other, mount in part.trees:

@@ -11,6 +11,7 @@ import re
 
 from gradaudit.compose import arithmetic
 from gradaudit.compose.merge import in_force
+from gradaudit.compose.references import Unknown, arguments, brief, is_resolver, split
 from gradaudit.syntax.tree import Alias, Mapping, Scalar, Sequence, path_of, resolve
 
 TYPE_CHECKING = False
@@ -26,7 +27,6 @@ _DEEPEST = 50
 _LONGEST = 10_000
 """Characters of a text that is put together: `${a}${a}` doubles with every step."""
 
-_OPEN = re.compile(r"(\\*)\$\{")
 _KEY = re.compile(r"\.*[^.\[\]\s:{}$,]*(?:\.[^.\[\]\s:{}$,]+|\[[^\[\]{}$,]+\])*\Z")
 _STEP = re.compile(r"[^.\[\]]+")
 _REF = re.compile(r"<([^<>]*)>")
@@ -34,15 +34,10 @@ _REF_KEY = re.compile(r"([^\[\].]+)((?:\[[^\[\]]+\])*)\Z")
 _OF_BASE = re.compile(r"_base_((?:\.\w+|\[['\"]?\w+['\"]?\])+)\Z")
 _BASE_TEXT = re.compile(r"\{\{\s*_base_((?:\.\w+)+)\s*\}\}\Z")
 
-_RESOLVER = re.compile(r"\s*[A-Za-z_][\w.]*:")
 _CIRCLE = "it refers to itself"
 
 PYTHON = "!python"
 MANDATORY = "mandatory: it is given at launch"
-
-
-class _Unknown(Exception):
-    """Why a value cannot be known."""
 
 
 def value_of(composed: Composed, node: Scalar) -> Result:
@@ -74,14 +69,14 @@ class _Search:
             return known[1:]
         if any(node is other for other in self.path):
             circle = self.path[next(i for i, n in enumerate(self.path) if n is node) :]
-            texts = " -> ".join(_brief(other.value) for other in [*circle, node])
+            texts = " -> ".join(brief(other.value) for other in [*circle, node])
             return None, f"{_CIRCLE}: {texts}"
         if len(self.path) >= _DEEPEST:
             return None, f"more than {_DEEPEST} references one after the other"
         self.path.append(node)
         try:
             return self._value(node, at)
-        except _Unknown as why:
+        except Unknown as why:
             return None, str(why)
         finally:
             self.path.pop()
@@ -102,7 +97,7 @@ class _Search:
     # OmegaConf
 
     def _interpolated(self, node: Scalar, at: Path | None) -> Result:
-        parts = _split(node.value)
+        parts = split(node.value)
         if len(parts) == 1 and parts[0][0]:
             return self._one(node, parts[0][1], at)
         made, names = [], []
@@ -113,34 +108,40 @@ class _Search:
             made.append(self._text(node, text, at))
             names.append(f"${{{text}}}")
             if sum(map(len, made)) > _LONGEST:
-                raise _Unknown(f"a text of more than {_LONGEST} characters")
+                raise Unknown(f"a text of more than {_LONGEST} characters")
         # OmegaConf makes text of it even where it looks like a number.
         return _scalar("".join(made), node, '"' if names else node.style), _from(names)
 
     def _text(self, node: Scalar, inner: str, at: Path | None) -> str:
         found, why = self._one(node, inner, at)
         if found is None:
-            raise _Unknown(why)
+            raise Unknown(why)
         if type(found) is not Scalar:
-            raise _Unknown(f"${{{inner}}} is no plain value")
+            raise Unknown(f"${{{inner}}} is no plain value")
         return found.value
 
     def _one(self, node: Scalar, inner: str, at: Path | None) -> Result:
         """What `${inner}` stands for."""
         written = inner
-        if "${" in inner and not _is_resolver(inner):
-            inner = "".join(
-                self._text(node, text, at) if refers else text for refers, text in _split(inner)
-            )
+        if not is_resolver(inner):
+            inner = self._expanded(node, inner, at)
         inner = inner.strip()
-        if _is_resolver(inner):
+        if is_resolver(inner):
             return self._resolver(node, inner, at)
         if not _KEY.match(inner) or not inner.strip("."):
-            raise _Unknown(f"${{{_brief(written)}}} cannot be followed")
+            raise Unknown(f"${{{brief(written)}}} cannot be followed")
         target, where = self._find(node, inner, at)
         if target is None:
-            raise _Unknown(self._absent(f"${{{inner}}}", where))
+            raise Unknown(self._absent(f"${{{inner}}}", where))
         return self._arrive(node, target, where, f"${{{inner}}}")
+
+    def _expanded(self, node: Scalar, text: str, at: Path | None) -> str:
+        """A key with what is nested in it: `a.${b}`."""
+        if "${" not in text:
+            return text
+        return "".join(
+            self._text(node, part, at) if refers else part for refers, part in split(text)
+        )
 
     def _find(self, node: Scalar, key: str, at: Path | None) -> tuple[Node | None, Path]:
         """The node at `a.b`, `a[0]` or (relative to where `node` stands) `..a`; and its path."""
@@ -176,7 +177,7 @@ class _Search:
         found, why = self.follow(target, where)
         if found is None:
             return None, why if why.startswith(_CIRCLE) else f"{written}: {why}"
-        return found, self._came(written, target, node)
+        return found, self._came(written, found, node)
 
     def _came(self, written: str, target: Node, node: Node) -> str:
         tree = self.composed.tree_of(target)
@@ -195,24 +196,26 @@ class _Search:
 
     def _resolver(self, node: Scalar, inner: str, at: Path | None) -> Result:
         """`${name:arguments}`: two of OmegaConf's own say all that is needed; others are code."""
-        name, _, arguments = inner.partition(":")
-        given = _arguments(arguments)
+        name, _, rest = inner.partition(":")
+        given = arguments(rest)
+        if name == "oc.select":
+            given[0] = self._expanded(node, given[0], at)
         if name == "oc.select" and 1 <= len(given) <= 2 and _KEY.match(given[0]):
             target, where = self._find(node, given[0], at)
             if target is not None:
-                found, why = self._arrive(node, target, where, f"${{{_brief(inner)}}}")
+                found, why = self._arrive(node, target, where, f"${{{brief(inner)}}}")
                 if found is not None or not why.endswith(MANDATORY) or len(given) < 2:
                     return found, why
             elif self.composed.missing:
-                raise _Unknown(self._absent(f"${{{_brief(inner)}}}", where))
+                raise Unknown(self._absent(f"${{{brief(inner)}}}", where))
             if len(given) == 2:
-                return self._argument(node, given[1], at, f"the default of ${{{_brief(inner)}}}")
-            return _scalar("null", node, ""), f"${{{_brief(inner)}}} finds nothing"
+                return self._argument(node, given[1], at, f"the default of ${{{brief(inner)}}}")
+            return _scalar("null", node, ""), f"${{{brief(inner)}}} finds nothing"
         if name == "oc.decode" and len(given) == 1:
-            found, why = self._argument(node, given[0], at, f"${{{_brief(inner)}}}")
+            found, why = self._argument(node, given[0], at, f"${{{brief(inner)}}}")
             if type(found) is Scalar:
                 return _scalar(found.value, node, ""), why
-        raise _Unknown(f"${{{_brief(inner)}}} is computed at run time")
+        raise Unknown(f"${{{brief(inner)}}} is computed at run time")
 
     def _argument(self, node: Scalar, text: str, at: Path | None, note: str) -> Result:
         if "${" in text:
@@ -221,7 +224,7 @@ class _Search:
         if text[:1] in ("'", '"') and text[-1:] == text[:1] and len(text) > 1:
             return _scalar(text[1:-1], node, '"'), note
         if text[:1] in ("[", "{"):
-            raise _Unknown(f"{note}: lists are not followed")
+            raise Unknown(f"{note}: lists are not followed")
         return _scalar(text, node, ""), note
 
     # hyperpyyaml, and what other loaders make of tags
@@ -237,7 +240,7 @@ class _Search:
                 return None, "a placeholder: it is given at launch"
             if tag in ("!ref", "!copy"):
                 return self._reference(node, tag)
-        return None, f"made by `{_brief(tag)}`"
+        return None, f"made by `{brief(tag)}`"
 
     def _reference(self, node: Scalar, tag: str) -> Result:
         """`<a[b]>` is the node itself, `<a> * 2` a number, `<a>/save` a text."""
@@ -246,32 +249,32 @@ class _Search:
         if whole is not None:
             target, where = self._referred(whole[1])
             if target is None:
-                raise _Unknown(self._absent(f"{tag} <{whole[1]}>", where))
+                raise Unknown(self._absent(f"{tag} <{whole[1]}>", where))
             return self._arrive(node, target, where, f"{tag} <{whole[1]}>")
         if tag == "!copy":
-            raise _Unknown(f"`{_brief(text)}` is no reference")
+            raise Unknown(f"`{brief(text)}` is no reference")
         names: list[str] = []
         made, last = [], 0
         for match in _REF.finditer(text):
             target, where = self._referred(match[1])
             if target is None:
-                raise _Unknown(self._absent(f"{tag} <{match[1]}>", where))
+                raise Unknown(self._absent(f"{tag} <{match[1]}>", where))
             found, why = self._arrive(node, target, where, f"{tag} <{match[1]}>")
             if found is None:
-                raise _Unknown(why)
+                raise Unknown(why)
             if type(found) is not Scalar:
-                raise _Unknown(f"<{match[1]}> is no plain value")
+                raise Unknown(f"<{match[1]}> is no plain value")
             names.append(f"<{match[1]}>")
             made += [text[last : match.start()], found.value]
             last = match.end()
             if sum(map(len, made)) > _LONGEST:
-                raise _Unknown(f"a text of more than {_LONGEST} characters")
+                raise Unknown(f"a text of more than {_LONGEST} characters")
         result = "".join([*made, text[last:]])
-        note = f"from {tag} {_brief(text)}" if names else ""
+        note = f"from {tag} {brief(text)}" if names else ""
         try:
             number = arithmetic.evaluate(result)
         except arithmetic.TooLarge as error:
-            raise _Unknown(f"`{_brief(text)}`: {error}") from None
+            raise Unknown(f"`{brief(text)}`: {error}") from None
         if number is not None:
             return _scalar(number, node, ""), note
         return _scalar(result, node, '"'), note
@@ -279,7 +282,7 @@ class _Search:
     def _referred(self, key: str) -> tuple[Node | None, Path]:
         match = _REF_KEY.match(key.strip())
         if match is None:
-            raise _Unknown(f"<{_brief(key)}> is read from an object at run time")
+            raise Unknown(f"<{brief(key)}> is read from an object at run time")
         steps = (match[1], *(part.strip("'\" ") for part in _STEP.findall(match[2])))
         return self._lookup(steps), steps
 
@@ -290,7 +293,7 @@ class _Search:
         target = self._below(base, steps) if base is not None else None
         written = "_base_." + ".".join(steps)
         if target is None:
-            raise _Unknown(self._absent(written, steps))
+            raise Unknown(self._absent(written, steps))
         return self._arrive(node, target, steps, written)
 
     def _lookup(self, steps: Path) -> Node | None:
@@ -307,7 +310,7 @@ class _Search:
             if type(node) is Scalar:  # `${a.b}` where `a: ${c}`
                 found, why = self.follow(node)
                 if why.startswith(_CIRCLE):
-                    raise _Unknown(why)
+                    raise Unknown(why)
                 if found is None:
                     return None
                 node = found
@@ -327,75 +330,10 @@ class _Search:
         return node
 
 
-def _split(text: str) -> list[tuple[bool, str]]:
-    """The plain texts and the insides of `${...}` in a text: (whether it refers, text)."""
-    parts: list[tuple[bool, str]] = []
-    plain: list[str] = []
-    at = 0
-    while True:
-        match = _OPEN.search(text, at)
-        if match is None:
-            break
-        plain.append(text[at : match.start()])
-        slashes = len(match[1])
-        plain.append("\\" * (slashes // 2))
-        if slashes % 2:  # `\${` is the text `${`
-            plain.append("${")
-            at = match.end()
-            continue
-        end = _closing(text, match.end())
-        if "".join(plain):
-            parts.append((False, "".join(plain)))
-        plain = []
-        parts.append((True, text[match.end() : end]))
-        at = end + 1
-    plain.append(text[at:])
-    if "".join(plain) or not parts:
-        parts.append((False, "".join(plain)))
-    return parts
-
-
-def _closing(text: str, at: int) -> int:
-    """Where the brace stands that closes the one before `at`."""
-    depth = 1
-    for index in range(at, len(text)):
-        if text[index] == "{":
-            depth += 1
-        elif text[index] == "}":
-            depth -= 1
-            if not depth:
-                return index
-    raise _Unknown(f"`{_brief(text)}` is not closed")
-
-
-def _is_resolver(inner: str) -> bool:
-    return _RESOLVER.match(inner) is not None
-
-
-def _arguments(text: str) -> list[str]:
-    """What stands between the commas that are in no bracket and no quotes."""
-    found: list[str] = []
-    start, depth, quote = 0, 0, ""
-    for index, char in enumerate(text):
-        if quote:
-            quote = "" if char == quote else quote
-        elif char in "'\"":
-            quote = char
-        elif char in "[{(":
-            depth += 1
-        elif char in "]})":
-            depth -= 1
-        elif char == "," and not depth:
-            found.append(text[start:index].strip())
-            start = index + 1
-    found.append(text[start:].strip())
-    return found
-
-
 def _scalar(text: str, node: Scalar, style: str) -> Scalar:
     """A text that is put together, in the place of `node`."""
     if len(text) > _LONGEST:
-        raise _Unknown(f"a text of more than {_LONGEST} characters")
+        raise Unknown(f"a text of more than {_LONGEST} characters")
     made = Scalar()
     made.value = text
     made.style = style
@@ -407,9 +345,4 @@ def _scalar(text: str, node: Scalar, style: str) -> Scalar:
 
 
 def _from(names: list[str]) -> str:
-    return f"from {_brief(' and '.join(dict.fromkeys(names)))}" if names else ""
-
-
-def _brief(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return f"from {brief(' and '.join(dict.fromkeys(names)))}" if names else ""

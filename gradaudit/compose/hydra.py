@@ -1,0 +1,282 @@
+"""Hydra's defaults lists: which files a config is put together of, in which order and where.
+
+A subset of our own does this without importing Hydra, whose import takes three times as long as
+a whole `check`. It is exact but for options whose name refers to other choices
+(`- db: ${server}_db`); only for these Hydra is asked, where it is installed
+(`compose.hydra_native`).
+"""
+
+from __future__ import annotations
+
+import os
+
+from gradaudit.compose.chain import Cycle
+from gradaudit.compose.hydra_items import header_of, items_of
+from gradaudit.compose.merge import Merger, at, without
+from gradaudit.compose.model import Missing
+from gradaudit.compose.opener import MAX_DEPTH, MAX_FILES, NotOpened, is_inside, shown
+from gradaudit.syntax.tree import Mapping, Scalar, Sequence, resolve
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gradaudit.compose.chain import Part
+    from gradaudit.compose.hydra_items import Item
+    from gradaudit.compose.opener import Opener
+    from gradaudit.syntax.tree import Node, Tree
+
+    Placed = tuple[str, str, Tree]
+    """Config path, package, file."""
+
+_MOST_ITEMS = 500
+"""Entries that are met while the lists of all files are put together."""
+
+
+class Library:
+    """The files that a primary config may be put together of.
+
+    roots    directories, as shown: the config root, then those of `hydra.searchpath`.
+    group    the group of the primary config below the config root.
+    elsewhere  search path entries that are not followed.
+    """
+
+    def __init__(self, tree: Tree, opener: Opener | None) -> None:
+        self.tree = tree
+        self.opener = opener
+        self.path = tree.source.path
+        self.items = items_of(tree)
+        self.roots = [os.path.dirname(self.path)]
+        self.group = ""
+        self.elsewhere: list[str] = []
+        if opener is not None:
+            self._find_root(opener)
+            self._add_search_path(opener)
+
+    def _find_root(self, opener: Opener) -> None:
+        """The nearest directory, from that of the file upwards, in which a group or config that
+        the list names absolutely (`/model: x`) exists; without one, the file's own."""
+        wanted = [item for item in self.items if item.absolute and not _is_hydras(item)]
+        if not wanted:
+            return
+        directory = os.path.dirname(self.path)
+        boundary = opener.boundary_of(self.path)
+        real = here = os.path.realpath(directory or ".")
+        while is_inside(real, boundary):
+            for item in wanted:
+                name = item.group or f"{item.value}.yaml"
+                if opener.is_there(os.path.join(directory, name), self.path):
+                    self.roots = [shown(directory or ".", real)]
+                    self.group = "" if real == here else os.path.relpath(here, real)
+                    self.group = self.group.replace(os.sep, "/")
+                    return
+            directory = os.path.join(directory, os.pardir)
+            above = os.path.dirname(real)
+            if above == real:
+                return
+            real = above
+
+    def _add_search_path(self, opener: Opener) -> None:
+        root = resolve(self.tree.roots[0]) if self.tree.roots else None
+        section = resolve(_get(root, "hydra") or root) if root is not None else None
+        paths = _get(section, "searchpath")
+        paths = resolve(paths) if paths is not None else None
+        for item in paths.items if type(paths) is Sequence else ():
+            item = resolve(item)
+            if type(item) is not Scalar:
+                continue
+            scheme, colon, rest = item.value.partition("://")
+            found = None
+            if not colon or scheme == "file":
+                try:
+                    found = opener.find_directory(rest if colon else scheme, self.path)
+                except NotOpened:
+                    found = None
+            if found is None:
+                self.elsewhere.append(item.value)
+            else:
+                self.roots.append(found)
+
+    def load(self, config_path: str) -> Tree | None:
+        """The file of an option; None where there is none.
+
+        Raises:
+            NotOpened: it cannot be read, or lies outside.
+        """
+        if self.opener is None:
+            raise NotOpened("the text has no place on a disk to look from", "info")
+        names = [config_path]
+        if not config_path.endswith((".yaml", ".yml")):
+            names = [f"{config_path}.yaml", f"{config_path}.yml"]
+        outside = True
+        for root in self.roots:
+            for name in names:
+                path = os.path.join(root, name)
+                real = os.path.realpath(path)
+                if not is_inside(real, self.opener.boundary_of(self.path)):
+                    continue
+                outside = False
+                if self.opener.exists(path, self.path):
+                    return self.opener.open(shown(path, real))
+        if outside:
+            raise NotOpened("it lies outside of what was named, so it is not opened", "info")
+        return None
+
+
+def _get(node: Node | None, key: str) -> Node | None:
+    found = None
+    if type(node) is Mapping:
+        for name, value in node.pairs:
+            if type(name) is Scalar and name.value == key:
+                found = value
+    return found
+
+
+def _is_hydras(item: Item) -> bool:
+    """`override hydra/launcher: x` says how to launch, not how to train."""
+    return item.is_group and (f"{item.group_path}/").startswith("hydra/")
+
+
+class Lists:
+    """The defaults lists of a primary config and of all that it names, put into one.
+
+    missing      options that were not found, and why.
+    refers       some option's name refers to other choices; Hydra itself can tell which it is.
+    """
+
+    def __init__(self, library: Library) -> None:
+        self.library = library
+        self.missing: list[Missing] = []
+        self.refers = False
+        self._overrides: dict[str, Item] = {}
+        self._used: set[str] = set()
+        self._files: list[tuple[str, str]] = []
+        self._met = 0
+
+    def all(self) -> list[Placed]:
+        """Every file in the order in which they are merged: the last wins."""
+        library = self.library
+        placed = self._of_file(library.tree, library.group, "", library.path, library.items)
+        # Overrides of a list that is not here: this file is an option of some other config
+        # (`experiment/x.yaml`). What they choose is under it, the rest is not known.
+        apart = [item for key, item in self._overrides.items() if key not in self._used]
+        first: list[Placed] = []
+        for item in apart:
+            first += self._of_item(item)
+        if apart:
+            reason = "it is in a config that this one is added to, which was not named"
+            self._miss(apart[0], apart[0].group_path, NotOpened(reason, "info"))
+        self.missing.reverse()
+        return first + placed
+
+    def _of_file(
+        self, tree: Tree, group: str, package: str, name: str, items: list[Item]
+    ) -> list[Placed]:
+        real = os.path.realpath(tree.source.path)
+        if any(real == above for above, _ in self._files):
+            at = next(i for i, (above, _) in enumerate(self._files) if above == real)
+            raise Cycle([shown for _, shown in self._files[at:]])
+        if len(self._files) > MAX_DEPTH:
+            raise NotOpened(f"more than {MAX_DEPTH} files name one another", "info")
+        self._files.append((real, tree.source.path))
+        try:
+            own = (name, package, tree)
+            if not any(item.is_self for item in items):
+                # By default a file's own content comes last, so that it wins.
+                return [*self._of_items(items, group, package, own), own]
+            return self._of_items(items, group, package, own)
+        finally:
+            self._files.pop()
+
+    def _of_items(self, items: list[Item], group: str, package: str, own: Placed) -> list[Placed]:
+        for item in items:
+            item.put_into(group, package)
+            if item.override and not _is_hydras(item):
+                self._overrides.setdefault(item.key, item)
+        parts: list[list[Placed]] = []
+        # From the last to the first, as Hydra does: what a later one overrides in the list of an
+        # earlier one is known when that is met.
+        for item in reversed(items):
+            if item.is_self:
+                parts.append([own])
+            elif not item.override and not _is_hydras(item):
+                if item.is_group and item.key in self._overrides:
+                    self._used.add(item.key)
+                    item.value = self._overrides[item.key].value
+                parts.append(self._of_item(item))
+        return [placed for part in reversed(parts) for placed in part]
+
+    def _of_item(self, item: Item) -> list[Placed]:
+        self._met += 1
+        if item.value is None or self._met > _MOST_ITEMS:
+            return []
+        if isinstance(item.value, list):
+            options = [self._of_item(item.option(name)) for name in item.value]
+            return [placed for option in options for placed in option]
+        name = item.config_path
+        try:
+            if item.value == "???":
+                raise NotOpened("which one it is, is given at launch", "info")
+            if "${" in name:
+                self.refers = self.refers or ":" not in name
+                raise NotOpened("which one it is depends on other choices", "info")
+            tree = self.library.load(name)
+            if tree is None:
+                if item.optional:
+                    return []
+                raise NotOpened(self.nowhere(), "info")
+            item.header = header_of(tree)
+            return self._of_file(tree, item.group_path, item.final_package(), name, items_of(tree))
+        except Cycle as cycle:
+            self._miss(item, name, cycle, "cycle")
+        except NotOpened as why:
+            self._miss(item, name, why)
+        return []
+
+    def nowhere(self) -> str:
+        """Where an option was looked for, and where else it may be."""
+        places = " or ".join(root or "." for root in self.library.roots)
+        other = ", ".join(["registered in Python", *self.library.elsewhere])
+        return f"there is none in {places}; it may be elsewhere ({other})"
+
+    def _miss(self, item: Item, name: str, why: NotOpened, kind: str = "base") -> None:
+        if len(self.missing) < MAX_FILES:
+            self.missing.append(Missing(item.tree, item.node, name, why.reason, why.severity, kind))
+
+
+def add_defaults(part: Part, opener: Opener | None) -> None:
+    """Put a file together with what its defaults list names."""
+    tree = part.trees[0][0]
+    library = Library(tree, opener)
+    if not library.items or not part.roots:
+        return
+    lists = Lists(library)
+    placed = lists.all()
+    if lists.refers:
+        from gradaudit.compose.hydra_native import ask_hydra
+
+        answer = ask_hydra(library)
+        if answer is not None:
+            placed, lists = answer
+    part.missing += lists.missing
+    if len(placed) > MAX_FILES:
+        placed = [entry for entry in placed if entry[2] is tree]
+        reason = f"more than {MAX_FILES} files in one chain; none of them is read"
+        part.miss(tree, library.items[0].node, "defaults", NotOpened(reason, "info"))
+    if len(placed) < 2:
+        return
+    merger = Merger()
+    own = part.roots[0]
+    whole: Node | None = None
+    for _, package, source in placed:
+        root = resolve(own if source is tree else source.roots[0]) if source.roots else None
+        if type(root) is not Mapping:
+            continue
+        mount = tuple(package.split(".")) if package else ()
+        if source is not tree:
+            root = without(root, "defaults")
+            part.trees.append((source, mount))
+        piece = at(root, mount)
+        whole = piece if whole is None else merger.merge(whole, piece)
+    if type(whole) is Mapping and whole is not own:
+        if whole.parent is None and all(whole is not root for s in placed for root in s[2].roots):
+            whole.start, whole.end = own.start, own.end
+        part.roots[0] = whole
