@@ -50,8 +50,11 @@ REAL = [label for label in ALL if str(label["file"]).startswith("corpus:")]
 
 @cache
 def shown(path: Path) -> dict[str, Any]:
-    """What `show --format json` says of a file."""
-    result = audit_path(str(path), Options(), Finder(isolated=True))
+    """What `show --format json` says of a file, which looks no further than its repository."""
+    options = Options()
+    if path.is_relative_to(CORPUS):  # the corpus has each below its dialect, without its .git
+        options.named = (str(CORPUS.joinpath(*path.relative_to(CORPUS).parts[:2])),)
+    result = audit_path(str(path), options, Finder(isolated=True))
     document = json.loads(show_document([result]))
     return dict(document["files"][0])
 
