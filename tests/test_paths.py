@@ -185,3 +185,11 @@ def test_a_linked_file_that_is_not_there_hides_only_what_stands_below_its_key() 
     unit = units_by_paths(composed)[0]
     assert unit.number("accumulation") == 1
     assert "it may be in ds.json" in unit.unknown["clip_norm"]
+
+
+def test_a_condition_may_look_at_the_name_of_the_file() -> None:
+    default = {"value": 0.5, "source": "x.py", "when": {"<file>": ["config", "ppo"]}}
+    settings = {"clip_norm": {"absent": default}}
+    assert units_of("{lr: 1}", settings=settings)["main"].number("clip_norm") == 0.5
+    default["when"] = {"<file>": "dqn"}
+    assert "clip_norm" not in units_of("{lr: 1}", settings=settings)["main"].settings

@@ -35,6 +35,9 @@ _TIME_NAMES = {
     ("length", "tokens"): "total_tokens",
 }  # fmt: skip
 
+FILE = "<file>"
+"""Stands in a condition for the name of the file, without its directory and suffix."""
+
 RUN_TIME = frozenset(("???", "auto"))
 """Values that say that the launcher or the framework fills them in."""
 
@@ -152,6 +155,10 @@ class Reader:
     ) -> bool:
         """Whether every condition is met: the last text at its path is one of those allowed."""
         for path, allowed in when:
+            if path == FILE:
+                if _stem(self.composed.tree.source.path) not in allowed:
+                    return False
+                continue
             met = self.at(path)
             if beside is not None and (depth := _shared(of, path)):
                 start = ".".join(beside.path.split(".")[:depth]) + "."
@@ -160,6 +167,12 @@ class Reader:
             if text not in allowed and not (met and "present" in allowed):
                 return False
         return True
+
+
+def _stem(path: str) -> str:
+    """`hyperparams/PPO.yml` -> `ppo`."""
+    name = path.replace("\\", "/").rpartition("/")[2].lower()
+    return name.rpartition(".")[0] or name
 
 
 @lru_cache(1024)
