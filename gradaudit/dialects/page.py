@@ -161,7 +161,10 @@ def _formula(compute: dict[str, Any]) -> str:
     from gradaudit.dialects.formula import said
 
     return said(
-        {key: tuple(listed(v)) if key in ("of", "root_of") else v for key, v in compute.items()}
+        {
+            key: tuple(listed(v)) if key in ("of", "root_of") or isinstance(v, list) else v
+            for key, v in compute.items()
+        }
     )
 
 
