@@ -18,8 +18,14 @@ def said(formula: dict[str, Any]) -> str:
     return f"{text} ({note})" if note else text
 
 
-def _product(factors: tuple[Any, ...], over: float | tuple[Any, ...]) -> str:
-    text = " x ".join(str(factor).lstrip("_") for factor in factors)
-    if isinstance(over, tuple):
-        return " / ".join((text, *(str(factor).lstrip("_") for factor in over)))
+def _product(factors: Any, over: Any) -> str:
+    """Factors and divisors as a dialect's file or its compiled table has them."""
+    text = " x ".join(_names(factors))
+    if isinstance(over, (tuple, list, str)):
+        return " / ".join((text, *_names(over)))
     return text if over == 1 else f"{text} / {over:g}"
+
+
+def _names(factors: Any) -> list[str]:
+    every = factors if isinstance(factors, (tuple, list)) else [factors]
+    return [str(factor).lstrip("_") for factor in every]
