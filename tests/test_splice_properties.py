@@ -200,7 +200,7 @@ def places(tree: Tree) -> tuple[list[Node], list[Node]]:
 
 
 def names_of_comments(text: str) -> Counter[str]:
-    return Counter(re.findall(r"(?:#|//|/\*)c\d+", text))
+    return Counter(re.findall(r"(?:#|//|/\*)c[1-9]\d*", text))
 
 
 def carry_out(tree: Tree, edits: list[Edit]) -> str:

@@ -157,7 +157,9 @@ def _columns(text: str, parent: Mapping, index: int) -> tuple[int, int, int, int
     blanks stand before and after the colon. None where the value is not on the key's line."""
     key, value = parent.pairs[index]
     match = _COLON.match(text, key.end, max(key.end, value.start))
-    if not match or match.end() != value.start or not match.group(2):
+    if not match or match.end() != value.start:
+        return None
+    if not match.group(2) and text[match.end(1)] == ":":
         return None
     if type(value) is not Scalar or value.style in ("|", ">") or value.start == value.end:
         return None
