@@ -193,3 +193,26 @@ def test_a_condition_may_look_at_the_name_of_the_file() -> None:
     assert units_of("{lr: 1}", settings=settings)["main"].number("clip_norm") == 0.5
     default["when"] = {"<file>": "dqn"}
     assert "clip_norm" not in units_of("{lr: 1}", settings=settings)["main"].settings
+
+
+def test_items_are_counted() -> None:
+    settings = {"world_size": {"from": [{"path": "gpus", "count": True}, "gpus"]}}
+    for text, devices in {"[0, 3]": 2, '"0,1,2,"': 3, "4": 4}.items():
+        unit = units_of(f"{{gpus: {text}}}", settings=settings)["main"]
+        assert unit.number("world_size") == devices, text
+
+
+def test_a_pair_may_stand_for_other_values_and_a_condition_may_ask_for_a_tag() -> None:
+    found = units_of(
+        "b: 0.8\nopt: !name:torch.optim.Adam\n  betas: [!ref <b>, 0.99]\n",
+        interpolation="hyperpyyaml",
+        units=[{"at": "opt"}],
+        settings={
+            "betas": "@.betas",
+            "weight_decay": {
+                "absent": {"value": 0.0, "when": {"@": "!name:torch.optim.Adam"}, "source": "x"}
+            },
+        },
+    )
+    assert found["main"].settings["betas"].value == (0.8, 0.99)
+    assert found["main"].number("weight_decay") == 0.0

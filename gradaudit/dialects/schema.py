@@ -26,7 +26,7 @@ TOP = {
 SETTING = {"from", "off", "auto", "absent", "compute", "source"}
 ENTRY = {
     "path", "when", "unless", "in_unit", "values", "flags", "as", "unit", "note", "scale", "tag",
-    "off", "fraction_as", "one_minus", "prefix",
+    "off", "fraction_as", "one_minus", "prefix", "count",
 }  # fmt: skip
 ABSENT = {"value", "unknown", "when", "unless", "source", "note"}
 COMPUTE = {"of", "over", "root_of", "root_over", "rounded", "when", "unless", "note"}

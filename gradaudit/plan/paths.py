@@ -190,8 +190,10 @@ def _shared(first: str, second: str) -> int:
 def _said(composed: Composed, value: Node) -> str:
     """A value as conditions compare it: `compile` spells theirs the same way."""
     target, _ = composed.value_of(value)
+    if target is None:
+        return "unknown"
     if type(target) is not Scalar:
-        return "a section" if target is not None else "unknown"
+        return target.tag.lower() if target.tag else "a section"
     return spelled(target.value, target.style)
 
 
@@ -332,7 +334,9 @@ def _read(
         return via or "known at run time only"
     tree = composed.tree_of(met.value)
     text = None
-    if entry.get("tag"):
+    if "count" in entry:
+        text = _counted(target)
+    elif entry.get("tag"):
         text = (target.tag or "").rpartition(":")[2].lstrip("!") or None
     elif type(target) is Scalar:
         text = target.value
@@ -355,9 +359,26 @@ def _read(
     if one_minus:
         value = 1 - value
     made = _made(name, value, met, target, tree, via, note, unit, is_text, composed)
-    if "prefix" in entry or one_minus:
+    if "prefix" in entry or one_minus or "count" in entry:
         made.node = None  # the value is a part of what stands there: nothing may replace the whole
     return made
+
+
+def _counted(target: Node) -> str | None:
+    """How many items a list has, or a text with commas (`0,1,`); None for anything else."""
+    if type(target) is Sequence:
+        return str(len(target.items))
+    if type(target) is Scalar and "," in target.value:
+        return str(len([item for item in target.value.strip("[]() ").split(",") if item.strip()]))
+    return None
+
+
+def _pair_of(target: Sequence, composed: Composed) -> str | Sequence:
+    """A list of two, as text where its items stand for something else."""
+    items = [composed.value_of(item)[0] for item in target.items]
+    if all(item is own for item, own in zip(items, target.items, strict=True)):
+        return target
+    return " ".join(item.value if type(item) is Scalar else "?" for item in items)
 
 
 def _value(
@@ -392,12 +413,16 @@ def _value(
         timed = _timed(spec["name"], text)
         return (*timed, note, False) if timed else f"{text!r} is no length of training"
     format = reader.composed.tree_of(target).format
-    bare = entry.get("tag") or prefix is not None
-    read = read_value(spec["kind"], text if bare else target, reader.dialect, format)
+    what: Node | str = target
+    if entry.get("tag") or prefix is not None or "count" in entry:
+        what = text
+    elif type(target) is Sequence:
+        what = _pair_of(target, reader.composed)
+    read = read_value(spec["kind"], what, reader.dialect, format)
     if isinstance(read, str):
         return read
     value, is_text = read
-    is_text = is_text and prefix is None
+    is_text = is_text and what is target
     if value is None:
         note = note or ("off (null)" if name.startswith("clip") else "null")
     return name, value, note, is_text
