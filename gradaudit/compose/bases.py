@@ -222,5 +222,5 @@ def _asks_for_files(tree: Tree, rules: dict[str, Any]) -> bool:
     text = tree.source.text
     entries = (*rules.get("bases", ()), *rules.get("links", ()))
     return any(entry["key"].rpartition(".")[2] in text for entry in entries) or (
-        bool(rules.get("hydra")) and "defaults" in text
+        "read_base" in text or (bool(rules.get("hydra")) and "defaults" in text)
     )

@@ -11,7 +11,7 @@ import re
 
 from gradaudit.compose import arithmetic
 from gradaudit.compose.merge import in_force
-from gradaudit.compose.references import Unknown, arguments, brief, is_resolver, split
+from gradaudit.compose.references import LONGEST, Unknown, arguments, brief, is_resolver, split
 from gradaudit.syntax.tree import Alias, Mapping, Scalar, Sequence, path_of, resolve
 
 TYPE_CHECKING = False
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 _DEEPEST = 50
 """References that are followed one after the other."""
-
-_LONGEST = 10_000
-"""Characters of a text that is put together: `${a}${a}` doubles with every step."""
 
 _KEY = re.compile(r"\.*[^.\[\]\s:{}$,]*(?:\.[^.\[\]\s:{}$,]+|\[[^\[\]{}$,]+\])*\Z")
 _STEP = re.compile(r"[^.\[\]]+")
@@ -107,8 +104,8 @@ class _Search:
                 continue
             made.append(self._text(node, text, at))
             names.append(f"${{{text}}}")
-            if sum(map(len, made)) > _LONGEST:
-                raise Unknown(f"a text of more than {_LONGEST} characters")
+            if sum(map(len, made)) > LONGEST:
+                raise Unknown(f"a text of more than {LONGEST} characters")
         # OmegaConf makes text of it even where it looks like a number.
         return _scalar("".join(made), node, '"' if names else node.style), _from(names)
 
@@ -253,6 +250,8 @@ class _Search:
             return self._arrive(node, target, where, f"{tag} <{whole[1]}>")
         if tag == "!copy":
             raise Unknown(f"`{brief(text)}` is no reference")
+        if len(text) > LONGEST:
+            raise Unknown(f"a text of more than {LONGEST} characters")
         names: list[str] = []
         made, last = [], 0
         for match in _REF.finditer(text):
@@ -267,8 +266,8 @@ class _Search:
             names.append(f"<{match[1]}>")
             made += [text[last : match.start()], found.value]
             last = match.end()
-            if sum(map(len, made)) > _LONGEST:
-                raise Unknown(f"a text of more than {_LONGEST} characters")
+            if sum(map(len, made)) > LONGEST:
+                raise Unknown(f"a text of more than {LONGEST} characters")
         result = "".join([*made, text[last:]])
         note = f"from {tag} {brief(text)}" if names else ""
         try:
@@ -332,8 +331,8 @@ class _Search:
 
 def _scalar(text: str, node: Scalar, style: str) -> Scalar:
     """A text that is put together, in the place of `node`."""
-    if len(text) > _LONGEST:
-        raise Unknown(f"a text of more than {_LONGEST} characters")
+    if len(text) > LONGEST:
+        raise Unknown(f"a text of more than {LONGEST} characters")
     made = Scalar()
     made.value = text
     made.style = style

@@ -7,13 +7,25 @@ import re
 _OPEN = re.compile(r"(\\*)\$\{")
 _RESOLVER = re.compile(r"\s*[A-Za-z_][\w.]*:")
 
+_DEEPEST = 50
+"""References inside of references."""
+
+LONGEST = 10_000
+"""Characters of a text that refers to others: `${a}${a}` doubles with every step."""
+
 
 class Unknown(Exception):
     """Why a value cannot be known."""
 
 
 def split(text: str) -> list[tuple[bool, str]]:
-    """The plain texts and the insides of `${...}` in a text: (whether it refers, text)."""
+    """The plain texts and the insides of `${...}` in a text: (whether it refers, text).
+
+    Raises:
+        Unknown: too long, too deep, or a brace is missing.
+    """
+    if len(text) > LONGEST:
+        raise Unknown(f"a text of more than {LONGEST} characters")
     parts: list[tuple[bool, str]] = []
     plain: list[str] = []
     at = 0
@@ -46,6 +58,8 @@ def _closing(text: str, at: int) -> int:
     for index in range(at, len(text)):
         if text[index] == "{":
             depth += 1
+            if depth > _DEEPEST:
+                raise Unknown(f"`{brief(text)}` is nested more than {_DEEPEST} deep")
         elif text[index] == "}":
             depth -= 1
             if not depth:

@@ -23,7 +23,7 @@ def merge_run(files: list[Composed]) -> Composed:
         ValueError: there is no file.
     """
     if not files:
-        raise ValueError("a run is of at least one file")
+        raise ValueError("a run has at least one file")
     if len(files) == 1:
         return files[0]
     first = files[0]
