@@ -1,6 +1,6 @@
 """Hydra's defaults lists: which files a config is put together of, in which order and where.
 
-A subset of our own does this without importing Hydra, whose import takes three times as long as
+A subset of our own does this without importing Hydra, whose import takes about twice as long as
 a whole `check`. It is exact but for options whose name refers to other choices
 (`- db: ${server}_db`); only for these Hydra is asked, where it is installed
 (`compose.hydra_native`).
