@@ -5,7 +5,7 @@ from __future__ import annotations
 from gradaudit.compose import compose
 from gradaudit.compose.identify import identify
 from gradaudit.compose.opener import Opener
-from gradaudit.dialects import is_training_config, may_train
+from gradaudit.dialects import is_of_another_tool, is_training_config, may_train
 from gradaudit.findings import ERROR, HIGH, INFO, Finding, Place
 from gradaudit.plan.build import build_units
 from gradaudit.plan.facts import add_facts
@@ -43,6 +43,8 @@ class Options:
     sources         (unit or None, path) of each `--source`.
     unit            the unit that the evidence is of.
     named           the files and directories that the user named: what they hold may be opened.
+    run             files that a launcher (of `run_dialect`) reads side by side; the first stands
+                    for all.
     """
 
     def __init__(self) -> None:
@@ -55,6 +57,8 @@ class Options:
         self.unit: str | None = None
         self._active: dict[Settings, list[Rule]] = {}
         self.named: tuple[str, ...] = ()
+        self.run: list[str] = []
+        self.run_dialect = ""
         self._opener: Opener | None = None
 
     def opener_for(self, path: str) -> Opener | None:
@@ -89,6 +93,7 @@ class FileResult:
     problems    what the command line asked of this file and could not be done.
     said        (code, id of the source, offset, message) of each finding.
     recognised  the dialect with the reasons. composed: the file with what it is built on.
+    part_of     the first file of the run that this one is read in; empty where there is none.
     """
 
     def __init__(self, path: str) -> None:
@@ -97,6 +102,7 @@ class FileResult:
         self.tree: Tree | None = None
         self.composed: Composed | None = None
         self.recognised: Recognised | None = None
+        self.part_of = ""
         self.units: list[TrainingUnit] = []
         self.findings: list[Finding] = []
         self.said: set[tuple[str, int, int, str]] = set()
@@ -135,19 +141,30 @@ def audit_source(
     """Audit text that is already read: the one way in for files, standard input and fixes."""
     result = FileResult(source.path)
     result.source = source
-    if not named and not may_train(source.text):
-        result.skipped = "no training settings in it"
-        return result
+    if not named:
+        if is_of_another_tool(source.path):
+            result.skipped = "a file of another tool, by its name"
+            return result
+        if not may_train(source.text):
+            result.skipped = "no training settings in it"
+            return result
     opener = options.opener_for(source.path)
     try:
         tree = parse(source)
-        dialect, recognised = identify(tree, opener, settings.dialect_of(source.path))
+        part = source.path in options.run
+        chosen = settings.dialect_of(source.path)
+        dialect, recognised = identify(tree, opener, chosen, options.run_dialect if part else "")
         composed = compose(tree, dialect, opener)
         if options.overrides:
             several = composed if len(composed.trees) > 1 else None
             result.problems = add_overrides(tree, options, several)
             composed = compose(tree, dialect, opener)
-        result.units = build_units(composed)
+        if part and source.path == options.run[0]:
+            composed = _with_run(composed, options)
+        if part and source.path != options.run[0]:
+            result.part_of = options.run[0]  # judged as a file: its settings are the first one's
+        else:
+            result.units = build_units(composed)
     except Unreadable as error:
         return unparsable(source, error, options, settings, named)
     result.tree = tree
@@ -168,6 +185,20 @@ def audit_source(
     result.findings.sort(key=_file_order)
     _suppress(result, options, settings, ran)
     return result
+
+
+def _with_run(composed: Composed, options: Options) -> Composed:
+    """The whole run, which the first of its files stands for."""
+    from gradaudit.compose.runs import merge_run
+
+    path = composed.tree.source.path
+    opener = options.opener_for(path)
+    assert opener is not None
+    files = [
+        composed if other == path else compose(opener.open(other), composed.dialect, opener)
+        for other in options.run
+    ]
+    return merge_run(files)
 
 
 def add_overrides(tree: Tree, options: Options, whole: Composed | None = None) -> list[str]:

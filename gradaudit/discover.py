@@ -17,6 +17,8 @@ _NEVER = frozenset(
     ("node_modules", "__pycache__", "site-packages", "venv", "env", "wandb", "mlruns")
 )
 
+_LOOKED_AT = (*SUFFIXES, ".py")
+
 
 class Target:
     """A file to look at. `named` on the command line: judged whatever it holds."""
@@ -110,9 +112,10 @@ def _walk(top: str) -> Iterator[tuple[str | Unavailable, str]]:
                 if name not in _NEVER and not ignores.ignored(entry.path, True):
                     below.append((entry.path, os.path.join(real, name)))
             elif (
-                name.endswith(SUFFIXES)
+                name.endswith(_LOOKED_AT)
                 and _is_file(entry)
                 and not ignores.ignored(entry.path, False)
+                and (not name.endswith(".py") or _is_python_config(entry.path))
             ):
                 if entry.is_symlink():
                     yield entry.path, os.path.realpath(entry.path)
@@ -125,6 +128,17 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
     """A regular file or a link to one: no pipe, and no link that leads nowhere or in a circle."""
     try:
         return entry.is_file()
+    except OSError:
+        return False
+
+
+def _is_python_config(path: str) -> bool:
+    """Most Python files of a directory are programs: they are not even counted as skipped."""
+    from gradaudit.syntax.python_marks import HEAD, looks_like_config
+
+    try:
+        with open(path, "rb") as file:
+            return looks_like_config(file.read(HEAD).decode("utf-8", "replace"))
     except OSError:
         return False
 

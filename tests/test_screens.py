@@ -346,6 +346,9 @@ def test_show(config: Write) -> None:
     plan, _, missing = out.partition("    not judged\n")
     assert plan == snapshot("""\
 config.yaml
+  dialect generic (any training config): no framework's dialect is certain: keys
+    are read by their names (nearest: lightning-hydra, 2 of 10)
+  read by a loader that is not known: `1e-4` may be text
 
   main
     clip_norm      off     written, line 6, max_grad_norm; off (0)
@@ -354,7 +357,8 @@ config.yaml
     learning_rate  0.0001  written, line 3, optimizer.lr; '1e-4' is text to
                      PyYAML
     world_size     8       assumed
-    micro_batch    ?       not known: '${data.batch}' is filled in elsewhere
+    micro_batch    ?       not known: ${data.batch}: there is no `data.batch` in
+                     what the file is made of
 
     loss terms
     ce  1         primary      line 5

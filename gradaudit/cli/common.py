@@ -26,6 +26,10 @@ SHARED_FROM = 100
 """Files from which on other processes take a share: below it, starting one costs more."""
 
 
+MOST_IN_RUN = 8
+"""Files named together that can be one run; longer lists are configs of their own."""
+
+
 class UsageError(Exception):
     """A command line that cannot be meant; exit code 2."""
 
@@ -73,7 +77,19 @@ def options_of(arguments: CheckArguments) -> Options:
         )
     options.unit = arguments.unit
     options.named = tuple(arguments.paths or ["."])
+    if len(options.named) > 1:
+        _find_run(options)
     return options
+
+
+def _find_run(options: Options) -> None:
+    """Files named together that one launcher reads side by side."""
+    files = [path for path in options.named if path.endswith((".yml", ".yaml"))]
+    opener = options.opener_for(files[0]) if 1 < len(files) <= MOST_IN_RUN else None
+    if opener is not None:
+        from gradaudit.compose.runs import find_run
+
+        options.run_dialect, options.run = find_run(files, opener)
 
 
 def _check_assumed(key: str) -> None:

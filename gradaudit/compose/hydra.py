@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from gradaudit.compose.chain import Cycle
-from gradaudit.compose.hydra_items import header_of, items_of
+from gradaudit.compose.hydra_items import MAX_ITEMS, header_of, items_of
 from gradaudit.compose.merge import Merger, at, without
 from gradaudit.compose.model import Missing
 from gradaudit.compose.opener import MAX_DEPTH, MAX_FILES, NotOpened, is_inside, shown
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
     Placed = tuple[str, str, Tree]
     """Config path, package, file."""
-
-_MOST_ITEMS = 500
-"""Entries that are met while the lists of all files are put together."""
 
 
 class Library:
@@ -206,13 +203,15 @@ class Lists:
 
     def _of_item(self, item: Item) -> list[Placed]:
         self._met += 1
-        if item.value is None or self._met > _MOST_ITEMS:
+        if item.value is None:
             return []
         if isinstance(item.value, list):
             options = [self._of_item(item.option(name)) for name in item.value]
             return [placed for option in options for placed in option]
         name = item.config_path
         try:
+            if self._met > MAX_ITEMS:
+                raise NotOpened(f"more than {MAX_ITEMS} entries in the lists of one config", "info")
             if item.value == "???":
                 raise NotOpened("which one it is, is given at launch", "info")
             if "${" in name:

@@ -14,6 +14,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gradaudit.syntax.tree import Node, Tree
 
+MAX_ITEMS = 500
+"""Entries that are met while the lists of all files are put together."""
+
 _HEADER_LENGTH = 512
 _HEADER = re.compile(r"#+\s*@package[ \t]+(\S+)[ \t]*\Z")
 _GLOBAL = "_global_"
@@ -117,7 +120,9 @@ def items_of(tree: Tree) -> list[Item]:
                 target = resolve(value)
                 if type(target) is Sequence:
                     found = [
-                        item for node in target.items if (item := _item(tree, node)) is not None
+                        item
+                        for node in target.items[: MAX_ITEMS + 1]
+                        if (item := _item(tree, node)) is not None
                     ]
     return found
 
@@ -159,7 +164,7 @@ def _value(node: Node) -> str | list[str] | None:
     if type(node) is Scalar:
         return None if not node.style and node.value in _NULL else node.value
     if type(node) is Sequence:
-        options = [resolve(item) for item in node.items]
+        options = [resolve(item) for item in node.items[: MAX_ITEMS + 1]]
         return [option.value for option in options if type(option) is Scalar]
     return None
 

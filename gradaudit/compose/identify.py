@@ -19,12 +19,15 @@ _MAX_DEPTH = 5
 
 
 def identify(
-    tree: Tree, opener: Opener | None, chosen: str | None = None
+    tree: Tree, opener: Opener | None, chosen: str | None = None, run: str = ""
 ) -> tuple[Dialect, Recognised]:
-    """The dialect of a file, and why. `chosen` is what the settings say."""
+    """The dialect of a file, and why. `chosen` is what the settings say, `run` the dialect of the
+    files that it is read with."""
     if chosen is not None:
         return load(chosen), Recognised(chosen, 100, ["the settings name it"])
     found = recognise(tree)
+    if run and found.name != run:
+        return load(run), Recognised(run, CERTAIN, ["read with the other files of the run"])
     if not found.weight and opener is not None:
         found = _by_base(tree, opener, 0) or found
     return load(found.name), found

@@ -44,11 +44,14 @@ class Composed:
     under    id of a tree -> what its bases make together, before the file itself has its say.
     mounts   id of each tree -> the keys under which the root of that file stands below `roots`.
     known    what `value_of` was asked: id of a node -> the node, and the answer.
+    is_run   whether the files are read side by side (`compose.runs`), none being another's base.
     index    id of a mapping below `roots` -> its values in force, by key.
     """
 
-    __slots__ = ("_owners", "dialect", "index", "known", "missing", "mounts", "roots", "tree",
-                 "trees", "under")  # fmt: skip
+    __slots__ = (
+        "_owners", "dialect", "index", "is_run", "known", "missing", "mounts", "roots", "tree",
+        "trees", "under",
+    )  # fmt: skip
 
     def __init__(self, tree: Tree, dialect: Dialect) -> None:
         self.tree = tree
@@ -60,6 +63,7 @@ class Composed:
         self.mounts: dict[int, Path] = {}
         self.known: dict[int, tuple[Node, Node | None, str]] = {}
         self.index: dict[int, dict[str, Node]] = {}
+        self.is_run = False
         self._owners: dict[int, Tree] = {}
 
     def add(self, tree: Tree, mount: Path = ()) -> None:

@@ -5,11 +5,60 @@ from __future__ import annotations
 
 from gradaudit.compose.merge import empty_like, in_force
 from gradaudit.compose.model import Composed
-from gradaudit.syntax.tree import Mapping, resolve
+from gradaudit.compose.opener import NotOpened
+from gradaudit.dialects.compiled.markers import RUNS
+from gradaudit.dialects.recognise import recognise
+from gradaudit.source import MAX_BYTES
+from gradaudit.syntax.tree import Mapping, Scalar, resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from gradaudit.syntax.tree import Node
+    from gradaudit.compose.opener import Opener
+    from gradaudit.syntax.tree import Node, Tree
+
+_WORDS = tuple(word.encode() for words in RUNS.values() for word in words)
+"""Words one of which every file of such a run has: cheaper to look for than to parse."""
+
+
+def find_run(paths: list[str], opener: Opener) -> tuple[str, list[str]]:
+    """Of files that were named together those that make one run, and its dialect; else none.
+
+    They are of one dialect whose launcher reads several files side by side (one of them for
+    certain, the others more than of any other), and no key stands at the top of two of them: the
+    launcher would refuse that, so such files are alternatives.
+    """
+    members: list[str] = []
+    keys: set[str] = set()
+    dialect = ""
+    for path in paths:
+        tree = _member(path, opener)
+        top = resolve(tree.roots[0]) if tree is not None and tree.roots else None
+        if tree is None or type(top) is not Mapping:
+            continue
+        found = recognise(tree)
+        name = found.name if found.weight else found.second[0] if found.second else ""
+        if name not in RUNS:
+            continue
+        own = {key.value.replace("-", "_") for key, _ in top.pairs if type(key) is Scalar}
+        if own & keys:
+            return "", []
+        keys |= own
+        members.append(path)
+        if found.weight:
+            dialect = name
+    return (dialect, members) if dialect and len(members) > 1 else ("", [])
+
+
+def _member(path: str, opener: Opener) -> Tree | None:
+    """A file's tree where it has a word of such runs."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES)
+        if not any(word in data for word in _WORDS):
+            return None
+        return opener.open(path)
+    except (OSError, NotOpened):
+        return None
 
 
 def merge_run(files: list[Composed]) -> Composed:
@@ -29,6 +78,7 @@ def merge_run(files: list[Composed]) -> Composed:
     first = files[0]
     run = Composed(first.tree, first.dialect)
     run.roots = []
+    run.is_run = True
     pairs: list[tuple[Node, Node]] = []
     like: Mapping | None = None
     for composed in files:

@@ -287,6 +287,15 @@ def base_keys(raws: list[dict[str, Any]]) -> dict[str, tuple[str, ...]]:
     return {key: tuple(names) for key, names in found.items()}
 
 
+def runs(raws: list[dict[str, Any]]) -> dict[str, tuple[str, ...]]:
+    """The dialects whose launcher reads several files side by side -> words of theirs."""
+    return {
+        raw["name"]: tuple(raw["compose"]["run"])
+        for raw in raws
+        if raw.get("compose", {}).get("run")
+    }
+
+
 def sources() -> dict[str, dict[str, Any]]:
     """Every dialect file as plain data, by its file's stem; the generic one first."""
     found = {}
@@ -316,6 +325,7 @@ def render() -> dict[str, str]:
     modules["markers.py"] = (
         _module("MARKERS", markers(everything))
         + f"BASE_KEYS: dict[str, tuple[str, ...]] = {_pretty(base_keys(everything))}\n"
+        + f"RUNS: dict[str, tuple[str, ...]] = {_pretty(runs(everything))}\n"
         + f"TITLES: dict[str, str] = {_pretty(titles)}\n"
         + "NAMES = tuple(TITLES)\n"
     )

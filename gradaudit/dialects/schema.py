@@ -30,7 +30,7 @@ ENTRY = {
 }  # fmt: skip
 ABSENT = {"value", "unknown", "when", "unless", "source", "note"}
 COMPUTE = {"of", "over", "root_of", "root_over", "rounded", "when", "unless", "note"}
-COMPOSE = {"bases", "links", "hydra", "lists", "delete_key"}
+COMPOSE = {"bases", "links", "hydra", "lists", "delete_key", "run"}
 BASE = {"key", "relative_to", "order"}
 UNIT = {"at", "name", "named", "tag"}
 TERMS = {"terms", "by_design", "source"}

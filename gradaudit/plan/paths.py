@@ -8,7 +8,15 @@ from gradaudit.dialects import GENERIC
 from gradaudit.dialects.paths import steps
 from gradaudit.findings import Place
 from gradaudit.plan.loss_terms import role_of
-from gradaudit.plan.model import DEFAULT, INHERITED, OVERRIDE, WRITTEN, LossTerm, Setting
+from gradaudit.plan.model import (
+    COMPUTED,
+    DEFAULT,
+    INHERITED,
+    OVERRIDE,
+    WRITTEN,
+    LossTerm,
+    Setting,
+)
 from gradaudit.plan.values import UNUSABLE, is_usable, read_value
 from gradaudit.syntax.tree import Alias, Mapping, Scalar, Sequence, dotted, entries, path_of
 
@@ -40,6 +48,10 @@ FILE = "<file>"
 
 RUN_TIME = frozenset(("???", "auto"))
 """Values that say that the launcher or the framework fills them in."""
+
+
+_SECTION = "a section"
+"""What flags and conditions call a mapping or a list."""
 
 
 class Met:
@@ -131,7 +143,10 @@ class Reader:
         `beside` is what was met at the entry's path: a condition on the same item of a list, or
         on the same key under `*`, looks there alone.
         """
-        if "in_unit" in entry and entry["in_unit"] != self.unit:
+        own = entry.get("in_unit", self.unit)
+        if own == "*":
+            own = beside.path.rpartition(".")[2] if beside else ""
+        if own != self.unit:
             return False
         path = entry["path"] if beside else ""
         if "when" in entry and not self.holds(entry["when"], path, beside):
@@ -193,7 +208,7 @@ def _said(composed: Composed, value: Node) -> str:
     if target is None:
         return "unknown"
     if type(target) is not Scalar:
-        return target.tag.lower() if target.tag else "a section"
+        return target.tag.lower() if target.tag else _SECTION
     return spelled(target.value, target.style)
 
 
@@ -342,6 +357,8 @@ def _read(
         text = target.value
     elif type(target) is Sequence and spec["kind"] == "pair":
         text = ""
+    elif _SECTION in entry.get("flags", ()):
+        text = _SECTION
     if text is None:
         return None
     read = _value(spec, entry, text, target, reader)
@@ -359,6 +376,9 @@ def _read(
     if one_minus:
         value = 1 - value
     made = _made(name, value, met, target, tree, via, note, unit, is_text, composed)
+    if one_minus:
+        made.origin = COMPUTED
+        made.note = f"1 - {text}; {made.note}".rstrip("; ")
     if "prefix" in entry or one_minus or "count" in entry:
         made.node = None  # the value is a part of what stands there: nothing may replace the whole
     return made
@@ -451,7 +471,7 @@ def _made(
         place=Place(tree.source, node.start, node.end), node=node if own else None,  # type: ignore[arg-type]
         key_node=met.key, tree=tree, note="; ".join(notes), is_text=is_text, unit=unit,
     )  # fmt: skip
-    if origin == INHERITED:
+    if origin == INHERITED and not composed.is_run:  # a run's files may not say a key twice
         setting.leaf = composed.tree, met.path
     return setting
 
@@ -489,10 +509,22 @@ def _term(spec: dict[str, Any], met: Met, reader: Reader) -> LossTerm | None:
     setting = _made(
         "loss_weight", read[0], met, target, tree, via, "", "", read[1], reader.composed
     )
-    name = spec.get("name") or _name_in(spec["path"], met.path)
+    name = spec.get("name") or _name_of(spec, met, reader)
     tokens = tuple(token for token in name.lower().split("_") if token)
     role = spec.get("role") or role_of(tokens, GENERIC["loss_terms"]["roles"])
     return LossTerm(name, read[0], role, setting, tokens)
+
+
+def _name_of(spec: dict[str, Any], met: Met, reader: Reader) -> str:
+    """A weight's name: its key, or in a list beside another what stands there at its place."""
+    if "named_by" in spec:
+        at = met.path.rpartition(".")[2]
+        names = reader.at(spec["named_by"])
+        if at.isdigit() and int(at) < len(names):
+            target, _ = reader.composed.value_of(names[int(at)].value)
+            if type(target) is Scalar:
+                return target.value
+    return _name_in(spec["path"], met.path)
 
 
 def _name_in(pattern: str, path: str) -> str:

@@ -232,7 +232,7 @@ def to_setting(
         note=note,
         is_text=is_text,
     )
-    if origin == INHERITED:
+    if origin == INHERITED and not composed.is_run:  # a run's files may not say a key twice
         setting.leaf = composed.tree, path
     return setting
 

@@ -33,6 +33,8 @@ def show_lines(results: list[FileResult], width: int) -> list[Line]:
             for finding in result.findings:
                 text = f"cannot be read: line {finding.place.line}: {finding.message}"
                 lines.extend([piece(line, "error")] for line in wrap(clean(text), width, "  "))
+        elif result.part_of:
+            lines.append([piece(f"  its settings are shown with {clean(result.part_of)}")])
         elif not result.units:
             lines.append([piece("  no mapping at the top: no training settings")])
         if result.tree is not None:
@@ -55,7 +57,8 @@ def _dialect(result: FileResult, width: int) -> list[Line]:
     said = [f"dialect {dialect['name']} ({dialect['title']}): {shown}", f"read by {loader}"]
     chain = chain_of(result)
     if len(chain) > 1:
-        said.append("built on " + ", then ".join(chain[1:]))
+        how = "read in one run with " if result.composed.is_run else "built on "
+        said.append(how + ", then ".join(chain[1:]))
     said += [f"not read: {missing.path} ({missing.reason})" for missing in result.composed.missing]
     return [
         [piece(line, "dim")] for text in said for line in wrap(clean(text), width, "  ", "    ")

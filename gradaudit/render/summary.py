@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gradaudit.findings import ERROR, INFO, SPECULATIVE, WARNING
+from gradaudit.plan.model import DEFAULT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +40,10 @@ class Tally:
         self.speculative = levels.count(SPECULATIVE)
         self.fixable = len(levels) - self.speculative
         self.parsed = result.tree is not None
-        self.silent = self.parsed and not findings and not any(map(_says, result.units))
+        self.silent = (
+            self.parsed and not findings and not result.part_of
+            and not any(map(_says, result.units))
+        )  # fmt: skip
         self.units = [unit.name for unit in result.units]
         self.problems = result.problems
 
@@ -59,7 +63,9 @@ class Tally:
 
 
 def _says(unit: TrainingUnit) -> bool:
-    return bool(unit.settings or unit.unknown or unit.loss_terms)
+    """Whether the file itself says anything of a training: defaults alone do not."""
+    written = any(setting.origin != DEFAULT for setting in unit.settings.values())
+    return bool(written or unit.unknown or unit.loss_terms)
 
 
 class Summary:

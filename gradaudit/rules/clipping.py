@@ -321,6 +321,17 @@ def _raise(unit: TrainingUnit, clip: Setting, threshold: float, total: float) ->
     )
 
 
+def _who_clips(unit: TrainingUnit) -> str:
+    """Whether the trainer is known to call the clip with such a value."""
+    dialect = unit.composed.dialect
+    if dialect["name"] == "generic":
+        return (
+            "Many trainers read 0 or -1 as off and never call it; which trainer loads this file "
+            "is not known."
+        )
+    return f"{dialect['title']} is not known to read this value as off."
+
+
 @rule(
     "GA102",
     "clip-not-positive",
@@ -342,7 +353,7 @@ def clip_not_positive(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         loss. This holds for every optimiser: Adam keeps the sign. Clipping by value is no better:
         under a negative bound every entry of every gradient becomes that bound. Many trainers test
         for 0 or "greater than zero" first and read 0 or -1 as off (nanoGPT's `grad_clip: 0.0`);
-        which one loads this file is not known.
+        what a known framework reads as off is not reported.
 
     Bad:
         optimizer: adamw
@@ -406,8 +417,7 @@ def clip_not_positive(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
                     else "`clip_grad_norm_` multiplies by threshold / norm without looking at its "
                     "sign. "
                 )
-                + "Many trainers read 0 or -1 as off and never call it; which trainer loads this "
-                "file is not known."
+                + _who_clips(unit)
             ],
             next=f"Look for a `> 0` test around `clip_grad_{'value' if by_value else 'norm'}_` in "
             "the trainer; to turn clipping off without doubt, use the trainer's own spelling "

@@ -376,6 +376,13 @@ def warmup_exceeds_training(unit: TrainingUnit, limits: Limits) -> Iterator[Find
     )
 
 
+def _is_one_cycle(unit: TrainingUnit) -> bool:
+    """A rise that is half of the schedule, and no warm-up (Smith & Topin 2017)."""
+    scheduler = unit.get("scheduler")
+    name = str(scheduler.value).lower() if scheduler else ""
+    return "onecycle" in name.replace("_", "") or "1cycle" in name
+
+
 @rule(
     "GA204",
     "warmup-too-long",
@@ -384,7 +391,10 @@ def warmup_exceeds_training(unit: TrainingUnit, limits: Limits) -> Iterator[Find
     severities=(WARNING, INFO),
     confidence=MEDIUM,
     limits={"warning": LONG, "info": 0.1},
-    references=(PLAYBOOK,),
+    references=(
+        PLAYBOOK,
+        "https://arxiv.org/abs/1708.07120 (Smith & Topin 2017: one-cycle schedules)",
+    ),
 )
 def warmup_too_long(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     """The warm-up takes more than a fifth of the training.
@@ -419,7 +429,10 @@ def warmup_too_long(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
 
     False positives:
         Short fine-tunings; warm-up-stable-decay schedules; a run that continues an earlier one.
+        One-cycle schedules rise for 30 to 45 % of the run by design, and are not reported.
     """
+    if _is_one_cycle(unit):
+        return
     warmup, length = unit.warmup, unit.length
     share = warmup.share_of(length, unit.number("steps_per_epoch")) if warmup else None
     if warmup is None or share is None or not limits["info"] < share < 1:

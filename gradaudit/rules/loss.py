@@ -23,9 +23,11 @@ _WORDS = GENERIC["loss_terms"]
 def _comparable(unit: TrainingUnit) -> tuple[list[LossTerm], list[LossTerm]] | None:
     """Primary and auxiliary terms with a weight, or None where weights say nothing.
 
-    A game between two networks is not a sum to balance, and a gradient penalty of 10 is large by
-    design.
+    A game between two networks is not a sum to balance, a gradient penalty of 10 is large by
+    design, and so are the weights that come with a framework's own recipe.
     """
+    if unit.terms_by_design:
+        return None
     apart = set(_WORDS["apart"])
     adversarial = set(_WORDS["adversarial"])
     terms = []

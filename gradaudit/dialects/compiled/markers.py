@@ -1441,6 +1441,9 @@ BASE_KEYS: dict[str, tuple[str, ...]] = {'_BASE_': ('detectron2', 'paddledetecti
  'DATA_CONFIG._BASE_CONFIG_': ('openpcdet',),
  '__include__': ('rtdetr',),
  'BASE': ('swin',)}
+RUNS: dict[str, tuple[str, ...]] = {'gpt-neox': ('train_micro_batch_size_per_gpu', 'pipe_parallel_size', 'pipe-parallel-size',
+              'data_path', 'data-path', 'vocab_file', 'vocab-file', 'train_data_paths',
+              'train-data-paths', 'train_iters', 'train-iters')}
 TITLES: dict[str, str] = {'accelerate': 'Accelerate',
  'ai-toolkit': 'AI Toolkit',
  'audiocraft': 'AudioCraft',
