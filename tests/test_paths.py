@@ -216,3 +216,31 @@ def test_a_pair_may_stand_for_other_values_and_a_condition_may_ask_for_a_tag() -
     )
     assert found["main"].settings["betas"].value == (0.8, 0.99)
     assert found["main"].number("weight_decay") == 0.0
+
+
+def test_a_star_may_stand_for_the_name_of_the_unit() -> None:
+    accumulation = {
+        "from": {"path": "steps.*", "in_unit": "*"},
+        "absent": {"value": 1, "source": "x.py"},
+    }
+    found = units_of(
+        "{steps: {a: 4}, opt: {a: {lr: 1}, b: {lr: 2}}}",
+        units=[{"at": "opt.*", "named": "always"}],
+        settings={"accumulation": accumulation},
+    )
+    assert {name: unit.number("accumulation") for name, unit in found.items()} == {"a": 4, "b": 1}
+
+
+def test_a_flag_may_ask_for_a_section() -> None:
+    precision = {"from": {"path": "fp16", "flags": {"a section": "fp16-mixed", None: "fp32"}}}
+    for text, wanted in (("{init: 1}", "fp16-mixed"), ("{}", "fp16-mixed"), ("null", "fp32")):
+        unit = units_of(f"{{fp16: {text}}}", settings={"precision": precision})["main"]
+        assert unit.settings["precision"].value == wanted
+
+
+def test_weights_in_a_list_are_named_by_the_list_beside_them() -> None:
+    terms = {"terms": [{"path": "loss.coef[]", "named_by": "loss.types[].type"}]}
+    text = "{loss: {coef: [1, 0.5, 0.25], types: [{type: Dice}, {type: Focal}]}}"
+    unit = units_of(text, loss_terms=terms)["main"]
+    weights = {term.name: term.weight for term in unit.loss_terms}
+    assert weights == {"Dice": 1, "Focal": 0.5, "2": 0.25}

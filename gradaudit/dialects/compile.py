@@ -28,8 +28,8 @@ TIMES = {"warmup": "time", "length": "time"}
 """Settings whose value names its own unit (`100ba`, `2ep`), and with it the canonical setting."""
 
 _TOP = {
-    "name", "title", "loader", "sections", "transparent", "ignored", "switch", "nothing",
-    "settings", "loss_terms",
+    "name", "title", "loader", "sections", "own_optimizer", "transparent", "ignored", "switch",
+    "nothing", "settings", "loss_terms",
 }  # fmt: skip
 _SETTING = {"kind", "keys", "in", "zero_is_off", "flags", "not_with"}
 _GROUPS = (
@@ -79,12 +79,17 @@ def compile_generic(raw: dict[str, Any], name: str) -> dict[str, Any]:
         for key in inner:
             if within.setdefault(section, {}).setdefault(key, ""):
                 raise BadDialect(f"{name}: {section}.{key} means something and nothing")
+    if "optimizer" in within:
+        within["own_optimizer"] = within["optimizer"]
     terms = raw["loss_terms"]
     roles = {token: role for role, tokens in terms["roles"].items() for token in tokens}
     return {
         **_common(raw),
         "vocabulary": True,
         "sections": sections,
+        "own_optimizer": {
+            group: tuple(raw.get("own_optimizer", {}).get(group, ())) for group in ("words", "of")
+        },
         "keys": keys,
         "in": within,
         "flags": flags,
@@ -224,6 +229,8 @@ def _add_conditions(entry: dict[str, Any], meet: Any) -> None:
 def _term(raw: Any, meet: Any) -> dict[str, Any]:
     term = {"path": raw} if isinstance(raw, str) else dict(raw)
     meet(term["path"])
+    if "named_by" in term:
+        meet(term["named_by"])
     _add_conditions(term, meet)
     return term
 

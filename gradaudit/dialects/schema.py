@@ -34,7 +34,7 @@ COMPOSE = {"bases", "links", "hydra", "lists", "delete_key", "run"}
 BASE = {"key", "relative_to", "order"}
 UNIT = {"at", "name", "named", "tag"}
 TERMS = {"terms", "by_design", "source"}
-TERM = {"path", "name", "role", "when", "unless", "in_unit"}
+TERM = {"path", "name", "named_by", "role", "when", "unless", "in_unit"}
 ROLES = {"primary", "auxiliary", "regulariser", "unknown"}
 VOCABULARY = {"sections", "keys", "in", "ignored", "transparent", "never", "zero_is_off"}
 
