@@ -96,7 +96,28 @@ UNPARSABLE: dict[str, tuple[str, bytes | str, int, str]] = {
     "tab": ("x.yaml", "optimizer:\n\tlr: 1\n", 2, "use spaces"),
     "template": ("x.yaml", "lr: {{ lr }}\nx: {% if a %}\n", 2, "template"),
     "unclosed quote": ("x.yaml", 'lr: "1\n', 2, "begun on line 1"),
-    "broken JSON": ("x.json", '{"lr": 1e-4,\n "optimizer"', 2, "not valid"),
+    "broken JSON": ("x.json", '{"lr": 1e-4,\n "optimizer"', 2, "not valid JSON"),
+    "YAML in a .json": ("x.json", "lr: 1e-4\n", 1, 'write `"lr"`'),
+    "empty JSON": ("x.json", "", 1, "no value in the file"),
+    "JSON nesting": ("x.json", "[" * 100_000, 1, "nested deeper than 200"),
+    "closed JSON nesting": ("x.json", '{"a": ' * 9999 + "1" + "}" * 9999, 1, "nested deeper than"),
+    "unterminated JSON text": ("x.jsonc", '{\n"lr": "' + "x" * 5_000_000, 2, "close it"),
+    "unterminated JSON comment": ("x.jsonc", "{\n/*" + "* " * 2_000_000, 2, "is not closed"),
+    "NUL in JSON": ("x.json", b'{"lr":\n"\0"}', 2, "NUL"),
+    "control character in JSON": ("x.json", b'{"lr":\n"\x01"}', 2, "must be escaped"),
+    "half a character in JSON": ("x.json", '{"lr":\n"\\ud83d"}', 2, "half of a surrogate pair"),
+    "template of JSON": ("x.json", '{"lr":\n{{ lr }}}', 2, "template"),
+    "more JSON than anyone has": ("x.json", "[" + "1," * 510_000 + "1]", 1, "more than 500,000"),
+    "broken TOML": ("x.toml", "lr = 1\nlr = 2\n", 2, "not valid TOML: cannot overwrite"),
+    "TOML nesting": ("x.toml", "lr = " + "[" * 100_000, 1, "nested deeper than 200"),
+    "closed TOML nesting": ("x.toml", "a = " + "[" * 9999 + "]" * 9999, 1, "nested deeper than"),
+    "TOML table nesting": ("x.toml", "[" + "a." * 100_000 + "a]\nlr = 1\n", 1, "nested deeper"),
+    "TOML key nesting": ("x.toml", "lr" + ".a" * 100_000 + " = 1\n", 1, "nested deeper than 200"),
+    "unterminated TOML text": ("x.toml", 'lr = """' + "x" * 5_000_000, 1, "unterminated"),
+    "NUL in TOML": ("x.toml", b"lr = 1\nx = '\0'\n", 2, "NUL"),
+    "endless integer in TOML": ("x.toml", "lr = 1\nx = " + "9" * 9999, 2, "more digits than"),
+    "no UTF-8 in TOML": ("x.toml", b"lr = 1\nx = '\xff'\n", 2, "UTF-8"),
+    "more TOML than anyone has": ("x.toml", "a = [" + "1," * 510_000 + "1]", 1, "more than 500,"),
     "more units than anyone has": (
         "x.yaml", "---\noptimizer: adamw\nlr: 1.0e-4\n" * 20_000, 1502, "split it",
     ),
@@ -143,10 +164,33 @@ HARMLESS: dict[str, bytes | str] = {
     "50,000 comments": TRAINS + "# gradaudit: ignore\n" * 50_000 + "x: 1\n",
 }
 
+OTHER_FORMATS: dict[str, tuple[str, bytes | str]] = {
+    "JSON, empty": ("x.json", "{}"),
+    "JSON, scalar": ("x.json", '"x"'),
+    "JSON, UTF-16": ("x.json", '{"optimizer": "adamw", "lr": 1e-4}'.encode("utf-16")),
+    "JSON, numbers that are none": ("x.json", '{"optimizer": "adamw", "x": [NaN, -Infinity]}'),
+    "JSON, a long text": ("x.jsonc", '{"optimizer": "' + "y\\n" * 1_000_000 + '"}'),
+    "JSON, many comments": ("x.jsonc", "{\n" + "// gradaudit: ignore\n" * 50_000 + "}"),
+    "JSON, keys that act": ("x.json", '{"lr": 1e-4, "\\u001b[31m\\u202e": "\\u0000\\u0007"}'),
+    "JSON, a merge that is none": ("x.json", '{"optimizer": "adamw", "<<": {"lr": 1e-4}}'),
+    "TOML, empty": ("x.toml", ""),
+    "TOML, UTF-16": ("x.toml", "optimizer = 'adamw'\nlr = 1e-4\n".encode("utf-16")),
+    "TOML, dates": ("x.toml", "optimizer = 1979-05-27 07:32:00Z\nlr = 07:32:00\n"),
+    "TOML, many comments": ("x.toml", "lr = 1e-4\n" + "# gradaudit: ignore\n" * 50_000),
+    "TOML, dotted keys": ("x.toml", "".join(f"a{'.a' * 40}.k{i} = {i}\n" for i in range(3000))),
+    "TOML, a long text": ("x.toml", 'lr = 1e-4\nx = """' + "y\\n" * 1_000_000 + '"""\n'),
+    "TOML, many tables": ("x.toml", "lr = 1e-4\n" + "".join(f"[t{i}]\n" for i in range(20_000))),
+}
+
 SLOW = {
     "50 MB", "one mapping merged into 50,000", "100,000 anchors", "100,000 lines",
     "200,000 aliases", "50,000 comments", "more units than anyone has",
     "more nodes than anyone has", "numbers of 100,000 digits",
+    "closed JSON nesting", "JSON, a long text", "JSON, many comments",
+    "unterminated JSON text", "unterminated JSON comment", "more JSON than anyone has",
+    "closed TOML nesting", "TOML table nesting", "TOML key nesting", "TOML, a long text",
+    "TOML, dotted keys", "TOML, many comments", "TOML, many tables", "unterminated TOML text",
+    "more TOML than anyone has",
 }  # fmt: skip
 """Over a second for the four commands together."""
 
@@ -192,6 +236,41 @@ def test_what_is_odd_but_readable_is_judged(name: str, tmp_path: Path) -> None:
         assert "GA001" not in ran.out
     assert (tmp_path / "x.yaml").read_bytes() == data
     assert os.listdir(tmp_path) == ["x.yaml"]
+
+
+@pytest.mark.parametrize("name", marked(dict(OTHER_FORMATS)))
+def test_what_is_odd_but_readable_in_other_formats_is_judged(name: str, tmp_path: Path) -> None:
+    file, content = OTHER_FORMATS[name]
+    data = write(tmp_path / file, content)
+    for command in (("check",), ("fix", "--write"), ("show",), ("report",)):
+        ran = run(*command, file, cwd=tmp_path)
+        assert ran.code == 0, ran.words
+        assert "GA001" not in ran.out
+    assert (tmp_path / file).read_bytes() == data
+
+
+FOREIGN = {
+    "gradaudit.toml": "[assume]\nworld_size = 8\n",
+    "pyproject.toml": "[tool.train]\noptimizer = 'adamw'\nlearning_rate = -1.0\nbatch_size = 32\n",
+    "Cargo.toml": "optimizer = 'adamw'\nlearning_rate = -1.0\nbatch_size = 32\n",
+    "package.json": '{"optimizer": "adamw", "learning_rate": -1.0, "batch_size": 32}',
+    "package-lock.json": '{"optimizer": "adamw", "learning_rate": -1.0, "batch_size": 32}',
+    "tsconfig.build.json": '{"optimizer": "adamw", "learning_rate": -1.0, // c\n "batch_size": 9,}',
+    "pnpm-lock.yaml": "optimizer: adamw\nlearning_rate: -1.0\nbatch_size: 32\n",
+    "tokenizer.json": '{"optimizer": "adamw", "learning_rate": -1.0, "batch_size": 32}',
+}
+
+
+def test_files_of_other_tools_are_judged_only_where_they_are_named(tmp_path: Path) -> None:
+    for name, content in FOREIGN.items():
+        write(tmp_path / name, content)
+    for name in ("a.toml", "b.jsonc", "c.json"):
+        text = FOREIGN["Cargo.toml" if name == "a.toml" else "package.json"]
+        write(tmp_path / name, text.replace("-1.0", "1.0e-4"))
+    assert files_in(".", tmp_path) == ["./a.toml", "./b.jsonc", "./c.json"]
+    ran = run("check", *FOREIGN, cwd=tmp_path)
+    assert ran.code == 1
+    assert ran.out.count("error[GA703]") == len(FOREIGN) - 1
 
 
 def test_an_unparsable_file_is_not_hidden_by_a_good_one(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from support import audit_text, run_cli
 
-from gradaudit.audit import FileResult, Options
+from gradaudit.audit import FileResult, Options, audit_source
 from gradaudit.settings import Settings
+from gradaudit.source import Source
 
 Write = Callable[[str], Path]
 
@@ -283,3 +284,71 @@ def test_many_comments_and_findings_take_bounded_time() -> None:
     result = audit_text(text)
     assert found(result) == []
     assert result.suppressed == 20_000
+
+
+JSONC = """{
+  // gradaudit: ignore[GA703] for the test
+  "lr": -1.0,
+  "optimizer": "adamw",
+  "weight_decay": -1.0, // gradaudit: ignore[GA703]
+  /* gradaudit: ignore[GA703]
+     on two lines */
+
+  "momentum": -1.0,
+  /* why */ /* gradaudit: ignore[GA703] */ "batch_size": -32,
+  "section": { // gradaudit: ignore
+    "lr": -2.0, "optimizer": "sgd",
+    "x": "// gradaudit: ignore-file"
+  },
+  "last": 1
+}
+"""
+TOML = """# gradaudit: ignore[GA703]
+lr = -1.0
+optimizer = "adamw"
+batch_size = 32
+weight_decay = -1.0 # why # gradaudit: ignore[GA703]
+x = "# gradaudit: ignore-file"
+
+# gradaudit: ignore[GA703]
+[section]
+optimizer = "sgd"
+lr = -2.0
+[section.below]
+weight_decay = -1.0
+[other]
+optimizer = "sgd"
+lr = -3.0
+batch_size = 32
+"""
+
+
+def in_format(text: str, path: str) -> FileResult:
+    return audit_source(Source(path, text), Options(), Settings())
+
+
+def test_in_json_with_comments() -> None:
+    result = in_format(JSONC, "c.jsonc")
+    assert found(result) == []
+    assert stale(result) == []
+    assert found(in_format(JSONC.replace("gradaudit:", "gradaudit"), "c.jsonc"))
+    bare = JSONC.replace("//", "#").replace("/*", "#")
+    assert in_format(bare, "c.jsonc").findings[0].rule.code == "GA001"
+
+
+def test_in_json_a_whole_file_and_a_stale_one() -> None:
+    text = (
+        '{ /* gradaudit: ignore-file[GA703] */\n"lr": -1.0, "optimizer": "adamw", "batch_size": 1}'
+    )
+    assert found(in_format(text, "c.json")) == []
+    text = '{"lr": 1e-4, // gradaudit: ignore[GA703]\n"optimizer": "adamw"}'
+    ((message, line),) = stale(in_format(text, "c.json"))
+    assert ("suppresses nothing" in message, line) == (True, 1)
+
+
+def test_in_toml_with_a_table_for_its_whole_body() -> None:
+    result = in_format(TOML, "c.toml")
+    assert found(result) == [("GA703", 16)]
+    assert stale(result) == []
+    text = "# gradaudit: ignore-file\n" + TOML
+    assert found(in_format(text, "c.toml")) == []
