@@ -50,16 +50,14 @@ def read_scalar(node: Scalar, yaml11: bool = True) -> Value:
     """
     text = node.value
     tag = node.tag
-    if tag in TYPES and not node.style:
-        return _typed(text, tag)
-    if tag is not None and tag.startswith("tag:yaml.org,2002:"):
-        if tag.endswith(":str"):
+    if tag is not None:
+        if tag in TYPES and not node.style:
+            return _typed(text, tag)
+        if tag.endswith(":str") or not tag.startswith("tag:yaml.org,2002:"):
             return text
         if tag.endswith(":float"):
             number = to_number(text)
             return text if number is None else float(number)
-    elif node.style or tag:
-        return text
     if node.style:
         return text
     if text in _NULL:
