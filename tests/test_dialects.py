@@ -17,8 +17,9 @@ import pytest
 import yaml
 
 from gradaudit.audit import FileResult, Options, audit_source
-from gradaudit.dialects import GENERIC, load, names
+from gradaudit.dialects import GENERIC, load, may_train, names
 from gradaudit.dialects.compile import sources
+from gradaudit.plan.model import TrainingUnit
 from gradaudit.plan.paths import collect
 from gradaudit.settings import Settings
 from gradaudit.source import Source
@@ -57,6 +58,8 @@ def test_an_example_is_read_as_its_dialect_says(name: str, index: int) -> None:
     assert result.tree is not None, [finding.message for finding in result.findings]
     assert result.recognised is not None
     assert result.recognised.name == name, (result.recognised.name, result.recognised.reasons)
+    if any(says_of_training(unit) for unit in result.units):
+        assert may_train(case["config"]), "a directory's files are read only where this holds"
     units = {unit.name: unit for unit in result.units}
     wrong = []
     for unit_name, wanted in case.get("expect", {}).items():
@@ -85,6 +88,11 @@ def test_an_example_is_read_as_its_dialect_says(name: str, index: int) -> None:
         have = {term.name: term.weight for term in units[unit_name].loss_terms}
         wrong += [f"term {t}: {have.get(t)}" for t, w in terms.items() if have.get(t) != w]
     assert not wrong
+
+
+def says_of_training(unit: TrainingUnit) -> bool:
+    names = ("learning_rate", "base_learning_rate", "optimizer", "micro_batch", "clip_norm")
+    return any(name in unit.settings and unit.settings[name].raw for name in names)
 
 
 def same(have: Any, wanted: Any) -> bool:

@@ -439,7 +439,17 @@ def test_every_word_for_an_optimiser_or_a_rate_passes_the_cheap_test() -> None:
         for section, inner in GENERIC["in"].items()
         if {"optimizer", "learning_rate"} & set(inner.values())
     }
-    assert within == {"optimizer"}, "another section names one: add its words to may_train"
-    for word in (*keys, *sections):
+    known = {"optimizer", "own_optimizer"}
+    assert within == known, "another section names one: add its words to may_train"
+    for word in (*keys, *sections, *GENERIC["own_optimizer"]["words"]):
         assert may_train(f"{word.upper()}: x"), word
     assert not may_train("name: x\nimage: y\n")
+
+
+def test_an_optimiser_named_by_its_network_is_a_training_of_its_own() -> None:
+    found = units("bs: 1\nbatch_size: 4\noptim_g: {name: Adam, lr: 0.1}\ncritic_opt: {lr: 0.2}\n")
+    assert set(found) == {"optim_g", "critic_opt"}
+    assert found["optim_g"].settings["optimizer"].value == "adam"
+    assert found["critic_opt"].settings["learning_rate"].value == 0.2
+    assert found["critic_opt"].settings["micro_batch"].value == 4
+    assert set(units("optimizer: {name: Adam, lr: 0.1}\noption_g: {lr: 1}\n")) != {"option_g"}

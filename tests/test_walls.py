@@ -44,8 +44,8 @@ ARROWS: dict[str, set[str]] = {
         "dialects", "edits", "evidence", "findings", "fix", "plan", "rules", "source", "syntax",
     },
     "cli": {
-        "audit", "dialects", "discover", "evidence", "findings", "fix", "fixing", "plan", "render",
-        "rules", "settings", "source", "suppress", "syntax",
+        "audit", "compose", "dialects", "discover", "evidence", "findings", "fix", "fixing",
+        "plan", "render", "rules", "settings", "source", "suppress", "syntax",
     },
     # the pages of the documentation: as high up as the commands
     "docs_site": {"cli", "dialects", "render", "rules"},

@@ -32,6 +32,10 @@ def load(name: str) -> Dialect:
     return table
 
 
+_SHARED = ("kinds", "not_with", "own_optimizer", "switch", "loss_terms")
+"""What a vocabulary of a dialect has from the generic one as it is."""
+
+
 def with_words(dialect: Dialect) -> Dialect:
     """A dialect's table with the vocabulary of the generic one, as the dialect changes it."""
     if "keys" in dialect:
@@ -54,7 +58,7 @@ def with_words(dialect: Dialect) -> Dialect:
         for setting, more in by_setting.items():
             within.setdefault(kind, {}).update(dict.fromkeys(more, setting))
     dialect.update(
-        {name: GENERIC[name] for name in ("kinds", "not_with", "switch", "loss_terms")},
+        {name: GENERIC[name] for name in _SHARED},
         sections=sections,
         keys=keys,
         flags=flags,
@@ -77,21 +81,18 @@ def normalised(key: str) -> str:
 
 
 def may_train(text: str) -> bool:
-    """Whether a text has any of the words that an optimiser or a rate is named by.
+    """Whether a text has any of the words that settings of a training, or its bases, are named by.
 
-    Cheaper than parsing: every key that `is_training_config` asks for contains one of them, and
-    every dialect that knows neither (`compute_environment` of accelerate) has a word of its own.
+    Cheaper than parsing: most files of a repository that are no configs of a training have none.
     """
     lowered = text.lower()
-    return (
-        "lr" in lowered
-        or "opt" in lowered
-        or "learning" in lowered
-        or "mixed_precision" in lowered
-        or "_base_" in lowered
-        or "zero_" in lowered
-        or "batch" in lowered
-    )
+    return "lr" in lowered or any(word in lowered for word in _TRAINING)
+
+
+_TRAINING = (
+    "opt", "learning", "batch", "train", "epoch", "clip", "warmup", "precision", "fp16", "decay",
+    "_base", "include", "policy", "zero_", "model", "ppo",
+)  # fmt: skip
 
 
 _FOREIGN = frozenset(
@@ -111,6 +112,7 @@ _FOREIGN = frozenset(
 """Names of files that are never training configs, whatever words are in them."""
 
 _FOREIGN_ENDS = ("-lock.json", "-lock.yaml", "-lock.yml", ".lock.json", ".schema.json")
+
 
 def is_of_another_tool(path: str) -> bool:
     """Whether a file belongs to another tool by its name."""

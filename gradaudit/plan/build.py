@@ -160,7 +160,7 @@ def _document_units(
         line, column = composed.tree.source.position(roots[room].mapping.start)
         raise Unreadable(f"more than {MAX_UNITS} trainings in one file; split it", line, column)
     for root in roots:
-        if root.kind != "optimizer":  # an item of `optimizers: [...]`
+        if root.kind not in ("optimizer", "own_optimizer"):  # an item of `optimizers: [...]`
             root.kind = "unit"
     owner: dict[int, _Place] = {}
     contents = {id(place): _Contents() for place in (*roots, places[0])}
@@ -193,6 +193,7 @@ def _walk(top: Mapping, composed: Composed, dialect: Dialect) -> list[_Place]:
     sections: dict[str, str] = dialect["sections"]
     switch: dict[str, tuple[str, ...]] = dialect["switch"]
     words = dialect["loss_terms"]
+    own: dict[str, tuple[str, ...]] = dialect["own_optimizer"]
     places: list[_Place] = []
     stack: list[_Place] = [_Place(top, None, "", "unit", "")]
     on_path: set[int] = set()
@@ -215,6 +216,8 @@ def _walk(top: Mapping, composed: Composed, dialect: Dialect) -> list[_Place]:
                 kind = place.kind
             elif kind == "other" and place.kind in ("loss", "loss_weights"):
                 kind = _kind_in_loss(name, place, sections, words)
+            elif kind == "other" and "opt" in name and _is_own_optimizer(name, own):
+                kind = "own_optimizer"
             path = f"{place.path}.{key.value}" if place.path else key.value
             target = resolve(value) if type(value) is not Scalar else composed.value_of(value)[0]
             if type(value) is Alias or type(value) is Scalar:
@@ -233,6 +236,12 @@ def _walk(top: Mapping, composed: Composed, dialect: Dialect) -> list[_Place]:
                         )
         stack.extend(reversed(below))
     return places
+
+
+def _is_own_optimizer(name: str, own: dict[str, tuple[str, ...]]) -> bool:
+    """`optim_g`, `critic_optimizer`: the optimiser of one network among several."""
+    parts = name.split("_")
+    return any(part in own["words"] for part in parts) and any(part in own["of"] for part in parts)
 
 
 def _kind_in_loss(name: str, place: _Place, sections: dict[str, str], words: dict[str, Any]) -> str:
@@ -286,7 +295,7 @@ def _unit_roots(places: list[_Place], dialect: Dialect) -> list[_Place]:
 def _only_groups(place: _Place, dialect: Dialect) -> bool:
     """Whether what a section says belongs to the section around it."""
     return (
-        place.kind not in ("other", "unit")
+        place.kind not in ("other", "unit", "own_optimizer")
         or place.items is not None
         or dialect["sections"].get(place.name) == "transparent"
     )
