@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from gradaudit.plan.model import TrainingUnit
-from gradaudit.plan.paths import Reader, collect, fill_from_paths
+from gradaudit.plan.paths import Reader, collect
+from gradaudit.plan.reading import fill_from_paths
 from gradaudit.plan.values import settle
 from gradaudit.syntax.tree import Mapping, resolve
 
