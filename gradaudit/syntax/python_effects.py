@@ -7,9 +7,8 @@ change a container makes it unknown.
 from __future__ import annotations
 
 import ast
-import builtins
 
-from gradaudit.syntax.python_scope import UPDATE, Part, Scope
+from gradaudit.syntax.python_scope import UPDATE, Part, Scope, name_in_base
 from gradaudit.syntax.python_values import dict_call, path_of, read
 from gradaudit.syntax.tree import Alias, Mapping, Node, Scalar, Sequence, resolve
 
@@ -36,20 +35,6 @@ _OWN_NAMES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
-def bind(name: str, start: int, end: int, value: Node, scope: Scope) -> None:
-    """Give a variable a value."""
-    scope.symbols.pop(name, None)
-    scope.pairs.pop(name, None)
-    scope.pairs[name] = (scope.scalar(name, start, end), value)
-
-
-def inherits(name: str, scope: Scope) -> bool:
-    """Whether a name that the file does not assign comes from a base file."""
-    if name in scope.pairs or name in scope.symbols:
-        return False
-    return name in scope.inherited or (scope.all_inherited and not hasattr(builtins, name))
-
-
 def target_path(expr: ast.expr, scope: Scope) -> tuple[list[Part], bool] | None:
     """The path of what is changed, and whether a base file may have it.
 
@@ -61,22 +46,27 @@ def target_path(expr: ast.expr, scope: Scope) -> tuple[list[Part], bool] | None:
     if parts[0][0] == "_base_" and "_base_" in scope.pairs:
         inside = len(parts) > 1 and isinstance(parts[1][0], str)
         return (parts[1:], True) if inside else None
-    return parts, inherits(str(parts[0][0]), scope)
+    return parts, scope.inherits(str(parts[0][0]))
 
 
-def spoil_path(expr: ast.expr, scope: Scope) -> None:
-    """Say that the container that `expr` names may be changed in a way that is not followed."""
+def spoil_path(expr: ast.expr, scope: Scope, held: Node | None = None) -> None:
+    """Say that the container that `expr` names may be changed in a way that is not followed.
+
+    held: what may be put into it.
+    """
     found = target_path(expr, scope)
     node = scope.find(found[0]) if found else None
     at = scope.spans.of(expr)
     if node is not None:
-        scope.spoil(node, *at)
+        scope.spoil(node, *at, held)
         return
     name = str(found[0][0][0]) if found else _root_of(expr)
+    if name == "_base_":  # the list of files stays
+        return
+    if name not in scope.pairs and name and ((found and found[1]) or scope.inherits(name)):
+        scope.bind(name, *at, scope.unknown(*at))
     if name in scope.pairs:
-        scope.spoil(scope.pairs[name][1], *at)
-    elif name and ((found and found[1]) or inherits(name, scope)):
-        bind(name, *at, scope.unknown(*at), scope)
+        scope.spoil(scope.pairs[name][1], *at, held)
 
 
 def _root_of(expr: ast.AST) -> str:
@@ -98,10 +88,10 @@ def disturb(expr: ast.AST, scope: Scope) -> None:
     stack: list[ast.AST] = [expr]
     while stack:
         inner = stack.pop()
-        scope.spend(inner)
+        scope.spend(0)
         if isinstance(inner, ast.NamedExpr):
             at = scope.spans.of(inner.target)
-            bind(inner.target.id, *at, scope.unknown_of(inner.value), scope)
+            scope.bind(inner.target.id, *at, scope.unknown_of(inner.value))
         if not isinstance(inner, ast.Call):
             stack.extend(ast.iter_child_nodes(inner))
             continue
@@ -114,24 +104,26 @@ def disturb(expr: ast.AST, scope: Scope) -> None:
             harmless = function.id in _HARMLESS
         else:
             harmless = isinstance(function, ast.Attribute) and function.attr in _HARMLESS_METHODS
-            if isinstance(function, ast.Attribute) and not harmless:
-                spoil_path(function.value, scope)
         if harmless:
             stack.extend(arguments)
-        else:
-            _spoil_all(arguments, scope)
+            continue
+        together = scope.unknown_of(inner)
+        if isinstance(function, ast.Attribute):
+            spoil_path(function.value, scope, together)
+        _spoil_all(arguments, together, scope)
 
 
-def _spoil_all(arguments: list[ast.expr], scope: Scope) -> None:
-    """Whatever is named in the arguments of a call may be changed by it."""
+def _spoil_all(arguments: list[ast.expr], together: Node, scope: Scope) -> None:
+    """Whatever is named in the arguments of a call may be changed by it, and put into another."""
     inside = [node for argument in arguments for node in ast.walk(argument)]
     stored = {node.id for node in inside if _is_stored(node)}
     for node in inside:
-        scope.spend(node)
-        if isinstance(node, ast.Name) and node.id not in stored:
+        if isinstance(node, (ast.Attribute, ast.Subscript)) and name_in_base(node):
+            spoil_path(node, scope, together)
+        elif isinstance(node, ast.Name) and node.id not in stored:
             if node.id in _ANYTHING:
                 _forget_all(node, scope)
-            spoil_path(node, scope)
+            spoil_path(node, scope, together)
 
 
 def _is_stored(node: ast.AST) -> TypeGuard[ast.Name]:
@@ -159,26 +151,31 @@ def assign_into(target: ast.Attribute | ast.Subscript, value: Node, scope: Scope
     """`model['depth'] = 18`, `cfg.model.depth = 18`, `_base_.lr = 0.1`."""
     found = target_path(target, scope)
     if found is None:
-        spoil_path(target, scope)
+        spoil_path(target, scope, value)
         return
     parts, inherited = found
     at = scope.spans.of(target)
     name, start, end = parts[-1]
     if len(parts) == 1:
-        if name not in scope.pairs:
-            bind(str(name), start, end, _replacing(value, parts[-1], scope), scope)
+        if name not in scope.pairs or name in scope.given:
+            scope.given.discard(str(name))
+            scope.bind(str(name), start, end, _replacing(value, parts[-1], scope))
+            scope.given.add(str(name))
         else:  # the file has one of its own, and the two are merged
-            scope.spoil(scope.pairs[str(name)][1], *at)
+            scope.spoil(scope.pairs[str(name)][1], *at, value)
         return
-    box = _reach(parts[:-1], inherited, at, scope)
+    box = _reach(parts[:-1], inherited, at, scope, value)
     if type(box) is Mapping and id(box) not in scope.copies:
+        if box.tag == UPDATE and isinstance(name, int):  # an item of a list of the base
+            scope.spoil(box, *at, value)
+            return
         if box.tag == UPDATE:
             value = _replacing(value, parts[-1], scope)
         scope.put(box, _key(parts[-1], scope), value)
     elif type(box) is Sequence and isinstance(name, int) and scope.child(box, name) is not None:
         box.items[name] = value
     elif box is not None:
-        scope.spoil(box, *at)
+        scope.spoil(box, *at, value)
 
 
 def _key(part: Part, scope: Scope) -> Scalar:
@@ -187,31 +184,41 @@ def _key(part: Part, scope: Scope) -> Scalar:
     return scope.scalar(str(key), start, end, style="'" if quoted else "")
 
 
-def _reach(parts: list[Part], inherited: bool, at: tuple[int, int], scope: Scope) -> Node | None:
-    """The container at a path; None where it is not known. In what is inherited, mappings that
-    only a base file has are made."""
+def _reach(
+    parts: list[Part], inherited: bool, at: tuple[int, int], scope: Scope, held: Node
+) -> Node | None:
+    """The container at a path; None where it is not known: `held` may be put into it. In what is
+    inherited, mappings that only a base file has are made."""
     name, start, end = parts[0]
     if name in scope.pairs:
         node = resolve(scope.pairs[str(name)][1])
+        if inherited and name not in scope.given:  # merged with one of the file's own
+            scope.spoil(node, *at, held)
+            return None
     elif inherited:
+        through_base = not scope.inherits(str(name))
         node = scope.mapping(start, end, UPDATE)
-        bind(str(name), start, end, node, scope)
+        scope.bind(str(name), start, end, node)
+        if through_base:
+            scope.given.add(str(name))
     else:
         return None
     for part in parts[1:]:
         if scope.is_spoilt(node):
-            return None
+            break
         below = scope.child(node, part[0])
-        if below is None and type(node) is Mapping and node.tag == UPDATE:
+        made = type(node) is Mapping and node.tag == UPDATE and isinstance(part[0], str)
+        if below is None and type(node) is Mapping and made:
             below = scope.mapping(part[1], part[2], UPDATE)
             scope.put(node, _key(part, scope), below)
         if below is None:
-            scope.spoil(node, *at)
+            scope.spoil(node, *at, held)
             return None
         node = resolve(below)
-    if type(node) is Scalar:
-        scope.spoil(node, *at)
-    return None if type(node) is Scalar or scope.is_spoilt(node) else node
+    if type(node) is Scalar or scope.is_spoilt(node):
+        scope.spoil(node, *at, held)
+        return None
+    return node
 
 
 def _replacing(value: Node, part: Part, scope: Scope) -> Node:
@@ -222,7 +229,9 @@ def _replacing(value: Node, part: Part, scope: Scope) -> Node:
         key = scope.scalar("_delete_", start, end)
         value.pairs.insert(0, (key, scope.scalar("true", start, end)))
     elif type(value) is Alias and type(resolve(value)) is Mapping:
-        return scope.unknown(value.start, value.end)
+        unknown = scope.unknown(value.start, value.end)
+        scope.share(unknown, value)
+        return unknown
     return value
 
 
@@ -268,10 +277,10 @@ def _update(expr: ast.Call, name: str, parts: list[Part], inherited: bool, scope
     if type(new) is not Mapping or any(_is_merge(key) for key, _ in new.pairs):
         return False
     at = scope.spans.of(expr)
-    box = _reach(parts, inherited, at, scope)
+    box = _reach(parts, inherited, at, scope, new)
     if box is not None:
         if type(box) is not Mapping or id(box) in scope.copies:
-            scope.spoil(box, *at)
+            scope.spoil(box, *at, new)
         elif box.tag == UPDATE:
             if not box.pairs:
                 box.start, box.end = new.start, new.end
@@ -281,7 +290,7 @@ def _update(expr: ast.Call, name: str, parts: list[Part], inherited: bool, scope
                 if type(key) is Scalar:
                     scope.put(box, key, value)
         else:
-            scope.spoil(box, *at)
+            scope.spoil(box, *at, new)
     for argument in (*expr.args, *(keyword.value for keyword in expr.keywords)):
         disturb(argument, scope)
     return True
@@ -304,10 +313,13 @@ def _merge(box: Mapping, new: Mapping, scope: Scope) -> None:
                 if type(before) is Mapping and id(inner) not in scope.copies:
                     _merge(inner, value, scope)
                 else:
-                    scope.spoil(inner, value.start, value.end)
+                    scope.spoil(inner, value.start, value.end, value)
                 continue
             if inner is not None and type(inner) is not Scalar:
-                value = scope.unknown(value.start, value.end)
+                merged = scope.unknown(value.start, value.end)
+                scope.share(merged, value)
+                scope.share(merged, inner)
+                value = merged
             elif box.tag == UPDATE:
                 _mark(value)
         scope.put(box, key, value)

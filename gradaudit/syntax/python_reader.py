@@ -15,7 +15,6 @@ from gradaudit.source import Unreadable
 from gradaudit.syntax.limits import nested_too_deep
 from gradaudit.syntax.python_effects import (
     assign_into,
-    bind,
     call,
     delete,
     disturb,
@@ -33,9 +32,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gradaudit.source import Source
 
-MAX_CHARACTERS = 512 * 1024
-"""Longer files are refused: `ast` takes 1.5 seconds and 250 MB for one of this length in the worst
-case, a list of one-digit numbers."""
+MAX_CHARACTERS = 256 * 1024
+"""Longer files are refused: `ast` alone takes 130 MB for one of this length in the worst case, a
+list of one-digit numbers; reading one takes up to two seconds."""
 
 READ_BASE = "!read_base"
 """The tag of the `_base_` list that stands for the imports under `with read_base():`."""
@@ -161,7 +160,7 @@ def _unpack(targets: list[ast.expr], expr: ast.expr, scope: Scope) -> bool:
 
 def _give(target: ast.expr, value: Node, expr: ast.expr, scope: Scope) -> None:
     if isinstance(target, ast.Name):
-        bind(target.id, *scope.spans.of(target), value, scope)
+        scope.bind(target.id, *scope.spans.of(target), value)
         return
     disturb(target, scope)
     if isinstance(target, (ast.Attribute, ast.Subscript)):
@@ -170,9 +169,9 @@ def _give(target: ast.expr, value: Node, expr: ast.expr, scope: Scope) -> None:
         for inner in ast.walk(target):
             if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
                 unknown = scope.unknown_of(expr)
-                bind(inner.id, *scope.spans.of(inner), unknown, scope)
+                scope.bind(inner.id, *scope.spans.of(inner), unknown)
             elif isinstance(inner, (ast.Attribute, ast.Subscript)):
-                spoil_path(inner, scope)
+                spoil_path(inner, scope, scope.unknown_of(expr))
 
 
 def _augmented(statement: ast.AugAssign, scope: Scope) -> None:
@@ -182,7 +181,7 @@ def _augmented(statement: ast.AugAssign, scope: Scope) -> None:
     value = read(whole, scope)
     disturb(statement.value, scope)
     if value.tag == UNKNOWN:
-        spoil_path(target, scope)  # a list grows in place
+        spoil_path(target, scope, value)  # a list grows in place
     _give(target, value, whole, scope)
 
 
@@ -234,7 +233,7 @@ def _read_base(statement: ast.With, scope: Scope, imports: dict[int, dict[str, s
     box = known[1] if known else None
     if type(box) is not Sequence or box.tag != READ_BASE:
         box = scope.sequence(start, end, READ_BASE)
-        bind("_base_", start, end, box, scope)
+        scope.bind("_base_", start, end, box)
     for inner in executed(statement):
         if not isinstance(inner, ast.ImportFrom):
             continue
@@ -261,19 +260,22 @@ def _base_path(level: int, module: str) -> str:
 
 
 def _unsettle(statement: ast.stmt, scope: Scope) -> None:
-    """`if`, `for`, `try` and the like: what they may assign or change is unknown from here on."""
-    inside = list(executed(statement))
-    for node in inside:
-        scope.spend(node)
+    """`if`, `for`, `try` and the like: what they may assign or change is unknown from here on.
+
+    Whatever is named in one may be put into anything else that is named in it.
+    """
+    whole = scope.unknown_of(statement)
+    for node in executed(statement):
+        scope.spend(whole.start)
         if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)) and node.value is not None:
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
                 if isinstance(node, ast.AugAssign):
-                    spoil_path(target, scope)  # a list grows in place
-                _make_unknown(target, node.value, scope)
+                    spoil_path(target, scope, whole)  # a list grows in place
+                _make_unknown(target, node.value, whole, scope)
         elif isinstance(node, (ast.For, ast.AsyncFor)):
-            _make_unknown(node.target, node.iter, scope)
+            _make_unknown(node.target, node.iter, whole, scope)
         elif isinstance(node, ast.withitem) and node.optional_vars is not None:
-            _make_unknown(node.optional_vars, node.context_expr, scope)
+            _make_unknown(node.optional_vars, node.context_expr, whole, scope)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             for alias in node.names:
                 _forget(alias.asname or alias.name.partition(".")[0], scope)
@@ -281,21 +283,22 @@ def _unsettle(statement: ast.stmt, scope: Scope) -> None:
             _forget(node.name, scope)
         elif isinstance(node, ast.Delete):
             for target in node.targets:
-                _make_unknown(target, target, scope)
-    for node in inside:
-        if isinstance(node, (ast.Attribute, ast.Subscript)) and not isinstance(node.ctx, ast.Load):
-            spoil_path(node.value, scope)
+                _make_unknown(target, target, whole, scope)
     disturb(statement, scope)
 
 
-def _make_unknown(target: ast.expr, expr: ast.expr, scope: Scope) -> None:
+def _make_unknown(target: ast.expr, expr: ast.expr, whole: Node, scope: Scope) -> None:
     for node in ast.walk(target):
         if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            before = scope.pairs.get(node.id)
             unknown = scope.unknown_of(expr)
+            scope.share(unknown, whole)
+            before = scope.pairs.get(node.id)
             if before is not None:  # it may still be what it was: `if debug: model = other`
                 scope.share(unknown, before[1])
-            bind(node.id, *scope.spans.of(node), unknown, scope)
+            scope.bind(node.id, *scope.spans.of(node), unknown)
+        elif isinstance(node, (ast.Attribute, ast.Subscript)):
+            if not isinstance(node.ctx, ast.Load):
+                spoil_path(node.value, scope, whole)
 
 
 def _forget(name: str, scope: Scope) -> None:

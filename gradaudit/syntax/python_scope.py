@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ast
+import builtins
 
 from gradaudit.source import Unreadable
 from gradaudit.syntax.limits import MAX_NODES, too_many_nodes
 from gradaudit.syntax.python_spans import Spans
 from gradaudit.syntax.scalars import yaml_float
-from gradaudit.syntax.tree import Mapping, Node, Scalar, Sequence, entries, resolve
+from gradaudit.syntax.tree import Alias, Mapping, Node, Scalar, Sequence, entries, resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TypeGuard
+
     from gradaudit.source import Source
 
 UNKNOWN = "!python"
@@ -40,13 +43,15 @@ class Scope:
                its place).
     copies     id -> (a mapping, the mappings that begin as a copy of it).
     texts      id of the scalars that stand for a class or function, not for text.
-    sources    id -> (a scalar that is not known, the containers that it may be a part of).
+    sources    id -> (what is not known, the containers of this file that it may be a part of or
+               hold, the names of a base file that it may be a part of).
+    given      names that were assigned through `_base_`; the file's own are merged with them.
     lost       id of the keys whose entry a later assignment or `del` took out of its mapping.
     """
 
     __slots__ = (
-        "_count", "_index", "_looks", "all_inherited", "copies", "inherited", "lost", "pairs",
-        "source", "sources", "spans", "spoilt", "symbols", "texts",
+        "_count", "_index", "_looks", "all_inherited", "copies", "given", "inherited", "lost",
+        "pairs", "source", "sources", "spans", "spoilt", "symbols", "texts",
     )  # fmt: skip
 
     def __init__(self, source: Source) -> None:
@@ -59,22 +64,23 @@ class Scope:
         self.spoilt: dict[int, tuple[Node, Scalar]] = {}
         self.copies: dict[int, tuple[Mapping, list[Mapping]]] = {}
         self.texts: dict[int, Scalar] = {}
-        self.sources: dict[int, tuple[Scalar, list[Node]]] = {}
+        self.sources: dict[int, tuple[Node, dict[int, Node], set[str]]] = {}
+        self.given: set[str] = set()
         self.lost: dict[int, Scalar] = {}
         self._index: dict[int, tuple[Mapping, dict[str, tuple[Scalar, Node, bool]]]] = {}
         self._count = 0
         self._looks = 0
 
-    def spend(self, node: ast.AST) -> None:
-        """Count one more look at a part of the file.
+    def spend(self, place: int, looks: int = 1) -> None:
+        """Count looks at a part of the file.
 
         Raises:
             Unreadable: more than `_MOST_LOOKS`; expressions in expressions are looked at again.
         """
-        self._looks += 1
+        self._looks += looks
         if self._looks > _MOST_LOOKS:
-            place = (getattr(node, "lineno", 1), 1)
-            raise Unreadable("too complex to follow without running it", *place)
+            place_of = self.source.position(place)
+            raise Unreadable("too complex to follow without running it", *place_of)
 
     def new(self, node: Node, start: int, end: int, tag: str | None = None) -> None:
         """Fill in what all nodes have; the parent follows when the tree is settled.
@@ -163,11 +169,12 @@ class Scope:
         known[key.value] = (key, value, False)
 
     def take_out(self, mapping: Mapping, name: str) -> bool:
-        """Delete a key of a mapping; False where it is not there, or comes from another one."""
-        before = self.in_force(mapping).get(name)
-        if before is None or before[2]:
+        """Delete a key of a mapping; False where it is not there, or may come from another one."""
+        merges = any(
+            type(k) is Scalar and k.value == "<<" and not k.style for k, _ in mapping.pairs
+        )
+        if merges or self.in_force(mapping).pop(name, None) is None:
             return False
-        del self.in_force(mapping)[name]
         for key, _ in mapping.pairs:
             if type(key) is Scalar and key.value == name:
                 self.lost[id(key)] = key
@@ -176,44 +183,101 @@ class Scope:
     def is_spoilt(self, node: Node) -> bool:
         return id(node) in self.spoilt
 
-    def spoil(self, node: Node, start: int, end: int) -> None:
+    def inherits(self, name: str) -> bool:
+        """Whether a name that the file does not assign comes from a base file."""
+        if name in self.pairs or name in self.symbols:
+            return False
+        return name in self.inherited or (self.all_inherited and not hasattr(builtins, name))
+
+    def bind(self, name: str, start: int, end: int, value: Node) -> None:
+        """Give a variable a value."""
+        before = self.pairs.pop(name, None)
+        if name in self.given and before is not None and type(value) in (Mapping, Alias):
+            merged = self.unknown(value.start, value.end)  # with what `_base_` was given
+            self.share(merged, before[1])
+            self.share(merged, value)
+            value = merged
+        self.given.discard(name)
+        self.symbols.pop(name, None)
+        self.pairs[name] = (self.scalar(name, start, end), value)
+
+    def spoil(self, node: Node, start: int, end: int, held: Node | None = None) -> None:
         """Say that what is written from `start` to `end` may change a container, whatever is in
         it, and the copies that share its parts. Scalars cannot be changed, but what is not known
-        may be a part of a container."""
-        todo = [resolve(node)]
+        may be a part of a container, of this file or of a base.
+
+        held: what may be put into one of them: a later change may reach it from there.
+        """
+        todo = [node]
+        seen: set[int] = set()
         while todo:
             top = resolve(todo.pop())
-            if type(top) is Scalar:
-                todo += self.sources.pop(id(top), (top, []))[1]
-            elif id(top) not in self.spoilt:
+            self.spend(start)
+            if id(top) in seen or (type(top) is Scalar and top.tag != UNKNOWN):
+                continue
+            seen.add(id(top))
+            if type(top) is not Scalar and id(top) not in self.spoilt:
                 self.spoilt[id(top)] = (top, self.unknown(start, end))
-                todo += self.copies[id(top)][1] if id(top) in self.copies else []
-                if type(top) is Mapping:
-                    todo += [value for _, value in top.pairs]
-                elif type(top) is Sequence:
-                    todo += top.items
+            todo += self.copies[id(top)][1] if id(top) in self.copies else []
+            if type(top) is Mapping:
+                todo += [value for _, value in top.pairs]
+            elif type(top) is Sequence:
+                todo += top.items
+            if id(top) in self.sources:
+                _, shared, names = self.sources[id(top)]
+                todo += shared.values()
+                for name in sorted(names):
+                    if name not in self.pairs:
+                        self.bind(name, start, end, self.unknown(start, end))
+                    todo.append(self.pairs[name][1])
+            if held is not None:
+                self.share(top, held)
 
-    def containers_in(self, expr: ast.AST) -> list[Node]:
-        """The containers of this file that an expression names, and what is not known."""
-        found = []
-        for inner in ast.walk(expr):
-            self.spend(inner)
-            if isinstance(inner, ast.Name) and inner.id in self.pairs:
-                node = resolve(self.pairs[inner.id][1])
-                if type(node) is not Scalar or node.tag == UNKNOWN:
-                    found.append(node)
-        return found
-
-    def unknown_of(self, expr: ast.expr) -> Scalar:
-        """An expression that is not known. What it may share with containers is kept in mind."""
+    def unknown_of(self, expr: ast.expr | ast.stmt) -> Scalar:
+        """What is not known. What it may share with containers is kept in mind."""
         node = self.unknown(*self.spans.of(expr))
-        for container in self.containers_in(expr):
-            self.share(node, container)
+        called: set[int] = set()
+        for inner in ast.walk(expr):
+            self.spend(node.start)
+            if isinstance(inner, ast.Call):
+                called.add(id(inner.func))
+            elif name := name_in_base(inner):
+                self._sources_of(node)[2].add(name)
+            elif isinstance(inner, ast.Name) and id(inner) not in called and not is_base(inner):
+                if inner.id in self.pairs:
+                    self.share(node, self.pairs[inner.id][1])
+                elif self.inherits(inner.id):
+                    self._sources_of(node)[2].add(inner.id)
         return node
 
-    def share(self, unknown: Scalar, node: Node) -> None:
-        """Keep in mind that what is not known may be a part of a container."""
-        self.sources.setdefault(id(unknown), (unknown, []))[1].append(resolve(node))
+    def share(self, unknown: Node, node: Node) -> None:
+        """Keep in mind that what is not known may be a part of `node`, or may hold it."""
+        node = resolve(node)
+        if type(node) is not Scalar:
+            self._sources_of(unknown)[1][id(node)] = node
+        elif id(node) in self.sources:
+            _, shared, names = self._sources_of(unknown)
+            shared.update(self.sources[id(node)][1])
+            names.update(self.sources[id(node)][2])
+            self.spend(node.start, len(shared) + len(names))
+
+    def _sources_of(self, unknown: Node) -> tuple[Node, dict[int, Node], set[str]]:
+        return self.sources.setdefault(id(unknown), (unknown, {}, set()))
+
+
+def is_base(expr: ast.AST) -> TypeGuard[ast.Name]:
+    """`_base_`, through which a config reaches what its base files say."""
+    return isinstance(expr, ast.Name) and expr.id == "_base_"
+
+
+def name_in_base(expr: ast.AST) -> str:
+    """`model` of `_base_.model` and `_base_['model']`; empty for all else."""
+    if isinstance(expr, ast.Attribute) and is_base(expr.value):
+        return expr.attr
+    if isinstance(expr, ast.Subscript) and is_base(expr.value):
+        key = expr.slice.value if isinstance(expr.slice, ast.Constant) else None
+        return key if isinstance(key, str) else ""
+    return ""
 
 
 def spelt(value: object) -> str | None:
