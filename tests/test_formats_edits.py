@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from support import run_cli
 from test_splice import Steps, carry_out, edit_of, find, tree_of
 
 from gradaudit.edits import delete_entry, insert_after, replace_value
@@ -15,6 +16,8 @@ from gradaudit.syntax.second_opinion import JSON, TOMLLIB, NoOpinion, flatten
 from gradaudit.syntax.spelling import spell
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gradaudit.syntax.scalars import Value
 
 JSONC = "c.jsonc"
@@ -295,3 +298,24 @@ def test_what_is_spelled_reads_back(value: Value) -> None:
         edit = edit_of(tree, "replace", ("a",), value)
         carry_out(tree, [edit])
         assert spell(value, tree.format) or value == ""
+
+
+FIXED = {
+    JSONC: '{\n  "optimizer": "adamw",\n  "lr": 1e-4, /* c */\n'
+    '  "warmup_steps": 200, // long\n  "max_steps": 100,\n}',
+    "c.json": '{"optimizer": "adamw", "lr": 1e-4,\r\n"warmup_steps": 200, "max_steps": 100}',
+    TOML: '# top\noptimizer = "adamw"\nlr = 1e-4\n[schedule]\n'
+    "warmup_steps = 200 # long\nmax_steps = 1_00",
+}
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_the_command_repairs_the_file(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_bytes(FIXED[name].encode())
+    assert run_cli("check", name).code == 1
+    assert run_cli("fix", "--write", name).code == 0
+    assert (tmp_path / name).read_bytes() == FIXED[name].replace("200", "10").encode()
+    assert run_cli("check", name).code == 0

@@ -103,6 +103,23 @@ def test_json_is_loaded_to_write_json(config: Path) -> None:
     assert loaded(modules, NEVER) == {"json"}
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "needs"),
+    [
+        ("train.json", '{"optimizer": "adamw", "lr": 1e-4}', set()),
+        ("train.jsonc", '{"optimizer": "adamw", "lr": 1e-4} // c', set()),
+        ("train.toml", "optimizer = 'adamw'\nlr = 1e-4\n", {"tomllib"}),
+    ],
+)
+def test_other_formats_load_what_they_need(
+    config: Path, name: str, text: str, needs: set[str]
+) -> None:
+    (config.parent / name).write_text(text, encoding="utf-8")
+    modules = modules_of("check", name, cwd=config.parent, code=0)
+    assert "yaml" not in modules
+    assert loaded(modules, NEVER) - {"typing"} == needs  # tomllib itself imports typing
+
+
 @pytest.mark.parametrize("words", [["--version"], ["-V"]])
 def test_the_version_loads_the_entry_point_only(config: Path, words: list[str]) -> None:
     modules = modules_of(*words, cwd=config.parent, code=0)

@@ -70,7 +70,8 @@ def _insert(tree: Tree, node: Node, key: str, new: str) -> Splice:
         above = dotted(path_of(node.parent, tree))
         name = key.removeprefix(f"{above}.") if above else key
         quote = node.style if type(node) is Scalar and node.style in ("'", '"') else ""
-        entry = f"{quote}{name}{quote}: {new}"
+        sign = " =" if tree.format == "toml" else ":"
+        entry = f"{quote}{name}{quote}{sign} {new}"
     start, end = spans[index]
     if flow:
         return end, end, f", {entry}"
