@@ -56,12 +56,13 @@ class Chain:
     left  how many more may be opened. opener: None where the text has no place on a disk.
     """
 
-    __slots__ = ("dialect", "files", "left", "opener")
+    __slots__ = ("dialect", "files", "left", "opener", "real")
 
     def __init__(self, dialect: Dialect, opener: Opener | None, path: str) -> None:
         self.dialect = dialect
         self.opener = opener
-        self.files = [(os.path.realpath(path), path)]
+        self.real = os.path.realpath if opener is None else opener.real
+        self.files = [(self.real(path), path)]
         self.left = MAX_FILES
 
     def enter(self, path: str) -> str:
@@ -70,7 +71,7 @@ class Chain:
         Raises:
             Bounded: too deep, or too many files. Cycle: the file is above itself.
         """
-        real = os.path.realpath(path)
+        real = self.real(path)
         for index, (known, _) in enumerate(self.files):
             if known == real:
                 circle = [shown for _, shown in self.files[index:]]

@@ -14,7 +14,7 @@ from gradaudit.compose.chain import Cycle
 from gradaudit.compose.hydra_items import MAX_ITEMS, header_of, items_of
 from gradaudit.compose.merge import Merger, at, without
 from gradaudit.compose.model import Missing
-from gradaudit.compose.opener import MAX_DEPTH, MAX_FILES, NotOpened, is_inside, shown
+from gradaudit.compose.opener import MAX_DEPTH, MAX_FILES, NotOpened, is_inside
 from gradaudit.syntax.tree import Mapping, Scalar, Sequence, resolve
 
 TYPE_CHECKING = False
@@ -61,7 +61,7 @@ class Library:
             for item in wanted:
                 name = item.group or f"{item.value}.yaml"
                 if opener.is_there(os.path.join(directory, name), self.path):
-                    self.roots = [shown(directory or ".", real)]
+                    self.roots = [opener.shown(directory or ".", real)]
                     self.group = "" if real == here else os.path.relpath(here, real)
                     self.group = self.group.replace(os.sep, "/")
                     return
@@ -107,12 +107,12 @@ class Library:
         for root in self.roots:
             for name in names:
                 path = os.path.join(root, name)
-                real = os.path.realpath(path)
+                real = self.opener.real(path)
                 if not is_inside(real, self.opener.boundary_of(self.path)):
                     continue
                 outside = False
                 if self.opener.exists(path, self.path):
-                    return self.opener.open(shown(path, real))
+                    return self.opener.open(self.opener.shown(path, real))
         if outside:
             raise NotOpened("it lies outside of what was named, so it is not opened", "info")
         return None

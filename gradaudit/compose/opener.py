@@ -58,6 +58,24 @@ class Opener:
         self.parts: dict[Any, Any] = {}
         self._boundaries: dict[str, str] = {}
         self._kinds: dict[str, str] = {}
+        self._folders: dict[str, str] = {}
+
+    def real(self, path: str) -> str:
+        """`os.path.realpath`, which asks for every part of a path anew, with its folder kept."""
+        folder, name = os.path.split(path)
+        known = self._folders.get(folder)
+        if known is None:
+            known = self._folders[folder] = os.path.realpath(folder or ".")
+        joined = os.path.join(known, name)
+        if name in ("", os.curdir, os.pardir) or os.path.islink(joined):
+            return os.path.realpath(path)
+        return joined
+
+    def shown(self, path: str, real: str) -> str:
+        """A path as a user would have typed it: without `a/..` and `./`, relative if it was."""
+        tidy = os.path.normpath(path)
+        # `link/../x` is not `x` where `link` leads elsewhere.
+        return tidy if tidy == path or self.real(tidy) == real else path
 
     def boundary_of(self, path: str) -> str:
         """The directory that nothing is opened outside of for the sake of the file `path`.
@@ -66,7 +84,7 @@ class Opener:
         else the directory that the user named; else three levels above that of the file. Never
         the root of the file system.
         """
-        directory = os.path.realpath(os.path.dirname(path) or ".")
+        directory = self.real(os.path.dirname(path) or os.curdir)
         known = self._boundaries.get(directory)
         if known is None:
             known = self._boundaries[directory] = self._find_boundary(directory)
@@ -120,26 +138,26 @@ class Opener:
         outside = True
         for level in range(_MAX_ABOVE if search else 1):
             base = os.path.join(directory, *([os.pardir] * level))
-            if level and not is_inside(os.path.realpath(base), boundary):
+            if level and not is_inside(self.real(base), boundary):
                 break
             joined = os.path.join(base, written)
-            real = os.path.realpath(joined)
+            real = self.real(joined)
             if is_inside(real, boundary):
                 outside = False
-                if self._kind(real) == kind or (kind == "file" and real == os.path.realpath(path)):
-                    return shown(joined, real)  # or the file itself, not saved yet
+                if self._kind(real) == kind or (kind == "file" and real == self.real(path)):
+                    return self.shown(joined, real)  # or the file itself, not saved yet
         if outside:
             raise NotOpened("it lies outside of what was named, so it is not opened", "info")
         return None
 
     def exists(self, path: str, near: str) -> bool:
         """Whether a regular file is at `path`, inside the boundary of the file `near`."""
-        real = os.path.realpath(path)
+        real = self.real(path)
         return is_inside(real, self.boundary_of(near)) and self._kind(real) == "file"
 
     def is_there(self, path: str, near: str) -> bool:
         """Whether a file or directory is at `path`, inside the boundary of the file `near`."""
-        real = os.path.realpath(path)
+        real = self.real(path)
         return is_inside(real, self.boundary_of(near)) and self._kind(real) != ""
 
     def _kind(self, real: str) -> str:
@@ -160,7 +178,7 @@ class Opener:
         Raises:
             NotOpened: it cannot be read or parsed.
         """
-        real = os.path.realpath(path)
+        real = self.real(path)
         known = self.trees.get(real)
         if known is None:
             from gradaudit.syntax import parse
@@ -196,13 +214,6 @@ def refuse_name(written: str) -> None:
 def is_inside(real: str, boundary: str) -> bool:
     """Whether a real path is a directory or below it."""
     return real == boundary or real.startswith(boundary.rstrip(os.sep) + os.sep)
-
-
-def shown(path: str, real: str) -> str:
-    """A path as a user would have typed it: without `a/..` and `./`, relative if it was."""
-    tidy = os.path.normpath(path)
-    # `link/../x` is not `x` where `link` leads elsewhere.
-    return tidy if os.path.realpath(tidy) == real else path
 
 
 def _upward(directory: str) -> list[str]:

@@ -151,7 +151,7 @@ def compile_dialect(raw: dict[str, Any], file: str, kinds: dict[str, str]) -> di
         meet(root)
     table["units"] = units
     table["paths"] = tuple(
-        _setting(name, spec, kinds.get(name, "number"), meet)
+        _setting(name, spec, kinds.get(name, "number"), meet, raw["title"])
         for name, spec in raw.get("settings", {}).items()
     )
     terms = raw.get("loss_terms", {})
@@ -170,7 +170,7 @@ def _unit(raw: dict[str, Any]) -> tuple[str, str, str, str]:
     return raw["at"], raw.get("name", ""), raw.get("named", "several"), raw.get("tag", "")
 
 
-def _setting(name: str, spec: Any, kind: str, meet: Any) -> dict[str, Any]:
+def _setting(name: str, spec: Any, kind: str, meet: Any, title: str) -> dict[str, Any]:
     if not isinstance(spec, dict):
         spec = {"from": spec}
     entries = []
@@ -184,6 +184,8 @@ def _setting(name: str, spec: Any, kind: str, meet: Any) -> dict[str, Any]:
         off = entry.get("off", spec.get("off"))
         if off is not None:
             entry["off"] = tuple(_text(value) for value in listed(off))
+        entry["always"] = _CONDITIONS.isdisjoint(entry)
+        entry["plain"] = _TRANSLATES.isdisjoint(entry) and "auto" not in spec
         entries.append(entry)
     made: dict[str, Any] = {"name": name, "kind": kind, "from": tuple(entries)}
     if "off" in spec:
@@ -199,6 +201,9 @@ def _setting(name: str, spec: Any, kind: str, meet: Any) -> dict[str, Any]:
             if isinstance(absent.get("value"), list):
                 absent["value"] = tuple(absent["value"])
             _add_conditions(absent, meet)
+            absent["always"] = _CONDITIONS.isdisjoint(absent)
+            if "value" in absent:
+                absent["note"] = _said_of_default(name, absent, title)
             absents.append(absent)
         made["absent"] = tuple(absents)
     if "compute" in spec:
@@ -214,6 +219,18 @@ def _setting(name: str, spec: Any, kind: str, meet: Any) -> dict[str, Any]:
             computes.append(compute)
         made["compute"] = tuple(computes)
     return made
+
+
+_CONDITIONS = frozenset(("when", "unless", "in_unit"))
+_TRANSLATES = frozenset(("flags", "values", "off", "prefix", "tag", "count"))
+"""Entries that change how a text is read; without them it is read as it stands."""
+
+
+def _said_of_default(name: str, absent: dict[str, Any], title: str) -> str:
+    """`default of detectron2 (config/defaults.py)`."""
+    off = "off: " if absent["value"] is None and name.startswith("clip") else ""
+    note = absent.get("note") or f"{off}default of {title}"
+    return f"{note} ({absent['source']})" if absent.get("source") else note
 
 
 def _add_conditions(entry: dict[str, Any], meet: Any) -> None:

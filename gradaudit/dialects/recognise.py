@@ -51,10 +51,11 @@ def recognise(tree: Tree) -> Recognised:
     def met(name: str, marker: str, weight: int) -> None:
         seen.setdefault(name, {})[marker] = weight
 
-    _deep_markers(tree, met)
+    text = tree.source.text
+    if "!" in text or any(name in text for name in _DEEP):
+        _deep_markers(tree, met)
     for root in tree.roots:
         _path_markers(root, _PATHS, met)
-    text = tree.source.text
     for marker, name, weight in _COMMENTS:
         if marker in text:
             met(name, marker, weight)

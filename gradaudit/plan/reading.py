@@ -59,11 +59,17 @@ def _fill(unit: TrainingUnit, spec: dict[str, Any], reader: Reader) -> None:
     name = spec["name"]
     made: list[Setting] = []
     reason = ""
+    found = reader.found
     for entry in spec["from"]:
-        for one in reader.at(entry["path"]):
-            if not reader.applies(entry, one):
+        path = entry["path"]
+        met = reader.at(path) if path[0] == "@" else found.get(path)
+        if not met:
+            continue
+        always = entry["always"]
+        for one in met:
+            if not always and not reader.applies(entry, one):
                 continue
-            if any(other.key_node is one.key for other in made):
+            if made and any(other.key_node is one.key for other in made):
                 continue  # an earlier entry of the same path has its say
             read = _read(spec, entry, one, reader)
             if isinstance(read, Setting):
@@ -89,9 +95,9 @@ def _fill(unit: TrainingUnit, spec: dict[str, Any], reader: Reader) -> None:
     if name in unit.unknown:
         return
     for absent in spec.get("absent", ()):
-        if not reader.applies(absent):
+        if not absent["always"] and not reader.applies(absent):
             continue
-        if base := _may_be_in(spec, reader):
+        if reader.composed.missing and (base := _may_be_in(spec, reader)):
             unit.unknown[name] = f"not in this file; it may be in {base}, which was not read"
         elif "unknown" in absent:
             unit.unknown[name] = absent["unknown"]
@@ -121,10 +127,7 @@ def _put_default(unit: TrainingUnit, name: str, absent: dict[str, Any], reader: 
         if made is None:
             return
         name, value = made
-    off = "off: " if value is None and name.startswith("clip") else ""
-    note = absent.get("note") or f"{off}default of {reader.dialect['title']}"
-    if absent.get("source"):
-        note += f" ({absent['source']})"
+    note = absent["note"]
     if name not in unit.settings:
         unit.settings[name] = Setting(name, value, origin=DEFAULT, note=note)
 
@@ -219,6 +222,8 @@ def _value(
     """(canonical name, value, note, text where a number is meant) of what stands at a path."""
     name: str = entry.get("as", spec["name"])
     note: str = entry.get("note", "")
+    if entry["plain"] and text.lower() not in RUN_TIME and spec["kind"] != "time":
+        return _typed(name, spec, note, target, reader)
     said = spelled(text, target.style if type(target) is Scalar else "")
     prefix: str | None = entry.get("prefix")
     if prefix is not None:
@@ -244,20 +249,31 @@ def _value(
     if spec["kind"] == "time":
         timed = _timed(spec["name"], text)
         return (*timed, note, False) if timed else f"{text!r} is no length of training"
-    format = reader.composed.tree_of(target).format
     what: Node | str = target
     if entry.get("tag") or prefix is not None or "count" in entry:
         what = text
-    elif type(target) is Sequence:
-        what = _pair_of(target, reader.composed)
+    return _typed(name, spec, note, what, reader)
+
+
+def _typed(
+    name: str, spec: dict[str, Any], note: str, what: Node | str, reader: Reader
+) -> tuple[str, Any, str, bool] | str:
+    """A value by its setting's kind; `what` is text where it is a part of what stands there."""
+    composed = reader.composed
+    format = composed.tree.format
+    is_part = isinstance(what, str)
+    if not isinstance(what, str):
+        format = composed.tree_of(what).format
+        if type(what) is Sequence:
+            whole = _pair_of(what, composed)
+            is_part, what = whole is not what, whole
     read = read_value(spec["kind"], what, reader.dialect, format)
     if isinstance(read, str):
         return read
     value, is_text = read
-    is_text = is_text and what is target
     if value is None:
         note = note or ("off (null)" if name.startswith("clip") else "null")
-    return name, value, note, is_text
+    return name, value, note, is_text and not is_part
 
 
 def _made(

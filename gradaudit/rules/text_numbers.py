@@ -25,6 +25,9 @@ _EXPONENT = re.compile(
     r"[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+\Z|[-+]?\.[0-9]+[eE][0-9]+\Z"
 )
 _NUMERIC = frozenset("0123456789.+-")
+_MAY_BE = re.compile(r"[0-9.][eE][-+0-9]|['\"][-+.]?[0-9]")
+_MAY_BE_QUOTED = re.compile(r"['\"][-+.]?[0-9]")
+"""Without these nothing in a file can be such a number: cheaper than to look at every value."""
 _OMEGACONF = ("${", "_target_:", "_component_:", "!ref", "!new:", "class_path:", "defaults:")
 """Marks of OmegaConf, hydra, HyperPyYAML and jsonargparse, which all read `1e-4` as a number."""
 
@@ -82,6 +85,8 @@ def number_as_text(composed: Composed, limits: Limits) -> Iterator[Finding]:
     if loader == "unknown" and any(mark in tree.source.text for mark in _OMEGACONF):
         return
     exponents = tree.format == "yaml" and loader in ("yaml11", "unknown")
+    if not (_MAY_BE if exponents else _MAY_BE_QUOTED).search(tree.source.text):
+        return
     names: frozenset[str] | None = None
     for node in tree.mappings:
         for key, value in node.pairs:
