@@ -24,10 +24,10 @@ def identify(
     """The dialect of a file, and why. `chosen` is what the settings say, `run` the dialect of the
     files that it is read with."""
     if chosen is not None:
-        return load(chosen), Recognised(chosen, 100, ["the settings name it"])
+        return load(chosen), Recognised(chosen, CERTAIN, {"the settings name it": 0})
     found = recognise(tree)
     if run and found.name != run:
-        return load(run), Recognised(run, CERTAIN, ["read with the other files of the run"])
+        return load(run), Recognised(run, CERTAIN, {"read with the other files of the run": 0})
     if not found.weight and opener is not None:
         found = _by_base(tree, opener, 0) or found
     return load(found.name), found
@@ -51,7 +51,7 @@ def _by_base(tree: Tree, opener: Opener, depth: int) -> Recognised | None:
             if not found.weight and depth < _MAX_DEPTH:
                 found = _by_base(base, opener, depth + 1) or found
             if found.name == name:
-                return Recognised(name, CERTAIN, [f"built on {path}, which is of it"])
+                return Recognised(name, CERTAIN, {f"built on {path}, which is of it": 0})
     return None
 
 

@@ -58,18 +58,21 @@ class Opener:
         self.parts: dict[Any, Any] = {}
         self._boundaries: dict[str, str] = {}
         self._kinds: dict[str, str] = {}
-        self._folders: dict[str, str] = {}
+        self._reals: dict[str, str] = {}
 
     def real(self, path: str) -> str:
-        """`os.path.realpath`, which asks for every part of a path anew, with its folder kept."""
-        folder, name = os.path.split(path)
-        known = self._folders.get(folder)
+        """`os.path.realpath`, which asks for every part of a path anew, with the answers kept."""
+        known = self._reals.get(path)
         if known is None:
-            known = self._folders[folder] = os.path.realpath(folder or ".")
-        joined = os.path.join(known, name)
-        if name in ("", os.curdir, os.pardir) or os.path.islink(joined):
-            return os.path.realpath(path)
-        return joined
+            folder, name = os.path.split(path)
+            if name in ("", os.curdir, os.pardir):
+                known = os.path.realpath(path)
+            else:
+                known = os.path.join(self.real(folder or os.curdir), name)
+                if os.path.islink(known):
+                    known = os.path.realpath(path)
+            self._reals[path] = known
+        return known
 
     def shown(self, path: str, real: str) -> str:
         """A path as a user would have typed it: without `a/..` and `./`, relative if it was."""

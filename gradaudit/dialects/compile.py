@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from gradaudit.dialects.paths import add
+from gradaudit.dialects.paths import add, steps
 from gradaudit.dialects.schema import BadDialect, check, listed
 from gradaudit.source import read
 from gradaudit.syntax import parse
@@ -121,6 +121,7 @@ def _common(raw: dict[str, Any]) -> dict[str, Any]:
         "trie": {},
         "units": (),
         "paths": (),
+        "formulas": (),
         "terms": (),
         "terms_apart": False,
     }
@@ -153,6 +154,11 @@ def compile_dialect(raw: dict[str, Any], file: str, kinds: dict[str, str]) -> di
     table["paths"] = tuple(
         _setting(name, spec, kinds.get(name, "number"), meet, raw["title"])
         for name, spec in raw.get("settings", {}).items()
+    )
+    table["formulas"] = tuple(
+        {"name": spec["name"], "compute": spec.pop("compute")}
+        for spec in table["paths"]
+        if "compute" in spec
     )
     terms = raw.get("loss_terms", {})
     table["terms"] = tuple(_term(term, meet) for term in terms.get("terms", []))
@@ -275,7 +281,9 @@ def _plain(value: Any) -> Any:
 
 def markers(raws: list[dict[str, Any]]) -> dict[str, Any]:
     """The markers of all dialects by where they are looked for; see `recognise`."""
-    table: dict[str, Any] = {"paths": {}, "deep": {}, "tags": (), "comments": (), "files": ()}
+    table: dict[str, Any] = {
+        "paths": {}, "deep": {}, "below": {}, "tags": (), "comments": (), "files": (),
+    }  # fmt: skip
     grouped: dict[str, list[tuple[str, int, tuple[str, ...], str]]] = {}
     tags, comments, files = [], [], []
     for raw in raws:
@@ -296,6 +304,8 @@ def markers(raws: list[dict[str, Any]]) -> dict[str, Any]:
     for path, entries in grouped.items():
         if path.startswith("**."):
             table["deep"][path[3:]] = tuple(entries)
+        elif path.startswith("*.") and len(steps(path)) == 2:
+            table["below"][path[2:]] = tuple(entries)
         else:
             add(table["paths"], path, tuple(entries))
     table.update(tags=tuple(tags), comments=tuple(comments), files=tuple(files))

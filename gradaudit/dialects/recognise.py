@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from gradaudit.dialects.compiled.markers import MARKERS, NAMES
+from gradaudit.dialects.compiled.markers import MARKERS
 from gradaudit.syntax.tree import Mapping, Scalar, Sequence, resolve
 
 TYPE_CHECKING = False
@@ -19,6 +19,7 @@ CERTAIN = 10
 
 _PATHS: dict[str, Any] = MARKERS["paths"]
 _DEEP: dict[str, Any] = MARKERS["deep"]
+_BELOW: dict[str, Any] = MARKERS["below"]
 _TAGS: tuple[tuple[str, str, int], ...] = MARKERS["tags"]
 _COMMENTS: tuple[tuple[str, str, int], ...] = MARKERS["comments"]
 _FILES: tuple[tuple[str, str, int], ...] = MARKERS["files"]
@@ -30,18 +31,26 @@ _MOST_ITEMS = 3
 class Recognised:
     """The dialect, the markers that speak for it, and their weight together.
 
-    second  the runner-up (dialect, weight), or None.
+    markers  what speaks for it (or against it) -> its weight.
+    second   the runner-up (dialect, weight), or None.
     """
 
-    __slots__ = ("name", "reasons", "second", "weight")
+    __slots__ = ("markers", "name", "second", "weight")
 
     def __init__(
-        self, name: str, weight: int, reasons: list[str], second: tuple[str, int] | None = None
-    ) -> None:
+        self, name: str, weight: int, markers: dict[str, int],
+        second: tuple[str, int] | None = None,
+    ) -> None:  # fmt: skip
         self.name = name
         self.weight = weight
-        self.reasons = reasons
+        self.markers = markers
         self.second = second
+
+    @property
+    def reasons(self) -> list[str]:
+        """Each marker with its weight, the heaviest first."""
+        ranked = sorted(self.markers.items(), key=lambda pair: -pair[1])
+        return [f"{marker} ({weight:+d})" if weight else marker for marker, weight in ranked]
 
 
 def recognise(tree: Tree) -> Recognised:
@@ -54,8 +63,11 @@ def recognise(tree: Tree) -> Recognised:
     text = tree.source.text
     if "!" in text or any(name in text for name in _DEEP):
         _deep_markers(tree, met)
+    below = any(name in text for name in _BELOW)
     for root in tree.roots:
         _path_markers(root, _PATHS, met)
+        if below:
+            _markers_below(root, met)
     for marker, name, weight in _COMMENTS:
         if marker in text:
             met(name, marker, weight)
@@ -68,18 +80,14 @@ def recognise(tree: Tree) -> Recognised:
                 met(name, f"the file's name ({pattern})", weight)
     ranked = sorted(
         ((sum(found.values()), name) for name, found in seen.items()),
-        key=lambda pair: (-pair[0], NAMES.index(pair[1])),
+        key=lambda pair: (-pair[0], pair[1]),
     )
     if not ranked or ranked[0][0] < CERTAIN:
-        near = [(name, weight) for weight, name in ranked if weight > 0]
-        return Recognised("generic", 0, [], near[0] if near else None)
+        near = ranked[0] if ranked and ranked[0][0] > 0 else None
+        return Recognised("generic", 0, {}, (near[1], near[0]) if near else None)
     weight, name = ranked[0]
-    reasons = [
-        f"{marker} ({points:+d})"
-        for marker, points in sorted(seen[name].items(), key=lambda pair: -pair[1])
-    ]
     second = (ranked[1][1], ranked[1][0]) if len(ranked) > 1 and ranked[1][0] > 0 else None
-    return Recognised(name, weight, reasons, second)
+    return Recognised(name, weight, seen[name], second)
 
 
 def _deep_markers(tree: Tree, met: Any) -> None:
@@ -101,16 +109,30 @@ def _deep_markers(tree: Tree, met: Any) -> None:
                 met(name, prefix, weight)
 
 
+def _markers_below(root: Node, met: Any) -> None:
+    """Keys that mark a dialect in any section at the top (`*.n_timesteps`)."""
+    top = resolve(root)
+    for _, section in top.pairs if type(top) is Mapping else ():
+        section = resolve(section)
+        for key, value in section.pairs if type(section) is Mapping else ():
+            if type(key) is Scalar and key.value in _BELOW:
+                for name, weight, allowed, marker in _BELOW[key.value]:
+                    if not allowed or _says(value, allowed):
+                        met(name, marker, weight)
+
+
 def _path_markers(node: Node, level: dict[str, Any], met: Any) -> None:
     node = resolve(node)
     if type(node) is Mapping:
-        any_key = level.get("*")
+        get = level.get
+        any_key = get("*")
         for key, value in node.pairs:
-            if type(key) is not Scalar:
-                continue
-            for below in (level.get(key.value), any_key):
+            if type(key) is Scalar:
+                below = get(key.value)
                 if below is not None:
                     _meet(value, below, met)
+                if any_key is not None:
+                    _meet(value, any_key, met)
     elif type(node) is Sequence and "[]" in level:
         for item in node.items[:_MOST_ITEMS]:
             _meet(item, level["[]"], met)

@@ -22,11 +22,11 @@ def add_by_formula(unit: TrainingUnit, reader: Reader) -> None:
     The first of `of` is what is rescaled: without it there is nothing to compute. Where another
     factor is not known, the setting is unknown and its note says which.
     """
-    for spec in reader.dialect["paths"]:
+    for spec in reader.dialect["formulas"]:
         present = unit.settings.get(spec["name"])
         if present is not None and present.origin != DEFAULT:
             continue
-        for formula in spec.get("compute", ()):
+        for formula in spec["compute"]:
             if not reader.applies(formula):
                 continue
             if _apply(unit, spec["name"], formula):

@@ -44,29 +44,36 @@ RUN_TIME = frozenset(("???", "auto"))
 
 def fill_from_paths(unit: TrainingUnit, reader: Reader) -> None:
     """Give a unit every setting that its dialect's paths find, and the defaults of the rest."""
-    for spec in reader.dialect["paths"]:
-        _fill(unit, spec, reader)
-    terms = reader.dialect["terms"]
+    found = reader.found
+    dialect = reader.dialect
+    for spec in dialect["paths"]:
+        for entry in spec["from"]:
+            path = entry["path"]
+            if path in found or path[0] == "@":
+                if _fill(unit, spec, reader):
+                    break
+                _fill_absent(unit, spec, reader)
+                break
+        else:
+            if "absent" in spec or "off" in spec:
+                _fill_absent(unit, spec, reader)
+    terms = dialect["terms"]
     if terms and not unit.loss_terms:
         unit.loss_terms = [
             term for spec in terms for met in reader.at(spec["path"])
             if (term := _term(spec, met, reader)) is not None
         ]  # fmt: skip
-        unit.terms_by_design = reader.dialect["terms_apart"]
+        unit.terms_by_design = dialect["terms_apart"]
 
 
-def _fill(unit: TrainingUnit, spec: dict[str, Any], reader: Reader) -> None:
+def _fill(unit: TrainingUnit, spec: dict[str, Any], reader: Reader) -> bool:
+    """What stands at a setting's paths; returns whether that decides it."""
     name = spec["name"]
     made: list[Setting] = []
     reason = ""
-    found = reader.found
     for entry in spec["from"]:
-        path = entry["path"]
-        met = reader.at(path) if path[0] == "@" else found.get(path)
-        if not met:
-            continue
         always = entry["always"]
-        for one in met:
+        for one in reader.at(entry["path"]):
             if not always and not reader.applies(entry, one):
                 continue
             if made and any(other.key_node is one.key for other in made):
@@ -79,16 +86,20 @@ def _fill(unit: TrainingUnit, spec: dict[str, Any], reader: Reader) -> None:
                 target, _ = reader.composed.value_of(one.value)
                 if type(target) is Scalar:
                     unit.unknown_nodes[name] = target
-    if made and not reason:
-        _put(unit, made)
-        return
     if reason:
         unit.settings.pop(name, None)
         unit.unknown[name] = reason
-        return
+    elif made:
+        _put(unit, made)
+    return bool(reason or made)
+
+
+def _fill_absent(unit: TrainingUnit, spec: dict[str, Any], reader: Reader) -> None:
+    """What is in force where nothing stands at a setting's paths."""
+    name = spec["name"]
     present = unit.settings.get(name)
     if present is not None:  # found by the name of its key
-        if spelled(present.raw) in spec.get("off", ()):
+        if "off" in spec and spelled(present.raw) in spec["off"]:
             present.value = None
             present.note = f"off ({present.raw})"
         return
@@ -102,7 +113,7 @@ def _fill(unit: TrainingUnit, spec: dict[str, Any], reader: Reader) -> None:
         elif "unknown" in absent:
             unit.unknown[name] = absent["unknown"]
         else:
-            _put_default(unit, name, absent, reader)
+            _put_default(unit, name, absent)
         return
 
 
@@ -120,7 +131,7 @@ def _may_be_in(spec: dict[str, Any], reader: Reader) -> str:
     return ""
 
 
-def _put_default(unit: TrainingUnit, name: str, absent: dict[str, Any], reader: Reader) -> None:
+def _put_default(unit: TrainingUnit, name: str, absent: dict[str, Any]) -> None:
     value = absent["value"]
     if name in ("warmup", "length"):
         made = _timed(name, str(value))

@@ -112,6 +112,7 @@ TABLE: dict[str, Any] = {'name': 'accelerate',
                      {'path': 'megatron_lm_config.megatron_lm_recompute_activations',
                       'always': True,
                       'plain': True})}),
+ 'formulas': (),
  'terms': (),
  'terms_apart': False,
  'vocabulary': False}

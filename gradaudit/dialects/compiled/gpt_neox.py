@@ -197,6 +197,7 @@ TABLE: dict[str, Any] = {'name': 'gpt-neox',
                         'source': 'neox_arguments/neox_args.py',
                         'always': False,
                         'note': 'default of GPT-NeoX (neox_arguments/neox_args.py)'},)}),
+ 'formulas': (),
  'terms': (),
  'terms_apart': False,
  'vocabulary': False}

@@ -180,6 +180,7 @@ TABLE: dict[str, Any] = {'name': 'joeynmt',
                         'source': 'joeynmt/config.py (parse_global_args)',
                         'always': True,
                         'note': 'default of Joey NMT (joeynmt/config.py (parse_global_args))'},)}),
+ 'formulas': (),
  'terms': (),
  'terms_apart': False,
  'vocabulary': False}

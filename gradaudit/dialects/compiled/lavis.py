@@ -112,6 +112,7 @@ TABLE: dict[str, Any] = {'name': 'lavis',
            {'name': 'seed',
             'kind': 'number',
             'from': ({'path': 'run.seed', 'always': True, 'plain': True},)}),
+ 'formulas': (),
  'terms': (),
  'terms_apart': False,
  'vocabulary': False}

@@ -198,6 +198,7 @@ TABLE: dict[str, Any] = {'name': 'opennmt',
            {'name': 'seed',
             'kind': 'number',
             'from': ({'path': 'seed', 'always': True, 'plain': True},)}),
+ 'formulas': (),
  'terms': (),
  'terms_apart': False,
  'vocabulary': False}
