@@ -7,6 +7,7 @@ from support import ROOT
 
 from gradaudit import docs_site
 from gradaudit.dialects import compile as dialects
+from gradaudit.dialects.schema import BadDialect
 from gradaudit.source import Source
 from gradaudit.syntax import parse
 from gradaudit.syntax.plain import plain
@@ -50,5 +51,5 @@ def test_a_wrong_dialect_file_is_refused_with_its_place(text: str, problem: str)
         parse(Source("d.yaml", "sections: {}\ntransparent: []\nignored: []\n" + text)).roots[0]
     )
     assert isinstance(raw, dict)
-    with pytest.raises(dialects.BadDialect, match=problem):
+    with pytest.raises(BadDialect, match=problem):
         dialects.compile_generic({"settings": {}, **raw}, "d.yaml")

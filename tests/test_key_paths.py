@@ -9,8 +9,9 @@ import pytest
 from gradaudit.audit import Options
 from gradaudit.compose.model import Composed, Missing
 from gradaudit.dialects import GENERIC
-from gradaudit.dialects.compile import TIMES, BadDialect, compile_dialect, extended, markers
+from gradaudit.dialects.compile import TIMES, compile_dialect, extended, markers
 from gradaudit.dialects.paths import steps
+from gradaudit.dialects.schema import BadDialect
 from gradaudit.plan.build import build_units
 from gradaudit.plan.facts import add_facts
 from gradaudit.plan.model import TrainingUnit

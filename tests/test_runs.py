@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import run_cli
@@ -33,7 +34,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("other.yml").write_text(MODEL.replace("0.0006", "0.0003"))
 
 
-def shown(*paths: str) -> list[dict[str, object]]:
+def shown(*paths: str) -> list[dict[str, Any]]:
     ran = run_cli("show", "--format", "json", *paths)
     assert ran.code == 0, ran.err
     return list(json.loads(ran.out)["files"])
@@ -44,7 +45,7 @@ def test_files_with_different_keys_are_one_run() -> None:
     assert model["dialect"] == paths["dialect"] == "gpt-neox"
     assert model["chain"] == ["model.yml", "paths.yml"]
     assert paths["units"] == []
-    (unit,) = model["units"]  # type: ignore[misc]
+    (unit,) = model["units"]
     clip = unit["settings"]["clip_norm"]
     assert (clip["value"], clip["origin"], clip["path"]) == (-1, "inherited", "paths.yml")
 
@@ -72,4 +73,4 @@ def test_files_that_say_the_same_keys_are_alternatives() -> None:
 
 def test_files_found_in_a_directory_are_no_run() -> None:
     chains = [one["chain"] for one in shown(".")]
-    assert all(len(chain) == 1 for chain in chains)  # type: ignore[arg-type]
+    assert all(len(chain) == 1 for chain in chains)

@@ -174,9 +174,9 @@ def batch_norm_tiny_batch(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
     "accumulation-cannot-cure-batch-norm",
     scope="unit",
     needs=("norm", "micro_batch", "accumulation"),
-    severities=(WARNING,),
+    severities=(WARNING, INFO),
     confidence=HIGH,
-    limits={"samples": 16},
+    limits={"warning": 8, "samples": 16},
     references=(
         (
             "https://github.com/ultralytics/yolov5/issues/1630 (BatchNorm does not accumulate: "
@@ -228,7 +228,8 @@ def accumulation_cannot_cure_batch_norm(unit: TrainingUnit, limits: Limits) -> I
         the global batch as it is where the numbers divide.
 
     Limits:
-        samples: accumulation is reported where BatchNorm sees fewer than this.
+        warning: fewer samples than this are a warning.
+        samples: fewer than this are an info.
 
     False positives:
         SyncBatchNorm over enough devices and frozen BatchNorm are not reported.
@@ -245,7 +246,7 @@ def accumulation_cannot_cure_batch_norm(unit: TrainingUnit, limits: Limits) -> I
         place_of(accumulation, unit),
         f"accumulating {number(steps)} micro-batches does not help BatchNorm: it still sees "
         f"{seen} samples at a time",
-        severity=WARNING,
+        severity=WARNING if seen < limits["warning"] else INFO,
         confidence=HIGH,
         key=accumulation.key,
         label=f"{number(steps)} x {seen}, normalised {seen} by {seen}",
