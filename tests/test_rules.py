@@ -1209,3 +1209,51 @@ def test_raised_by_its_own_comment(entry: str, expected: str | None) -> None:
     text = f"optimizer: adamw\nlearning_rate: 0.001\nmse_weight: 1.0\n{entry}\n"
     assert severity("GA704", text) == expected
     assert severity("GA704", text.replace("\n", "\r\n")) == expected
+
+
+NEOX = '{"pipe_parallel_size": 1, "model_parallel_size": 1, "pos_emb": "rotary", "warmup": %s}\n'
+
+
+def test_a_number_of_steps_where_a_framework_wants_a_share() -> None:
+    """GPT-NeoX's `warmup` is a fraction of the iterations."""
+    found = of(audit(NEOX % "500"), "GA703")
+    assert [finding.severity for finding in found] == ["error"]
+    assert not of(audit(NEOX % "0.01"), "GA703")
+
+
+AXOLOTL = """\
+base_model: a/b
+datasets: [{path: c, type: alpaca}]
+micro_batch_size: 2
+num_epochs: 1
+warmup_steps: %s
+"""
+
+
+def test_a_share_where_a_framework_wants_steps() -> None:
+    """axolotl's schema takes whole numbers; transformers 5 reads a share."""
+    (found,) = of(audit(AXOLOTL % "0.1"), "GA703")
+    assert (found.severity, found.confidence) == ("error", "high")
+    assert not of(audit(AXOLOTL % "10"), "GA703")
+    trainer = "per_device_train_batch_size: 1\nnum_train_epochs: 1\nwarmup_steps: 0.1\n"
+    assert not of(audit(trainer), "GA703")
+    (found,) = of(audit("lr: 0.001\noptimizer: adamw\nwarmup_steps: 0.1\n"), "GA703")
+    assert (found.severity, found.confidence) == ("warning", "medium")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("stage: sft\nfinetuning_type: lora\ntemplate: x\nlearning_rate: 1e-4\n", None),
+        ("base_model: a\ndatasets: [{path: c, type: alpaca}]\nlearning_rate: 1e-4\n", None),
+        ("SOLVER: {IMS_PER_BATCH: 16, BASE_LR: 1e-4}\nMODEL: {META_ARCHITECTURE: X}\n", None),
+        ("per_device_train_batch_size: 1\nnum_train_epochs: 1\nlearning_rate: 1e-4\n", "warning"),
+        ("learning_rate: 1e-4\noptimizer: adamw\n", "warning"),
+    ],
+)
+def test_text_numbers_by_the_loader_of_the_framework(text: str, expected: str | None) -> None:
+    found = of(audit(text), "GA702")
+    assert [finding.severity for finding in found] == ([expected] if expected else [])
+    if expected and "per_device" in text:
+        assert found[0].confidence == "high"
+        assert "loads this file with PyYAML" in words(found[0])
