@@ -1245,7 +1245,7 @@ def test_a_share_where_a_framework_wants_steps() -> None:
     ("text", "expected"),
     [
         ("stage: sft\nfinetuning_type: lora\ntemplate: x\nlearning_rate: 1e-4\n", None),
-        ("base_model: a\ndatasets: [{path: c, type: alpaca}]\nlearning_rate: 1e-4\n", None),
+        (AXOLOTL % "10" + "learning_rate: 1e-4\n", None),
         ("SOLVER: {IMS_PER_BATCH: 16, BASE_LR: 1e-4}\nMODEL: {META_ARCHITECTURE: X}\n", None),
         ("per_device_train_batch_size: 1\nnum_train_epochs: 1\nlearning_rate: 1e-4\n", "warning"),
         ("learning_rate: 1e-4\noptimizer: adamw\n", "warning"),
