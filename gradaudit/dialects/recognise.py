@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 CERTAIN = 10
 """The weight from which a file is taken to be of a dialect."""
 
-_PATHS: dict[str, Any] = MARKERS["paths"]
-_DEEP: dict[str, Any] = MARKERS["deep"]
-_BELOW: dict[str, Any] = MARKERS["below"]
+_PATHS: dict[str, str] = MARKERS["paths"]
+_SECTIONS = frozenset(MARKERS["sections"])
+_DEEP: dict[str, str] = MARKERS["deep"]
+_BELOW: dict[str, str] = MARKERS["below"]
 _TAGS: tuple[tuple[str, str, int], ...] = MARKERS["tags"]
 _COMMENTS: tuple[tuple[str, str, int], ...] = MARKERS["comments"]
 _FILES: tuple[tuple[str, str, int], ...] = MARKERS["files"]
@@ -65,7 +66,7 @@ def recognise(tree: Tree) -> Recognised:
         _deep_markers(tree, met)
     below = any(name in text for name in _BELOW)
     for root in tree.roots:
-        _path_markers(root, _PATHS, met)
+        _path_markers(root, "", met)
         if below:
             _markers_below(root, met)
     for marker, name, weight in _COMMENTS:
@@ -100,9 +101,7 @@ def _deep_markers(tree: Tree, met: Any) -> None:
             if value.tag:
                 tags.add(value.tag)
             if type(key) is Scalar and key.value in _DEEP:
-                for name, weight, allowed, marker in _DEEP[key.value]:
-                    if not allowed or _says(value, allowed):
-                        met(name, marker, weight)
+                _meet(_DEEP[key.value], f"**.{key.value}", value, met)
     for tag in tags:
         for prefix, name, weight in _TAGS:
             if tag.startswith(prefix):
@@ -116,37 +115,44 @@ def _markers_below(root: Node, met: Any) -> None:
         section = resolve(section)
         for key, value in section.pairs if type(section) is Mapping else ():
             if type(key) is Scalar and key.value in _BELOW:
-                for name, weight, allowed, marker in _BELOW[key.value]:
-                    if not allowed or _says(value, allowed):
-                        met(name, marker, weight)
+                _meet(_BELOW[key.value], f"*.{key.value}", value, met)
 
 
-def _path_markers(node: Node, level: dict[str, Any], met: Any) -> None:
+def _path_markers(node: Node, path: str, met: Any) -> None:
+    """The markers at and below a section; `path` is its own."""
     node = resolve(node)
     if type(node) is Mapping:
-        get = level.get
-        any_key = get("*")
+        start = f"{path}." if path else ""
+        stars = f"{start}*" in _SECTIONS
         for key, value in node.pairs:
             if type(key) is Scalar:
-                below = get(key.value)
-                if below is not None:
-                    _meet(value, below, met)
-                if any_key is not None:
-                    _meet(value, any_key, met)
-    elif type(node) is Sequence and "[]" in level:
+                at = start + key.value
+                if at in _PATHS:
+                    _meet(_PATHS[at], at, value, met)
+                if type(value) is not Scalar:
+                    if at in _SECTIONS:
+                        _path_markers(value, at, met)
+                    if stars:
+                        _path_markers(value, f"{start}*", met)
+    elif type(node) is Sequence:
+        at = f"{path}[]"
         for item in node.items[:_MOST_ITEMS]:
-            _meet(item, level["[]"], met)
+            if at in _PATHS:
+                _meet(_PATHS[at], at, item, met)
+            if at in _SECTIONS:
+                _path_markers(item, at, met)
 
 
-def _meet(value: Node, below: dict[str, Any], met: Any) -> None:
-    for name, weight, allowed, marker in below.get("", ()):
-        if not allowed or _says(value, allowed):
-            met(name, marker, weight)
-    if type(value) is not Scalar and (len(below) > 1 or "" not in below):
-        _path_markers(value, below, met)
+def _meet(markers: str, path: str, value: Node, met: Any) -> None:
+    """What a key speaks for: `detectron2 8;slowfast 2=adamw|sgd`."""
+    for marker in markers.split(";"):
+        name, _, weight = marker.partition(" ")
+        weight, equals, values = weight.partition("=")
+        if not equals or _says(value, values.lower().split("|")):
+            met(name, path + equals + values, int(weight))
 
 
-def _says(value: Node, allowed: tuple[str, ...]) -> bool:
+def _says(value: Node, allowed: list[str]) -> bool:
     """Whether a scalar has one of the values; `adam*` stands for all that begin so."""
     target = resolve(value)
     if type(target) is not Scalar:
