@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from math import isclose
 
 from gradaudit.findings import HIGH, INFO, SPECULATIVE, Finding, Fix, Place
@@ -22,26 +23,34 @@ if TYPE_CHECKING:
     from gradaudit.syntax.tree import Node
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?!\w|%|\.\d)"
-_RAISED = re.compile(
-    r"\b(?:increased|raised|bumped|boosted|strengthened|upped|scaled up)\b"
-    rf"[^.;,()\d]{{0,20}}?\b[Ff]rom\s+(?P<from>{_NUMBER})(?:\s+to\s+(?P<to>{_NUMBER}))?",
-    re.IGNORECASE,
-)
-_ARROW = re.compile(rf"(?<![\w.])(?P<from>{_NUMBER})\s*(?:→|->|=>)\s*(?=(?P<to>{_NUMBER}))")
-_SCHEDULE = re.compile(
-    r"warm|ramp|anneal|decay|schedul|linear|cosine|\b(?:not|never)\s+$", re.IGNORECASE
-)
-"""Words of a course over time: such a comment tells of one run, not of two."""
+
+
+@cache
+def _patterns() -> tuple[re.Pattern[str], ...]:
+    """What raises a number, what an arrow does, words of a course over time (such a comment tells
+    of one run, not of two), and where a comment begins. Made when a comment is looked at: most
+    files have none, and making them takes as long as judging one."""
+    return (
+        re.compile(
+            r"\b(?:increased|raised|bumped|boosted|strengthened|upped|scaled up)\b"
+            rf"[^.;,()\d]{{0,20}}?\b[Ff]rom\s+(?P<from>{_NUMBER})(?:\s+to\s+(?P<to>{_NUMBER}))?",
+            re.IGNORECASE,
+        ),
+        re.compile(rf"(?<![\w.])(?P<from>{_NUMBER})\s*(?:→|->|=>)\s*(?=(?P<to>{_NUMBER}))"),
+        re.compile(
+            r"warm|ramp|anneal|decay|schedul|linear|cosine|\b(?:not|never)\s+$", re.IGNORECASE
+        ),
+        re.compile(r"(?:^|\s)#"),
+    )
+
 
 _NEAR = 25
-"""Characters before and after a match in which a word of `_SCHEDULE` takes it back."""
+"""Characters before and after a match in which a word of a schedule takes it back."""
 
 _NAMES = ("weight", "rate", "threshold", "coef", "coeff", "lambda", "lr", "penalty")
 _SUFFIXES = tuple(f"_{name}" for name in _NAMES)
 _SIGNS = ("from ", "From ", "→", "->", "=>")
 """One of them stands in every comment that can tell of a change."""
-
-_COMMENT = re.compile(r"(?:^|\s)#")
 
 
 @rule(
@@ -189,18 +198,19 @@ def _raised_from(setting: Setting, value: float) -> tuple[float, str] | None:
     text = setting.tree.source.text
     line_end = text.find("\n", node.end)
     rest = text[node.end : line_end if line_end >= 0 else len(text)]
-    begin = _COMMENT.search(rest)
+    raised, arrow, schedule, comment_sign = _patterns()
+    begin = comment_sign.search(rest)
     if begin is None:
         return None
     comment = rest[begin.end() :].strip("# \t\r")
-    for pattern in (_RAISED, _ARROW):
+    for pattern in (raised, arrow):
         for match in pattern.finditer(comment):
             now = match.group("to")
             if now is not None and not isclose(float(now), value, rel_tol=1e-6):
                 continue
             before = comment[max(0, match.start() - _NEAR) : match.start()]
             end = match.end() if now is None else match.end("to")
-            if _SCHEDULE.search(before) or _SCHEDULE.search(comment[match.start() : end + _NEAR]):
+            if schedule.search(before) or schedule.search(comment[match.start() : end + _NEAR]):
                 continue
             if _stands_alone(node, text):
                 return float(match.group("from")), comment
