@@ -5,6 +5,7 @@ from __future__ import annotations
 from gradaudit.plan.model import DEFAULT, INHERITED
 from gradaudit.render.dialect import chain_of, why_dialect
 from gradaudit.render.layout import clean, display_width, piece, wrap
+from gradaudit.syntax.tree import Mapping, resolve
 
 LOADERS = {
     "yaml11": "PyYAML: `1e-4` is text",
@@ -35,6 +36,8 @@ def show_lines(results: list[FileResult], width: int) -> list[Line]:
                 lines.extend([piece(line, "error")] for line in wrap(clean(text), width, "  "))
         elif result.part_of:
             lines.append([piece(f"  its settings are shown with {clean(result.part_of)}")])
+        elif not result.units and any(type(resolve(r)) is Mapping for r in result.tree.roots):
+            lines.append([piece("  a file of another tool: no training settings")])
         elif not result.units:
             lines.append([piece("  no mapping at the top: no training settings")])
         if result.tree is not None:

@@ -8,6 +8,7 @@ from gradaudit.plan.model import DEFAULT
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gradaudit.audit import FileResult
+    from gradaudit.dialects.recognise import Recognised
     from gradaudit.plan.model import TrainingUnit
 
 
@@ -42,7 +43,7 @@ class Tally:
         self.parsed = result.tree is not None
         self.silent = (
             self.parsed and not findings and not result.part_of
-            and not any(map(_says, result.units))
+            and not any(_says(unit, result.recognised) for unit in result.units)
         )  # fmt: skip
         self.units = [unit.name for unit in result.units]
         self.problems = result.problems
@@ -62,9 +63,15 @@ class Tally:
         return tally
 
 
-def _says(unit: TrainingUnit) -> bool:
+_ANYWHERE = frozenset(("micro_batch", "seed", "precision", "dropout", "momentum"))
+"""What a service, a game or a trained model has too: by itself it says nothing of a training."""
+
+
+def _says(unit: TrainingUnit, recognised: Recognised | None) -> bool:
     """Whether the file itself says anything of a training: defaults alone do not."""
-    written = any(setting.origin != DEFAULT for setting in unit.settings.values())
+    written = {name for name, setting in unit.settings.items() if setting.origin != DEFAULT}
+    if recognised is not None and not recognised.weight:
+        written -= _ANYWHERE
     return bool(written or unit.unknown or unit.loss_terms)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from gradaudit import __version__
 from gradaudit.plan.model import ASSUMED, OVERRIDE
+from gradaudit.render.dialect import chain_of
 from gradaudit.render.report.analyses import (
     Analysis,
     clipping,
@@ -83,13 +84,25 @@ def _observed_title(result: FileResult) -> str:
     return ""
 
 
+def _framework(result: FileResult) -> str:
+    """What the file was taken for; `show` has the reasons."""
+    if result.composed is None or result.composed.dialect["name"] == "generic":
+        return "none that is known for certain; keys are read by their names"
+    dialect = result.composed.dialect
+    return f"{dialect['title']} (dialect {code(dialect['name'])})"
+
+
 def _header(result: FileResult, command: str) -> list[str]:
     lines = [
         f"- **File:** {code(result.path)}",
         f"- **Audited by:** gradaudit {__version__}",
         f"- **Printed by:** {code(command)}",
+        f"- **Framework:** {_framework(result)}",
         f"- **Evidence:** {_evidence(result)}",
     ]
+    chain = chain_of(result)
+    if len(chain) > 1:
+        lines.insert(1, f"- **Built on:** {', then '.join(code(path) for path in chain[1:])}")
     if len(result.units) > 1:
         names = code_list(unit.name for unit in result.units)
         lines.append(f"- **Training units:** {names}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from gradaudit.findings import CONFIDENCES, SEVERITIES
-from gradaudit.plan.model import ASSUMED, COMPUTED, OVERRIDE, WRITTEN
+from gradaudit.plan.model import ASSUMED, COMPUTED, DEFAULT, OVERRIDE, WRITTEN
 from gradaudit.rules.text import number
 
 TYPE_CHECKING = False
@@ -112,6 +112,10 @@ def _value(setting: Setting) -> str:
 
 def setting_line(setting: Setting, unit: TrainingUnit) -> str:
     """One bullet: key and value, where it stands, how it is known."""
+    if setting.origin == DEFAULT:
+        value = "off" if setting.value is None else _value(setting)
+        note = setting.note.removeprefix("off: ")
+        return f"- {code(f'{setting.name}: {value}')} (not in the file; {prose(note)})"
     known = _ORIGINS.get(setting.origin, setting.origin)
     if setting.name == "norm" and setting.origin == WRITTEN and not setting.tree:
         known = "read from the Python source, which is neither imported nor run"
