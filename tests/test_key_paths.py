@@ -189,6 +189,20 @@ min_learning_rate:
     assert "learning_rate" not in unit(settings, "bs: 64").unknown
 
 
+def test_formulas_may_stand_in_any_order() -> None:
+    settings = """
+learning_rate: {compute: {of: [base_learning_rate, world_size]}}
+base_learning_rate: lr
+world_size: {compute: {of: [_nodes, _devices]}}
+_nodes: nodes
+_devices: devices
+"""
+    found = unit(settings, "lr: 0.1\nnodes: 2\ndevices: 4")
+    assert found.settings["world_size"].value == 8
+    assert found.settings["learning_rate"].value == pytest.approx(0.8)
+    assert "learning_rate" not in found.unknown
+
+
 def test_a_root_in_a_formula() -> None:
     settings = """
 base_learning_rate: lr

@@ -22,15 +22,21 @@ def add_by_formula(unit: TrainingUnit, reader: Reader) -> None:
     The first of `of` is what is rescaled: without it there is nothing to compute. Where another
     factor is not known, the setting is unknown and its note says which.
     """
-    for spec in reader.dialect["formulas"]:
-        present = unit.settings.get(spec["name"])
-        if present is not None and present.origin != DEFAULT:
-            continue
-        for formula in spec["compute"]:
-            if not reader.applies(formula):
+    for _ in range(_ROUNDS):
+        before = set(unit.settings)
+        for spec in reader.dialect["formulas"]:
+            present = unit.settings.get(spec["name"])
+            if present is not None and present.origin != DEFAULT:
                 continue
-            if _apply(unit, spec["name"], formula):
-                break
+            for formula in spec["compute"]:
+                if reader.applies(formula) and _apply(unit, spec["name"], formula):
+                    break
+        if set(unit.settings) == before:
+            return
+
+
+_ROUNDS = 4
+"""What one formula computes is a factor of another, in whatever order a dialect has them."""
 
 
 def _apply(unit: TrainingUnit, name: str, formula: dict[str, Any]) -> bool:
