@@ -291,7 +291,9 @@ def markers(raws: list[dict[str, Any]]) -> dict[str, Any]:
         for marker, weight in raw["recognise"].items():
             name = raw["name"]
             if marker.startswith("!"):
-                tags.append((marker, name, weight))
+                # `!!` is short for YAML's own tags, and the tree has them in full
+                tag = marker.replace("!!", "tag:yaml.org,2002:", 1)
+                tags.append((tag, name, weight))
             elif marker.startswith("#"):
                 comments.append((marker, name, weight))
             elif marker.startswith("file:"):

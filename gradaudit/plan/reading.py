@@ -120,13 +120,19 @@ def _fill_absent(unit: TrainingUnit, spec: dict[str, Any], reader: Reader) -> No
 def _may_be_in(spec: dict[str, Any], reader: Reader) -> str:
     """The file that was not read and may hold a setting; empty where there is none.
 
-    A linked file (`deepspeed: ds.json`) holds only what stands below its key.
+    A linked file (`deepspeed: ds.json`) holds only what stands below its key, the base of a section
+    (`DATA_CONFIG._BASE_CONFIG_`) only what stands in that section.
     """
-    links = {link["key"] for link in reader.dialect["compose"].get("links", ())}
+    compose = reader.dialect["compose"]
+    below = {link["key"]: f"{link['key']}." for link in compose.get("links", ())}
+    for base in compose.get("bases", ()):
+        section = base["key"].rpartition(".")[0]
+        if section:
+            below[base["key"]] = f"{section}."
     for missing in reader.composed.missing:
-        key = dotted(path_of(missing.node, missing.tree)) if links else ""
-        below = f"{key}."
-        if key not in links or any(entry["path"].startswith(below) for entry in spec["from"]):
+        key = dotted(path_of(missing.node, missing.tree)) if below else ""
+        start = below.get(key)
+        if start is None or any(entry["path"].startswith(start) for entry in spec["from"]):
             return missing.path
     return ""
 

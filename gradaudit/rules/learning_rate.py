@@ -112,9 +112,10 @@ def learning_rate_too_high(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
     False positives:
         MoCo's linear classifier on frozen features (SGD at 30, batch 256) and AWD-LSTM (SGD at 30)
         get a warning, as does TensoRF (Adam at 0.02 for its grids). Tiny networks, hash grids and
-        implicit representations train at 0.01 under Adam (not reported); networks that are
-        scale-invariant through BatchNorm tolerate more. LARS and Muon are not judged. A Noam
-        scheduler's rate is a factor and never judged; Prodigy, D-Adaptation and Adadelta use 1.0.
+        implicit representations train at 0.01 under Adam, the opacities of Gaussian splats at 0.05
+        with an eps of 1e-15 (not reported); networks that are scale-invariant through BatchNorm
+        tolerate more. LARS and Muon are not judged. A Noam scheduler's rate is a factor and never
+        judged; Prodigy, D-Adaptation and Adadelta use 1.0.
     """
     rate = unit.settings["learning_rate"]
     value = rate.number
@@ -349,13 +350,16 @@ def warmup_exceeds_training(unit: TrainingUnit, limits: Limits) -> Iterator[Find
 
     False positives:
         A smoke test of a few steps (100 or fewer: a warning). A constant schedule that ignores
-        its warm-up keys.
+        its warm-up keys. Not reported: a warm-up beside a longer length of its scheduler's own,
+        which may count in other units than the trainer.
     """
     warmup, length = unit.warmup, unit.length
     share = warmup.share_of(length, unit.number("steps_per_epoch")) if warmup else None
     if warmup is None or share is None or share < limits["share"]:
         return
     if warmup.unit == "ratio" and share > 1:  # value-out-of-domain has it
+        return
+    if _scheduler_has_own_length(unit, warmup):
         return
     related = []
     if length is not None and warmup.unit != "ratio":
@@ -373,6 +377,20 @@ def warmup_exceeds_training(unit: TrainingUnit, limits: Limits) -> Iterator[Find
         why=["The run ends while the rate still rises; any decay after it never happens."],
         next="Shorten the warm-up, or check which of the two numbers is in the wrong unit.",
         fix=_shortened(unit, warmup, length, LONG) if length else None,
+    )
+
+
+def _scheduler_has_own_length(unit: TrainingUnit, warmup: Duration) -> bool:
+    """A greater length beside the warm-up that is not the training's.
+
+    The scheduler's `max_epochs: 100000` beside its `warmup_epochs: 10000`, with a trainer of 100
+    epochs: it is stepped by the batch, whatever its keys are called.
+    """
+    section = warmup.setting.key.rpartition(".")[0]
+    return any(
+        other.key.rpartition(".")[0] == section and (other.number or 0) > warmup.value
+        for name in ("epochs", "total_steps")
+        for other in unit.others.get(name, ())
     )
 
 

@@ -128,6 +128,12 @@ def rate_is_factor(unit: TrainingUnit) -> bool:
     )
 
 
+_EPS_OF_SCENES = 1e-15
+"""Adam's eps where a scene is fitted and no network trained: hash grids, Gaussian splats. Their
+rates are in the units of the scene, up to 0.05 for opacities (instant-ngp, Gaussian splatting).
+"""
+
+
 def rate_bounds(unit: TrainingUnit, limits: Mapping[str, float]) -> tuple[float, float] | None:
     """The rates above which GA201 warns and above which it is an error (infinite where never).
 
@@ -148,6 +154,9 @@ def rate_bounds(unit: TrainingUnit, limits: Mapping[str, float]) -> tuple[float,
     if family in LENIENT:
         return None if large else (limits["adaptive_error"], never)
     if unit.is_adaptive:
+        eps = unit.number("eps")
+        if eps is not None and 0 < eps <= _EPS_OF_SCENES:
+            return limits["adaptive_error"], never
         return limits["adaptive_warning"], limits["adaptive_error"]
     if steps_with_gradient(unit):
         return limits["sgd_error" if large else "sgd_warning"], limits["sgd_error"]
