@@ -6,6 +6,7 @@ from gradaudit.compose import compose
 from gradaudit.compose.identify import identify
 from gradaudit.compose.opener import Opener
 from gradaudit.dialects import is_of_another_tool, is_training_config, may_train
+from gradaudit.dialects.foreign import is_of_another_format
 from gradaudit.findings import ERROR, HIGH, INFO, Finding, Place
 from gradaudit.plan.build import build_units
 from gradaudit.plan.facts import add_facts
@@ -154,6 +155,7 @@ def audit_source(
         part = source.path in options.run
         chosen = settings.dialect_of(source.path)
         dialect, recognised = identify(tree, opener, chosen, options.run_dialect if part else "")
+        foreign = not recognised.weight and not chosen and is_of_another_format(tree)
         composed = compose(tree, dialect, opener)
         if options.overrides:
             several = composed if len(composed.trees) > 1 else None
@@ -163,13 +165,16 @@ def audit_source(
             composed = _with_run(composed, options)
         if part and source.path != options.run[0]:
             result.part_of = options.run[0]  # judged as a file: its settings are the first one's
-        else:
+        elif not foreign:
             result.units = build_units(composed)
     except Unreadable as error:
         return unparsable(source, error, options, settings, named)
     result.tree = tree
     result.composed = composed
     result.recognised = recognised
+    if foreign:
+        result.skipped = "" if named else "a file of another tool, by what it holds"
+        return result
     if not named and not recognised.weight:
         known = {
             name

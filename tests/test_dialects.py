@@ -46,7 +46,7 @@ def audited(name: str, index: int) -> FileResult:
 
 
 def every_case() -> Iterator[tuple[str, int]]:
-    for name in NAMES:
+    for name in (*NAMES, "generic"):
         if (CASES / f"{name}.yaml").is_file():
             for index in range(len(cases(name))):
                 yield name, index

@@ -66,7 +66,8 @@ def duplicate_key(composed: Composed, limits: Limits) -> Iterator[Finding]:
         label asks you to look which one is meant, because after the fix nothing recalls the other.
 
     False positives:
-        None known. A key that overrides one from a merge (`<<`) is not a duplicate.
+        None known. A key that overrides one from a merge (`<<`) is not a duplicate, and `_comment`
+        and `//`, which stand in JSON for comments, may be written as often as one likes.
     """
     tree = composed.tree
     for node in tree.mappings:
@@ -79,8 +80,13 @@ def duplicate_key(composed: Composed, limits: Limits) -> Iterator[Finding]:
                 continue
             earlier = seen.get(key.value)
             seen[key.value] = (key, value)
-            if earlier is not None:
+            if earlier is not None and not _is_comment(key.value):
                 yield _duplicate(tree, key, value, *earlier)
+
+
+def _is_comment(key: str) -> bool:
+    """`_comment` and `//`: JSON has no comments, so they stand as keys, and often more than once."""
+    return key in ("//", "#", "_") or key.lower().strip("_/# ") in ("comment", "comments")
 
 
 def _duplicate(tree: Tree, key: Scalar, value: Node, first: Node, lost: Node) -> Finding:
@@ -93,6 +99,9 @@ def _duplicate(tree: Tree, key: Scalar, value: Node, first: Node, lost: Node) ->
     place = Place(tree.source, key.start, key.end)
     path = dotted(path_of(value, tree))
     edit = delete_entry(tree, first)
+    is_json = tree.source.path.endswith((".json", ".jsonc"))
+    reader = "Python's json" if is_json else "PyYAML"
+    others = "" if is_json else "; ruamel.yaml and OmegaConf refuse the file"
     if equal:
         fix = Fix(SAFE, f"delete the first `{key.value}`", [edit], ["both values are equal"])
     else:
@@ -102,7 +111,7 @@ def _duplicate(tree: Tree, key: Scalar, value: Node, first: Node, lost: Node) ->
             [edit],
             [
                 (
-                    "a run that PyYAML loads stays as it is; look which of the two is meant, "
+                    f"a run that {reader} loads stays as it is; look which of the two is meant, "
                     "because nothing recalls the other afterwards"
                 )
             ],
@@ -110,13 +119,13 @@ def _duplicate(tree: Tree, key: Scalar, value: Node, first: Node, lost: Node) ->
     return Finding(
         place,
         f"`{key.value}` is written twice; "
-        + ("both say the same" if equal else "PyYAML silently keeps this one"),
+        + ("both say the same" if equal else f"{reader} silently keeps this one"),
         severity=INFO if equal else ERROR,
         confidence=HIGH,
         key=path,
         label="this one is used",
         related=[Related(Place(tree.source, first.start, first.end), "this one is lost")],
-        why=["PyYAML keeps the last of two equal keys; ruamel.yaml and OmegaConf refuse the file."],
+        why=[f"{reader} keeps the last of two equal keys{others}."],
         next="" if equal else "Decide which of the two values is meant, and delete the other.",
         fix=fix,
     )
