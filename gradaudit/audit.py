@@ -290,10 +290,22 @@ def _keep(
     place = finding.place
     if result.composed is not None and place.source is not result.source:
         _say_where_inherited(finding, result.composed)
+    if finding.fix is not None and result.composed is not None:
+        _drop_impossible_fix(finding, result.composed.tree)
     said = (rule.code, id(place.source), place.start, finding.message)
     if said not in result.said:  # two units that share a section report its fault once
         result.said.add(said)
         result.findings.append(finding)
+
+
+def _drop_impossible_fix(finding: Finding, tree: Tree) -> None:
+    """What `fix` would refuse is not offered: it says why instead."""
+    if tree.format == "python":
+        finding.fix = None
+        finding.no_fix = "Python configs are checked, not edited"
+    elif tree.source.encoding != "utf-8":
+        finding.fix = None
+        finding.no_fix = f"the file is {tree.source.encoding.upper()}: save it as UTF-8 first"
 
 
 def _say_where_inherited(finding: Finding, composed: Composed) -> None:

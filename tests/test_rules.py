@@ -732,6 +732,20 @@ def test_warmup(entries: str, exceeds: str | None, long: str | None) -> None:
     assert severity("GA204", WARMUP + entries) == long
 
 
+def test_a_scheduler_with_a_length_of_its_own_is_not_measured_by_the_training() -> None:
+    text = "trainer: {{max_epochs: 100}}\nmodel: {{lr: 5.0e-4, warmup_epochs: 10000{}}}\n"
+    assert severity("GA203", text.format("")) == "error"
+    assert severity("GA203", text.format(", max_epochs: 100000")) is None
+    assert severity("GA203", text.format(", max_epochs: 5000")) == "error"
+
+
+def test_the_rates_of_a_scene_are_no_networks() -> None:
+    text = "optimizer: {{type: Adam, lr: 0.05{}}}\nbatch_size: 1\n"
+    assert severity("GA201", text.format("")) == "warning"
+    assert severity("GA201", text.format(", eps: 1.0e-15")) is None
+    assert severity("GA201", text.format(", eps: 1.0e-15").replace("0.05", "0.5")) == "warning"
+
+
 def test_a_warmup_of_one_is_not_shortened_to_one() -> None:
     assert only("GA203", WARMUP + "warmup_epochs: 1\nepochs: 1\n").fix is None
     assert only("GA204", WARMUP + "warmup_epochs: 1\nepochs: 3\n").fix is None
@@ -1257,3 +1271,32 @@ def test_text_numbers_by_the_loader_of_the_framework(text: str, expected: str | 
     if expected and "per_device" in text:
         assert found[0].confidence == "high"
         assert "loads this file with PyYAML" in words(found[0])
+
+
+TORCHTUNE = """\
+tokenizer: {_component_: torchtune.models.llama3.llama3_tokenizer}
+model: {_component_: torchtune.models.llama3.llama3_8b}
+optimizer: {_component_: torch.optim.AdamW, lr: 2e-5}
+batch_size: %s
+batch_size: 2
+"""
+
+
+def test_a_loader_that_refuses_duplicates_is_named() -> None:
+    """OmegaConf ends with an error, whatever the values."""
+    (equal,) = of(audit(TORCHTUNE % "2"), "GA701")
+    assert (equal.severity, equal.fix is not None) == ("error", True)
+    assert "the loader of torchtune refuses" in equal.message
+    (other,) = of(audit(TORCHTUNE % "4"), "GA701")
+    assert other.fix is None
+    assert "which of the two" in other.no_fix
+
+
+def test_no_fix_is_offered_that_would_be_refused() -> None:
+    text = "optimizer = dict(type='AdamW', lr=1e-4)\nmodel = dict(a=1)\n"
+    text += "data = dict(samples_per_gpu=2)\nlr_config = dict(\n"
+    text += "    policy='step', warmup='linear', warmup_iters=2000, warmup_ratio=0.001)\n"
+    text += "runner = dict(type='IterBasedRunner', max_iters=1000)\n"
+    (found,) = of(audit(text, path="config.py"), "GA203")
+    assert found.fix is None
+    assert found.no_fix == "Python configs are checked, not edited"

@@ -59,7 +59,11 @@ ONLY_IN = {
     ("plan", "evidence"): {"gradaudit.plan.facts"},
     ("plan", "source"): {"gradaudit.plan.build", "gradaudit.plan.facts"},
     ("dialects", "source"): {"gradaudit.dialects.compile"},
-    ("dialects", "syntax"): {"gradaudit.dialects.compile", "gradaudit.dialects.recognise"},
+    ("dialects", "syntax"): {
+        "gradaudit.dialects.compile",
+        "gradaudit.dialects.foreign",
+        "gradaudit.dialects.recognise",
+    },
     ("rules", "syntax"): set(),
 }
 """Arrows that one module alone may draw; for rules the parts of `syntax` are named below."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from gradaudit.compose.model import Composed
     from gradaudit.rules import Limits
-    from gradaudit.syntax.tree import Node, Tree
+    from gradaudit.syntax.tree import Node
 
 
 @rule(
@@ -43,7 +43,8 @@ def duplicate_key(composed: Composed, limits: Limits) -> Iterator[Finding]:
     Why:
         PyYAML keeps the last one and says nothing; ruamel.yaml and OmegaConf refuse the file. Who
         reads the first line sees another run than the one that trains. Published configs have it:
-        SlowFast trains with the second of two learning rates.
+        SlowFast trains with the second of two learning rates. Where the file's framework is known
+        to load it with OmegaConf or ruamel.yaml, it is an error whatever the values.
 
     Bad:
         optimizer: adamw
@@ -62,8 +63,9 @@ def duplicate_key(composed: Composed, limits: Limits) -> Iterator[Finding]:
 
     Fix:
         Safe where both values are equal, recommended where they differ: delete the entry that
-        loses. A run that PyYAML loads stays as it is in both cases; where the values differ, the
-        label asks you to look which one is meant, because after the fix nothing recalls the other.
+        loses (none where the loader refuses the file and the values differ). A run that PyYAML
+        loads stays as it is in both cases; where the values differ, the label asks you to look
+        which one is meant, because after the fix nothing recalls the other.
 
     False positives:
         None known. A key that overrides one from a merge (`<<`) is not a duplicate, and `_comment`
@@ -81,15 +83,20 @@ def duplicate_key(composed: Composed, limits: Limits) -> Iterator[Finding]:
             earlier = seen.get(key.value)
             seen[key.value] = (key, value)
             if earlier is not None and not _is_comment(key.value):
-                yield _duplicate(tree, key, value, *earlier)
+                yield _duplicate(composed, key, value, *earlier)
 
 
 def _is_comment(key: str) -> bool:
-    """`_comment` and `//`: JSON has no comments, so they stand as keys, and often more than once."""
+    """`_comment` and `//`: JSON has no comments, so they stand as keys, often more than once."""
     return key in ("//", "#", "_") or key.lower().strip("_/# ") in ("comment", "comments")
 
 
-def _duplicate(tree: Tree, key: Scalar, value: Node, first: Node, lost: Node) -> Finding:
+_REFUSES = frozenset(("omegaconf", "yaml12"))
+"""Loaders that end with an error at a key that stands twice."""
+
+
+def _duplicate(composed: Composed, key: Scalar, value: Node, first: Node, lost: Node) -> Finding:
+    tree = composed.tree
     text = tree.source.text
 
     def raw(node: Node) -> str:
@@ -99,9 +106,25 @@ def _duplicate(tree: Tree, key: Scalar, value: Node, first: Node, lost: Node) ->
     place = Place(tree.source, key.start, key.end)
     path = dotted(path_of(value, tree))
     edit = delete_entry(tree, first)
-    is_json = tree.source.path.endswith((".json", ".jsonc"))
-    reader = "Python's json" if is_json else "PyYAML"
-    others = "" if is_json else "; ruamel.yaml and OmegaConf refuse the file"
+    dialect = composed.dialect
+    if tree.format == "yaml" and dialect["loader"] in _REFUSES:
+        return Finding(
+            place,
+            f"`{key.value}` is written twice; the loader of {dialect['title']} refuses the file",
+            severity=ERROR,
+            confidence=HIGH,
+            key=path,
+            label="the second time",
+            related=[Related(Place(tree.source, first.start, first.end), "the first time")],
+            why=["OmegaConf and ruamel.yaml end with an error at a key that stands twice."],
+            next="" if equal else "Decide which of the two values is meant, and delete the other.",
+            fix=Fix(SAFE, f"delete the first `{key.value}`", [edit], ["both values are equal"])
+            if equal
+            else None,
+            no_fix="" if equal else "which of the two values is meant is not known",
+        )
+    reader = {"json": "Python's json", "python": "Python"}.get(tree.format, "PyYAML")
+    others = "; ruamel.yaml and OmegaConf refuse the file" if reader == "PyYAML" else ""
     if equal:
         fix = Fix(SAFE, f"delete the first `{key.value}`", [edit], ["both values are equal"])
     else:
