@@ -10,7 +10,7 @@ from gradaudit.settings import Settings
 from gradaudit.source import Source
 
 FOREIGN = {
-    "deploy.yaml": "apiVersion: v1\nkind: ConfigMap\ndata: {lr: '0.1', batch_size: '64', optimizer: adam}\n",
+    "deploy.yaml": "apiVersion: v1\nkind: ConfigMap\ndata: {lr: '0.1', optimizer: adam}\n",
     "ci.yml": "on: [push]\njobs: {train: {env: {LR: '0.1', BATCH_SIZE: '8', OPTIMIZER: sgd}}}\n",
     "docker-compose.yml": (
         "services:\n  api: {image: x, environment: {BATCH_SIZE: '16', LEARNING_RATE: '0.0001'}}\n"
@@ -75,3 +75,9 @@ def test_a_seed_or_a_batch_alone_is_no_training(text: str) -> None:
 def test_a_training_stays_one(text: str) -> None:
     assert not Summary([Tally(audited("x.yaml", text, named=True))], []).silent
 
+
+def test_comments_as_keys_may_be_written_more_than_once() -> None:
+    text = '{"_comment": "a", "lr": 0.1, "optimizer": "sgd", "_comment": "b", "//": 1, "//": 2}'
+    assert "GA701" not in {finding.rule.code for finding in audited("x.json", text, True).findings}
+    twice = text.replace("//", "seed")
+    assert "GA701" in {finding.rule.code for finding in audited("x.json", twice, True).findings}

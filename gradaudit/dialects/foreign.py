@@ -1,7 +1,7 @@
 """Files of other tools, by what stands at their top: they hold no training, whatever their words.
 
-A service's environment, an API's parameters, a sweep's ranges and a trained model's record have keys
-such as `batch_size`, `dropout` and `learning_rate` too.
+A service's environment, an API's parameters, a sweep's ranges and a trained model's record have
+keys such as `batch_size`, `dropout` and `learning_rate` too.
 """
 
 from __future__ import annotations
