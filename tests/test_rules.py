@@ -705,7 +705,7 @@ WARMUP = "optimizer: adamw\nlearning_rate: 0.001\n"
         ("warmup_steps: 100\nmax_steps: 1000\n", None, None),
         ("warmup_steps: 101\nmax_steps: 1000\n", None, "info"),
         ("warmup_steps: 200\nmax_steps: 1000\n", None, "info"),
-        ("warmup_steps: 331\nmax_steps: 1000\n", None, "warning"),
+        ("warmup_steps: 341\nmax_steps: 1000\n", None, "warning"),
         ("warmup_steps: 999\nmax_steps: 1000\n", None, "warning"),
         ("warmup_steps: 1000\nmax_steps: 1000\n", "error", None),
         ("warmup_steps: 2000\nmax_steps: 1000\n", "error", None),
@@ -713,7 +713,7 @@ WARMUP = "optimizer: adamw\nlearning_rate: 0.001\n"
         ("warmup_steps: 100\nmax_steps: 100\n", "warning", None),
         ("warmup_ratio: 0.1\n", None, None),
         ("warmup_ratio: 0.3\n", None, "info"),
-        ("warmup_ratio: 0.34\n", None, "warning"),
+        ("warmup_ratio: 0.35\n", None, "warning"),
         ("warmup_ratio: 0.4\nscheduler: OneCycleLR\n", None, None),
         ("warmup_ratio: 1.0\n", "error", None),
         ("warmup_ratio: 1.5\n", None, None),
@@ -748,14 +748,14 @@ def test_the_rates_of_a_scene_are_no_networks() -> None:
 
 def test_a_warmup_of_one_is_not_shortened_to_one() -> None:
     assert only("GA203", WARMUP + "warmup_epochs: 1\nepochs: 1\n").fix is None
-    assert only("GA204", WARMUP + "warmup_epochs: 1\nepochs: 3\n").fix is None
+    assert only("GA204", WARMUP + "warmup_epochs: 1\nepochs: 2\n").fix is None
 
 
 def test_a_shortened_warmup_says_where_it_stays_long() -> None:
-    long = only("GA203", WARMUP + "warmup_epochs: 5\nepochs: 3\n").fix
+    long = only("GA203", WARMUP + "warmup_epochs: 5\nepochs: 2\n").fix
     assert long is not None
     assert [edit.new for edit in long.edits] == ["1"]
-    assert "33 % of the training" in long.notes[0]
+    assert "50 % of the training" in long.notes[0]
     assert "GA204 still warns" in long.notes[1]
     short = only("GA203", WARMUP + "warmup_epochs: 9\nepochs: 8\n").fix
     assert short is not None

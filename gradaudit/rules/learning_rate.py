@@ -40,7 +40,7 @@ PLAYBOOK = (
     "training; one above 5 % may need a longer training)"
 )
 
-LONG = 0.33
+LONG = 0.34
 """A warm-up above this share of the training is a warning."""
 
 
