@@ -75,6 +75,7 @@ class Finder:
 
     def __init__(self, explicit: str | None = None, isolated: bool = False) -> None:
         self._by_folder: dict[str, Settings] = {}
+        self._as_typed: dict[str, Settings] = {}
         self._fixed: Settings | None = None
         if isolated:
             self._fixed = Settings()
@@ -91,7 +92,11 @@ class Finder:
         """
         if self._fixed is not None:
             return self._fixed
-        return self._for_folder(os.path.dirname(os.path.abspath(path)))
+        folder = os.path.dirname(path)
+        known = self._as_typed.get(folder)
+        if known is None:
+            known = self._as_typed[folder] = self._for_folder(os.path.abspath(folder))
+        return known
 
     def _for_folder(self, folder: str) -> Settings:
         known = self._by_folder.get(folder)

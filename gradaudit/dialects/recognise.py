@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from gradaudit.dialects.compiled.markers import MARKERS
 from gradaudit.syntax.tree import Mapping, Scalar, Sequence, resolve
 
@@ -144,12 +146,22 @@ def _path_markers(node: Node, path: str, met: Any) -> None:
 
 
 def _meet(markers: str, path: str, value: Node, met: Any) -> None:
-    """What a key speaks for: `detectron2 8;slowfast 2=adamw|sgd`."""
+    """What a key speaks for."""
+    for name, weight, said, values in _read(markers):
+        if not values or _says(value, values):
+            met(name, path + said, weight)
+
+
+@cache
+def _read(markers: str) -> list[tuple[str, int, str, list[str]]]:
+    """`detectron2 8;slowfast 2=adamw|sgd` as (dialect, weight, `=adamw|sgd`, its values)."""
+    found = []
     for marker in markers.split(";"):
-        name, _, weight = marker.partition(" ")
-        weight, equals, values = weight.partition("=")
-        if not equals or _says(value, values.lower().split("|")):
-            met(name, path + equals + values, int(weight))
+        name, _, rest = marker.partition(" ")
+        weight, equals, values = rest.partition("=")
+        allowed = values.lower().split("|") if equals else []
+        found.append((name, int(weight), equals + values, allowed))
+    return found
 
 
 def _says(value: Node, allowed: list[str]) -> bool:
