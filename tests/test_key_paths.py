@@ -318,8 +318,7 @@ def test_markers_are_sorted_by_where_they_are_looked_for() -> None:
     table = markers([{"name": "d", "recognise": {
         "a.b=x|Y": 3, "**.deep": 4, "!tag:": 5, "# text": 6, "file:*.x": 7, "*.steps": 8,
     }}])  # fmt: skip
-    assert table["paths"] == {"a.b": "d 3=x|Y"}
-    assert table["sections"] == ("a",)
+    assert table["paths"] == {"a.b": "d 3=x|Y", "a": ">"}
     assert table["deep"] == {"deep": "d 4"}
     assert table["below"] == {"steps": "d 8"}
     assert table["tags"] == (("!tag:", "d", 5),)

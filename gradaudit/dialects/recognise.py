@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cache
 
 from gradaudit.dialects.compiled.markers import MARKERS
-from gradaudit.syntax.tree import Mapping, Scalar, Sequence, resolve
+from gradaudit.syntax.tree import Alias, Mapping, Scalar, Sequence, resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ CERTAIN = 10
 """The weight from which a file is taken to be of a dialect."""
 
 _PATHS: dict[str, str] = MARKERS["paths"]
-_SECTIONS = frozenset(MARKERS["sections"])
 _DEEP: dict[str, str] = MARKERS["deep"]
 _BELOW: dict[str, str] = MARKERS["below"]
 _TAGS: tuple[tuple[str, str, int], ...] = MARKERS["tags"]
@@ -66,11 +65,9 @@ def recognise(tree: Tree) -> Recognised:
     text = tree.source.text
     if "!" in text or any(name in text for name in _DEEP):
         _deep_markers(tree, met)
-    below = any(name in text for name in _BELOW)
     for root in tree.roots:
         _path_markers(root, "", met)
-        if below:
-            _markers_below(root, met)
+        _markers_below(root, met)
     for marker, name, weight in _COMMENTS:
         if marker in text:
             met(name, marker, weight)
@@ -113,36 +110,47 @@ def _deep_markers(tree: Tree, met: Any) -> None:
 def _markers_below(root: Node, met: Any) -> None:
     """Keys that mark a dialect in any section at the top (`*.n_timesteps`)."""
     top = resolve(root)
-    for _, section in top.pairs if type(top) is Mapping else ():
-        section = resolve(section)
-        for key, value in section.pairs if type(section) is Mapping else ():
-            if type(key) is Scalar and key.value in _BELOW:
-                _meet(_BELOW[key.value], f"*.{key.value}", value, met)
+    if type(top) is not Mapping:
+        return
+    below = _BELOW
+    for _, section in top.pairs:
+        if type(section) is Alias:
+            section = resolve(section)
+        if type(section) is Mapping:
+            for key, value in section.pairs:
+                if type(key) is Scalar and key.value in below:
+                    _meet(below[key.value], f"*.{key.value}", value, met)
 
 
 def _path_markers(node: Node, path: str, met: Any) -> None:
     """The markers at and below a section; `path` is its own."""
-    node = resolve(node)
+    if type(node) is Alias:
+        node = resolve(node)
+    get = _PATHS.get
     if type(node) is Mapping:
         start = f"{path}." if path else ""
-        stars = f"{start}*" in _SECTIONS
+        stars = f"{start}*" if f"{start}*" in _PATHS else ""
         for key, value in node.pairs:
             if type(key) is Scalar:
                 at = start + key.value
-                if at in _PATHS:
-                    _meet(_PATHS[at], at, value, met)
-                if type(value) is not Scalar:
-                    if at in _SECTIONS:
-                        _path_markers(value, at, met)
-                    if stars:
-                        _path_markers(value, f"{start}*", met)
+                markers = get(at)
+                if markers is not None:
+                    if markers[0] == ">":
+                        markers = markers[1:]
+                        if type(value) is not Scalar:
+                            _path_markers(value, at, met)
+                    if markers:
+                        _meet(markers, at, value, met)
+                if stars and type(value) is not Scalar:
+                    _path_markers(value, stars, met)
     elif type(node) is Sequence:
         at = f"{path}[]"
-        for item in node.items[:_MOST_ITEMS]:
-            if at in _PATHS:
-                _meet(_PATHS[at], at, item, met)
-            if at in _SECTIONS:
+        markers = get(at, "")
+        for item in node.items[:_MOST_ITEMS] if markers else ():
+            if markers[0] == ">" and type(item) is not Scalar:
                 _path_markers(item, at, met)
+            if own := markers.lstrip(">"):
+                _meet(own, at, item, met)
 
 
 def _meet(markers: str, path: str, value: Node, met: Any) -> None:
