@@ -90,7 +90,8 @@ class FileResult:
 
     skipped     why a file of a directory was not judged; empty if it was.
     suppressed  findings silenced by comments or settings.
-    unmet       unit name -> (what is known of it, rules that would need more).
+    known       unit name -> (what is known of it, what is known to be off, the rules that ran or
+                would need more).
     problems    what the command line asked of this file and could not be done.
     said        (code, id of the source, offset, message) of each finding.
     recognised  the dialect with the reasons. composed: the file with what it is built on.
@@ -109,16 +110,25 @@ class FileResult:
         self.said: set[tuple[str, int, int, str]] = set()
         self.suppressed = 0
         self.skipped = ""
-        self.unmet: dict[str, tuple[set[str], list[Rule]]] = {}
+        self.known: dict[str, tuple[set[str], set[str], list[Rule]]] = {}
         self.problems: list[str] = []
 
     @property
     def not_judged(self) -> dict[str, list[tuple[Rule, list[str]]]]:
-        """Unit name -> (rule, what it would need)."""
+        """Unit name -> (rule, what it would need).
+
+        What is known to be off is not unknown: such a rule has nothing to judge.
+        """
         return {
-            name: [(rule, missing_needs(rule, have)) for rule in rules]
-            for name, (have, rules) in self.unmet.items()
-            if rules
+            name: missing
+            for name, (have, off, rules) in self.known.items()
+            if (
+                missing := [
+                    (rule, missing_needs(rule, have))
+                    for rule in rules
+                    if not rule.can_judge(have) and not (off and rule.can_judge(have | off))
+                ]
+            )
         }
 
 
@@ -232,37 +242,32 @@ def add_overrides(tree: Tree, options: Options, whole: Composed | None = None) -
     return problems
 
 
-def _run_rules(result: FileResult, options: Options, settings: Settings) -> set[tuple[str, str]]:
-    """Call every rule whose needs are met; returns (code, unit) of those that ran."""
-    ran: set[tuple[str, str]] = set()
+def _run_rules(result: FileResult, options: Options, settings: Settings) -> set[str]:
+    """Call every rule whose needs are met; returns the codes of those that ran."""
+    ran: set[str] = set()
     rules = options.active_rules(settings)
     composed = result.composed
     assert composed is not None
     for rule in rules:
         if rule.scope == "file":
-            ran.add((rule.code, ""))
+            ran.add(rule.code)
             limits = _limits(rule, settings)
             for finding in rule.check(composed, limits):
                 _keep(finding, rule, _unit_at(result.units, finding), result, settings)
-    rules = [rule for rule in rules if rule.scope == "unit"]
+    unit_rules = [rule for rule in rules if rule.scope == "unit"]
     for unit in result.units:
         have = {name for name, setting in unit.settings.items() if setting.value is not None}
-        off = unit.settings.keys() - have if len(have) < len(unit.settings) else None
+        off = unit.settings.keys() - have if len(have) < len(unit.settings) else set()
         if unit.loss_terms:
             have.add("loss_terms")
         if unit.observed is not None:
             have.add("observed")
-        unmet: list[Rule] = []
-        result.unmet[unit.name] = have, unmet
-        for rule in rules:
-            if not rule.can_judge(have):
-                # What is known to be off is not unknown: the rule has nothing to judge.
-                if not off or not rule.can_judge(have | off):
-                    unmet.append(rule)
-                continue
-            ran.add((rule.code, unit.name))
-            for finding in rule.check(unit, _limits(rule, settings)):
-                _keep(finding, rule, unit.name, result, settings)
+        result.known[unit.name] = have, off, unit_rules
+        for rule in unit_rules:
+            if rule.can_judge(have):
+                ran.add(rule.code)
+                for finding in rule.check(unit, _limits(rule, settings)):
+                    _keep(finding, rule, unit.name, result, settings)
     return ran
 
 
@@ -326,9 +331,7 @@ def _file_order(finding: Finding) -> tuple[int, int, str]:
     return (*finding.place.source.position(finding.place.start), finding.rule.code)
 
 
-def _suppress(
-    result: FileResult, options: Options, settings: Settings, ran: set[tuple[str, str]]
-) -> None:
+def _suppress(result: FileResult, options: Options, settings: Settings, ran: set[str]) -> None:
     """Drop what comments and settings silence, and report comments that silence nothing."""
     tree = result.tree
     assert tree is not None
@@ -353,8 +356,7 @@ def _suppress(
     result.findings = kept
     rule = load()["GA002"]
     if rule in options.active_rules(settings) and is_selected(rule, None, ignored_here):
-        ran_codes = {code for code, _ in ran}
-        judged = [other for other in load().values() if other.code in ran_codes]
+        judged = [other for other in load().values() if other.code in ran]
         for comment in comments:
             problem = _stale(comment, judged)
             if problem:

@@ -176,6 +176,8 @@ def read_bytes(path: str) -> bytes:
         if status.st_size > MAX_BYTES:
             raise too_large(status.st_size)
         data = os.read(handle, status.st_size + 1)
+        if data and len(data) == status.st_size:  # one more was asked for: this is the end
+            return data
         while len(data) <= MAX_BYTES:  # it grew meanwhile, or says 0 as those of /proc do
             more = os.read(handle, MAX_BYTES)
             if not more:

@@ -191,6 +191,7 @@ def _setting(name: str, spec: Any, kind: str, meet: Any, title: str) -> dict[str
         if off is not None:
             entry["off"] = tuple(_text(value) for value in listed(off))
         entry["always"] = _CONDITIONS.isdisjoint(entry)
+        entry["bare"] = kind == "number" and "auto" not in spec and _BARE.issuperset(entry)
         entry["plain"] = _TRANSLATES.isdisjoint(entry) and "auto" not in spec
         entries.append(entry)
     made: dict[str, Any] = {"name": name, "kind": kind, "from": tuple(entries)}
@@ -228,6 +229,8 @@ def _setting(name: str, spec: Any, kind: str, meet: Any, title: str) -> dict[str
 
 
 _CONDITIONS = frozenset(("when", "unless", "in_unit"))
+_BARE = frozenset(("path", "always", *_CONDITIONS))
+"""Of an entry that says where a number stands, and nothing of what it means."""
 _TRANSLATES = frozenset(("flags", "values", "off", "prefix", "tag", "count"))
 """Entries that change how a text is read; without them it is read as it stands."""
 

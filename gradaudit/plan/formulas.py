@@ -6,7 +6,7 @@ from math import prod, sqrt
 
 from gradaudit.dialects.formula import said
 from gradaudit.plan.model import COMPUTED, DEFAULT, Setting
-from gradaudit.plan.values import is_usable
+from gradaudit.plan.values import is_usable, without_noise
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def _apply(unit: TrainingUnit, name: str, formula: dict[str, Any]) -> bool:
         )
     if not is_usable(value):
         return False
+    value = without_noise(value)
     if formula.get("rounded"):
         value = max(round(value), 1)
     if value == int(value) and all(isinstance(factor, int) for factor in factors.values()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from gradaudit.dialects.paths import steps
+from gradaudit.plan.values import reads_yaml11
 from gradaudit.syntax.tree import Alias, Mapping, Scalar, Sequence, entries
 
 TYPE_CHECKING = False
@@ -93,9 +94,12 @@ class Reader:
 
     prefix, pattern  where the unit's own paths (`@.`) begin, in this file and in the dialect.
     unit             the unit as the dialect names it; what is `in_unit` another is not its.
+    alone            nothing was composed. yaml11: whether `1e-4` is text in the file.
     """
 
-    __slots__ = ("composed", "dialect", "found", "pattern", "prefix", "unit")
+    __slots__ = (
+        "alone", "composed", "dialect", "found", "pattern", "prefix", "unit", "yaml11",
+    )  # fmt: skip
 
     def __init__(
         self, composed: Composed, dialect: Dialect, found: Found, prefix: str, pattern: str,
@@ -107,6 +111,9 @@ class Reader:
         self.prefix = prefix
         self.pattern = pattern
         self.unit = unit
+        tree = composed.tree
+        self.alone = len(composed.trees) == 1
+        self.yaml11 = reads_yaml11(dialect, tree.format)
 
     def applies(self, entry: dict[str, Any], beside: Met | None = None) -> bool:
         """Whether what the dialect says is for this unit and its conditions are met.

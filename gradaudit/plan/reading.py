@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gradaudit.dialects import GENERIC
 from gradaudit.findings import Place
+from gradaudit.plan.bare import bare_number
 from gradaudit.plan.loss_terms import role_of
 from gradaudit.plan.model import (
     COMPUTED,
@@ -15,7 +16,7 @@ from gradaudit.plan.model import (
     Setting,
 )
 from gradaudit.plan.paths import SECTION, spelled
-from gradaudit.plan.values import UNUSABLE, is_usable, read_value
+from gradaudit.plan.values import UNUSABLE, is_usable, read_value, without_noise
 from gradaudit.syntax.tree import Mapping, Scalar, Sequence, dotted, path_of
 
 TYPE_CHECKING = False
@@ -71,24 +72,38 @@ def _fill(unit: TrainingUnit, spec: dict[str, Any], reader: Reader) -> bool:
     name = spec["name"]
     made: list[Setting] = []
     reason = ""
+    found = reader.found
     for entry in spec["from"]:
+        path = entry["path"]
+        met = reader.at(path) if path[0] == "@" else found.get(path)
+        if not met:
+            continue
         always = entry["always"]
-        for one in reader.at(entry["path"]):
+        for one in met:
             if not always and not reader.applies(entry, one):
                 continue
             if made and any(other.key_node is one.key for other in made):
                 continue  # an earlier entry of the same path has its say
-            read = _read(spec, entry, one, reader)
+            read: Setting | str | None = None
+            if entry["bare"]:
+                read = bare_number(name, one, reader)
+            if read is None:
+                read = _read(spec, entry, one, reader)
             if isinstance(read, Setting):
                 made.append(read)
             elif read is not None and not reason and not made:
                 reason = read
                 target, _ = reader.composed.value_of(one.value)
+                target = target or one.value  # known at run time only: it stands here all the same
                 if type(target) is Scalar:
                     unit.unknown_nodes[name] = target
     if reason:
         unit.settings.pop(name, None)
         unit.unknown[name] = reason
+    elif len(made) == 1 and name == made[0].name and name not in unit.settings:
+        unit.settings[name] = made[0]
+        unit.unknown.pop(name, None)
+        unit.unknown_nodes.pop(name, None)
     elif made:
         _put(unit, made)
     return bool(reason or made)
@@ -200,13 +215,13 @@ def _read(
     if "fraction_as" in entry and isinstance(value, float) and 0 < value < 1:
         name = entry["fraction_as"]
     if "scale" in entry and isinstance(value, (int, float)) and not isinstance(value, bool):
-        value = value * entry["scale"]
+        value = without_noise(value * entry["scale"])
         if not is_usable(value):
             return f"{value:.3g} is {UNUSABLE}"
     unit = entry.get("unit", "")
     one_minus = entry.get("one_minus") and isinstance(value, (int, float))
     if one_minus:
-        value = 1 - value
+        value = without_noise(1 - value)
     made = _made(name, value, met, target, tree, via, note, unit, is_text, composed)
     if one_minus:
         made.origin = COMPUTED
@@ -256,9 +271,10 @@ def _value(
         value = entry["flags"][said]
         if value == "unknown":
             return f"`{text}` leaves it to the framework"
-        return name, value, note, False
+        return name, value, note or _off(name, value, entry, text), False
     if said in entry.get("values", ()):
-        return name, entry["values"][said], note, False
+        value = entry["values"][said]
+        return name, value, note or _off(name, value, entry, text), False
     if said in spec.get("auto", ()) or said in RUN_TIME:
         return f"`{text}` leaves it to the framework or the launcher"
     if said in entry.get("off", ()):
@@ -270,6 +286,13 @@ def _value(
     if entry.get("tag") or prefix is not None or "count" in entry:
         what = text
     return _typed(name, spec, note, what, reader)
+
+
+def _off(name: str, value: Any, entry: dict[str, Any], text: str) -> str:
+    """What a switch or a section switches off: `off (ENABLED: false)`."""
+    if value is not None or not name.startswith("clip"):
+        return ""
+    return f"off ({entry['path'].rpartition('.')[2]}: {text or 'null'})"
 
 
 def _typed(

@@ -91,6 +91,11 @@ def is_usable(value: float) -> bool:
     return value == 0 or _SMALLEST <= abs(value) <= _LARGEST
 
 
+def without_noise(value: float) -> float:
+    """What arithmetic makes, to 12 digits: 1 - 0.999 is 0.001, not 0.0010000000000000009."""
+    return float(f"{value:.12g}") if isinstance(value, float) else value
+
+
 def optimizer_family(text: str) -> str:
     """`torch.optim.AdamW`, `FusedAdam`, `paged_adamw_8bit` -> `adamw`, `adam`, `adamw`."""
     name = text.rsplit(".", 1)[-1].strip().lower().replace("-", "_")
@@ -167,8 +172,12 @@ _CONVERTS = frozenset(("coerced", "yacs"))
 
 def typed(node: Scalar, dialect: Dialect, format: str) -> Value:
     """A scalar as the file's loader gives it."""
-    yaml11 = format == "yaml" and dialect["loader"] in ("yaml11", "unknown", "coerced")
-    return read_scalar(node, yaml11)
+    return read_scalar(node, reads_yaml11(dialect, format))
+
+
+def reads_yaml11(dialect: Dialect, format: str) -> bool:
+    """Whether the file is YAML whose loader takes `1e-4` for text, at first or for good."""
+    return format == "yaml" and dialect["loader"] in ("yaml11", "unknown", "coerced")
 
 
 def _pair(target: Node | str) -> tuple[Any, bool] | str:
@@ -306,7 +315,7 @@ def _switched_off(item: Found, name: str, composed: Composed) -> Setting:
     return Setting(
         name, None, raw=target.value if type(target) is Scalar else "", key=item.path,
         place=Place(tree.source, value.start, value.end), key_node=item.key, tree=tree,
-        note=f"switched off ({item.off})",
+        note=f"off ({item.off})",
         origin=WRITTEN if tree is composed.tree else INHERITED,
     )  # fmt: skip
 

@@ -328,10 +328,10 @@ def pairwise_loss_tiny_batch(unit: TrainingUnit, limits: Limits) -> Iterator[Fin
     """
     micro = unit.settings["micro_batch"]
     size = micro.number
-    if size is None or not 1 < size <= limits["largest"] or unit.has_word(("queue", "memory_bank")):
+    if size is None or not 1 < size <= limits["largest"]:
         return
     terms = _terms_with(unit, _WORDS["pairwise"])
-    if not terms:
+    if not terms or unit.has_word(("queue", "memory_bank")):
         return
     count = int(size)
     pairs = count * (count - 1) // 2

@@ -28,6 +28,7 @@ _FALSE_11 = _FALSE | {"no", "No", "NO", "off", "Off", "OFF"}
 _LONGEST = 250
 """Characters beyond which a number stays text: 250 hexadecimal digits still fit a float."""
 
+_DIGITS = frozenset("0123456789")
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)\Z")
 _INT_ODD = re.compile(r"[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]+|0o?[0-7_]+)\Z")
 _FLOAT_11 = re.compile(
@@ -60,6 +61,11 @@ def read_scalar(node: Scalar, yaml11: bool = True) -> Value:
             return text if number is None else float(number)
     if node.style:
         return text
+    if text[:1] in _DIGITS and len(text) <= _LONGEST:  # most of what is read is a plain number
+        if _INT.match(text):
+            return int(text.replace("_", ""))
+        if (_FLOAT_11 if yaml11 else _FLOAT).match(text):
+            return float(text.replace("_", ""))
     if text in _NULL:
         return None
     if text in (_TRUE_11 if yaml11 else _TRUE):
