@@ -265,7 +265,7 @@ def test_a_section_that_is_switched_off_is_off(text: str, names: list[str]) -> N
     result = audit_text(f"optimizer: adamw\nlr: 0.001\nepochs: 10\n{text}\n")
     found = result.units[0].settings
     assert [name for name, setting in found.items() if setting.value is None] == names
-    assert found[names[0]].note.startswith("switched off (")
+    assert found[names[0]].note.startswith("off (")
     assert not [f for f in result.findings if f.severity != "info"]
     on = text.replace("false", "true").replace("no,", "yes,").replace("off", "on")
     on = on.replace("False", "True")

@@ -74,3 +74,9 @@ def test_files_that_say_the_same_keys_are_alternatives() -> None:
 def test_files_found_in_a_directory_are_no_run() -> None:
     chains = [one["chain"] for one in shown(".")]
     assert all(len(chain) == 1 for chain in chains)
+
+
+def test_json_says_where_the_second_files_settings_are() -> None:
+    first, second = shown("model.yml", "paths.yml")
+    assert not any("one run" in reason for reason in first["why_dialect"])
+    assert second["why_dialect"][-1] == "in one run with model.yml, where its settings are shown"

@@ -14,7 +14,7 @@ def run_rules(format: str, color: str) -> int:
 
     rules = load().values()
     if format == "json":
-        import json
+        from gradaudit.render.json import written
 
         document = {
             "schema": 1,
@@ -33,7 +33,7 @@ def run_rules(format: str, color: str) -> int:
                 for rule in rules
             ],
         }
-        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(written(document) + "\n")
         return 0
     from gradaudit.render.rules import rule_list
 

@@ -7,15 +7,25 @@ if TYPE_CHECKING:
     from gradaudit.audit import FileResult
 
 
-def dialect_of(result: FileResult) -> str:
+def dialect_of(result: FileResult) -> str | None:
+    """The dialect's name; None for a file that cannot be read: it may be any."""
+    if result.tree is None:
+        return None
     return result.recognised.name if result.recognised is not None else "generic"
 
 
 def why_dialect(result: FileResult) -> list[str]:
     """What speaks for the dialect, the strongest first."""
     if result.tree is None:
-        reasons = [finding.message for finding in result.findings]
-        return [f"cannot be read: {reasons[0] if reasons else 'GA001 is switched off'}"]
+        said = [finding.message for finding in result.findings]
+        return [f"cannot be read: {said[0] if said else 'GA001 is switched off'}"]
+    if result.part_of:
+        return [*reasons(result), f"in one run with {result.part_of}, where its settings are shown"]
+    return reasons(result)
+
+
+def reasons(result: FileResult) -> list[str]:
+    """What the file itself holds that speaks for its dialect."""
     found = result.recognised
     if found is None or not found.weight:
         words = "no framework's dialect is certain: keys are read by their names"

@@ -6,6 +6,14 @@ import json
 
 from gradaudit import __version__
 from gradaudit.render.dialect import chain_of, dialect_of, why_dialect
+from gradaudit.render.plan import (
+    finite,
+    is_shown,
+    known,
+    setting_object,
+    unknown,
+    unknown_object,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +21,7 @@ if TYPE_CHECKING:
 
     from gradaudit.audit import FileResult
     from gradaudit.findings import Edit, Finding, Fix, Place
-    from gradaudit.plan.model import Setting, TrainingUnit
+    from gradaudit.plan.model import TrainingUnit
     from gradaudit.render.summary import Summary
 
 
@@ -42,7 +50,7 @@ def check_document(results: list[FileResult], summary: Summary) -> str:
             "fixable": summary.fixable,
         },
     }
-    return json.dumps(document, indent=2, ensure_ascii=False)
+    return written(document)
 
 
 def finding_object(finding: Finding) -> dict[str, Any]:
@@ -111,30 +119,25 @@ def show_document(results: list[FileResult]) -> str:
             for result in results
         ],
     }
-    return json.dumps(document, indent=2, ensure_ascii=False)
+    return written(document)
 
 
 def _unit(unit: TrainingUnit, result: FileResult) -> dict[str, Any]:
-    settings = {
-        name: _setting(setting)
-        for name, setting in unit.settings.items()
-        if not name.startswith("_")
-    }
-    for name, reason in unit.unknown.items():
-        if name not in settings and not name.startswith("_"):
-            settings[name] = _absent(reason)
+    settings = {name: setting_object(setting) for name, setting in known(unit).items()}
+    for name, reason in unknown(unit).items():
+        settings[name] = unknown_object(name, reason, unit)
     return {
         "name": unit.name,
         "settings": settings,
         "others": {
-            name: [_setting(setting) for setting in others]
+            name: [setting_object(setting) for setting in others]
             for name, others in unit.others.items()
-            if others
+            if others and is_shown(name)
         },
         "loss_terms": [
             {
                 "name": term.name,
-                "weight": term.weight,
+                "weight": finite(term.weight),
                 "role": term.role,
                 "key": term.setting.key,
                 "line": term.setting.place.line if term.setting.place else None,
@@ -148,34 +151,6 @@ def _unit(unit: TrainingUnit, result: FileResult) -> dict[str, Any]:
     }
 
 
-UNITS = {
-    "micro_batch": "samples", "global_batch": "samples", "accumulation": "micro-batches",
-    "world_size": "devices", "warmup_steps": "steps", "total_steps": "steps",
-    "steps_per_epoch": "steps", "warmup_epochs": "epochs", "epochs": "epochs",
-    "warmup_ratio": "share of the training", "warmup_tokens": "tokens", "total_tokens": "tokens",
-}  # fmt: skip
-"""The unit of each canonical setting that has one."""
-
-
-def _setting(setting: Setting) -> dict[str, Any]:
-    place = setting.place
-    line, column = place.source.position(place.start) if place else (None, None)
-    value = setting.value
-    return {
-        "value": list(value) if isinstance(value, tuple) else value,
-        "unit": setting.unit or UNITS.get(setting.name),
-        "origin": setting.origin,
-        "raw": setting.raw,
-        "key": setting.key,
-        "path": place.source.path if place else None,
-        "line": line,
-        "column": column,
-        "note": setting.note,
-    }
-
-
-def _absent(reason: str) -> dict[str, Any]:
-    return {
-        "value": None, "unit": None, "origin": "written", "raw": "", "key": "", "path": None,
-        "line": None, "column": None, "note": f"not known: {reason}",
-    }  # fmt: skip
+def written(document: dict[str, Any]) -> str:
+    """A document as any JSON parser reads it: `NaN` and `Infinity` are no JSON."""
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)

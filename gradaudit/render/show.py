@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from gradaudit.plan.model import DEFAULT, INHERITED
-from gradaudit.render.dialect import chain_of, why_dialect
+from gradaudit.render.dialect import chain_of, reasons
 from gradaudit.render.layout import clean, display_width, piece, wrap
+from gradaudit.render.plan import is_shown, known, note_of, unknown
 from gradaudit.syntax.tree import Mapping, resolve
 
 LOADERS = {
@@ -54,8 +55,8 @@ def _dialect(result: FileResult, width: int) -> list[Line]:
     """What the file was taken for and why, and the files that it is built on."""
     assert result.composed is not None
     dialect = result.composed.dialect
-    reasons = why_dialect(result)
-    shown = ", ".join(reasons[:4]) + (f" and {len(reasons) - 4} more" if len(reasons) > 4 else "")
+    said = reasons(result)
+    shown = ", ".join(said[:4]) + (f" and {len(said) - 4} more" if len(said) > 4 else "")
     loader = LOADERS.get(dialect["loader"], dialect["loader"])
     said = [f"dialect {dialect['name']} ({dialect['title']}): {shown}", f"read by {loader}"]
     chain = chain_of(result)
@@ -70,14 +71,9 @@ def _dialect(result: FileResult, width: int) -> list[Line]:
 
 def _unit(unit: TrainingUnit, result: FileResult, width: int) -> list[Line]:
     lines: list[Line] = [[], [piece(f"  {clean(unit.name)}", "heading")]]
-    rows = [
-        _row(name, setting) for name, setting in unit.settings.items() if not name.startswith("_")
-    ]
-    rows += [
-        (name, "?", f"not known: {reason}")
-        for name, reason in unit.unknown.items()
-        if name not in unit.settings and not name.startswith("_")
-    ]
+    framework = unit.composed.dialect["title"]
+    rows = [_row(name, setting, framework) for name, setting in known(unit).items()]
+    rows += [(name, "?", f"not known: {reason}") for name, reason in unknown(unit).items()]
     if not rows:
         lines.append([piece("    no training settings")])
     left = max((len(name) for name, _, _ in rows), default=0)
@@ -89,8 +85,8 @@ def _unit(unit: TrainingUnit, result: FileResult, width: int) -> list[Line]:
         lines.append([piece(head), piece(value, "bold"), piece(first[len(head + value) :], "dim")])
         lines.extend([piece(line, "dim")] for line in rest)
     for name, others in unit.others.items():
-        for other in others:
-            _, value, about = _row(name, other)
+        for other in others if is_shown(name) else ():
+            _, value, about = _row(name, other, framework)
             text = f"    {name:<{left}}  {value} also: {about}"
             lines.extend(
                 [piece(line, "dim")] for line in wrap(text, width, "    ", " " * (left + 8))
@@ -121,7 +117,7 @@ def _unit(unit: TrainingUnit, result: FileResult, width: int) -> list[Line]:
     return lines
 
 
-def _row(name: str, setting: Setting) -> tuple[str, str, str]:
+def _row(name: str, setting: Setting, framework: str) -> tuple[str, str, str]:
     value = setting.value
     if value is None:
         shown = "off" if "off" in setting.note else "null"
@@ -134,7 +130,9 @@ def _row(name: str, setting: Setting) -> tuple[str, str, str]:
     if setting.unit:
         shown += f" {setting.unit}"
     if setting.origin == DEFAULT:
-        return name, clean(shown), setting.note
+        # The framework is named above: here, only where in it the default stands.
+        note = setting.note.replace(f"default of {framework}", "default", 1)
+        return name, clean(shown), note
     about = setting.origin
     if setting.place is not None:
         line = setting.place.line
@@ -145,6 +143,7 @@ def _row(name: str, setting: Setting) -> tuple[str, str, str]:
             about += f", {setting.key}"
     if setting.is_text:
         about += f"; {setting.raw!r} is text to PyYAML"
-    if setting.note:
-        about += f"; {setting.note}"
+    note = note_of(setting)
+    if note:
+        about += f"; {note}"
     return name, clean(shown), about
