@@ -191,7 +191,13 @@ def _setting(name: str, spec: Any, kind: str, meet: Any, title: str) -> dict[str
         if off is not None:
             entry["off"] = tuple(_text(value) for value in listed(off))
         entry["always"] = _CONDITIONS.isdisjoint(entry)
-        entry["bare"] = kind == "number" and "auto" not in spec and _BARE.issuperset(entry)
+        entry["bare"] = (
+            kind in _BARE_KINDS
+            and "auto" not in spec
+            and _BARE.issuperset(entry)
+            and (kind == "number" or "off" not in entry)
+            and all(map(_is_up_to_zero, entry.get("off", ())))
+        )
         entry["plain"] = _TRANSLATES.isdisjoint(entry) and "auto" not in spec
         entries.append(entry)
     made: dict[str, Any] = {"name": name, "kind": kind, "from": tuple(entries)}
@@ -229,10 +235,19 @@ def _setting(name: str, spec: Any, kind: str, meet: Any, title: str) -> dict[str
 
 
 _CONDITIONS = frozenset(("when", "unless", "in_unit"))
-_BARE = frozenset(("path", "always", *_CONDITIONS))
-"""Of an entry that says where a number stands, and nothing of what it means."""
+_BARE_KINDS = frozenset(("number", "name", "flag", "optimizer"))
+_BARE = frozenset(("path", "always", "off", *_CONDITIONS))
+"""Of an entry that says where a value stands, and nothing of what it means (`plan.bare`)."""
 _TRANSLATES = frozenset(("flags", "values", "off", "prefix", "tag", "count"))
 """Entries that change how a text is read; without them it is read as it stands."""
+
+
+def _is_up_to_zero(off: str) -> bool:
+    """Whether a spelling of off is no number above 0."""
+    try:
+        return float(off) <= 0
+    except ValueError:
+        return True
 
 
 def _said_of_default(name: str, absent: dict[str, Any], title: str) -> str:

@@ -45,15 +45,20 @@ def collect(composed: Composed, root: Node, trie: dict[str, Any]) -> Found:
     """Walk down only where the dialect looks."""
     found: Found = {}
     visits = 0
+    merges = any("<<" in tree.source.text for tree in composed.trees)
 
     def walk(node: Node, level: dict[str, Any], path: str) -> None:
         if type(node) is Mapping:
-            any_key = level.get("*")
-            for key, value, _ in entries(node):
+            get = level.get
+            any_key = get("*")
+            pairs = [(k, v) for k, v, _ in entries(node)] if merges else node.pairs
+            for key, value in pairs:
+                if type(key) is not Scalar:
+                    continue
                 name = key.value
-                below = level.get(name)
+                below = get(name)
                 if below is None and "-" in name:
-                    below = level.get(name.replace("-", "_"))
+                    below = get(name.replace("-", "_"))
                 if below is not None:
                     meet(below, key, value, f"{path}.{name}" if path else name)
                 if any_key is not None:
@@ -94,11 +99,12 @@ class Reader:
 
     prefix, pattern  where the unit's own paths (`@.`) begin, in this file and in the dialect.
     unit             the unit as the dialect names it; what is `in_unit` another is not its.
+    said             id of a value -> its text as conditions compare it.
     alone            nothing was composed. yaml11: whether `1e-4` is text in the file.
     """
 
     __slots__ = (
-        "alone", "composed", "dialect", "found", "pattern", "prefix", "unit", "yaml11",
+        "alone", "composed", "dialect", "found", "pattern", "prefix", "said", "unit", "yaml11",
     )  # fmt: skip
 
     def __init__(
@@ -112,6 +118,7 @@ class Reader:
         self.pattern = pattern
         self.unit = unit
         tree = composed.tree
+        self.said: dict[int, str] = {}
         self.alone = len(composed.trees) == 1
         self.yaml11 = reads_yaml11(dialect, tree.format)
 
@@ -156,7 +163,13 @@ class Reader:
             if beside is not None and (depth := _shared(of, path)):
                 start = ".".join(beside.path.split(".")[:depth]) + "."
                 met = [one for one in met if one.path.startswith(start)]
-            text = _said(self.composed, met[-1].value) if met else "absent"
+            text = "absent"
+            if met:
+                value = met[-1].value
+                known = self.said.get(id(value))
+                if known is None:
+                    known = self.said[id(value)] = _said(self.composed, value)
+                text = known
             if text not in allowed and not (met and "present" in allowed):
                 return False
         return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gradaudit.dialects import GENERIC
 from gradaudit.findings import Place
-from gradaudit.plan.bare import bare_number
+from gradaudit.plan.bare import bare_value
 from gradaudit.plan.loss_terms import role_of
 from gradaudit.plan.model import (
     COMPUTED,
@@ -86,7 +86,7 @@ def _fill(unit: TrainingUnit, spec: dict[str, Any], reader: Reader) -> bool:
                 continue  # an earlier entry of the same path has its say
             read: Setting | str | None = None
             if entry["bare"]:
-                read = bare_number(name, one, reader)
+                read = bare_value(name, spec["kind"], one, reader, "off" in entry)
             if read is None:
                 read = _read(spec, entry, one, reader)
             if isinstance(read, Setting):

@@ -89,6 +89,7 @@ def _read_events(
     anchors: dict[str, Node] = {}
     stack: list[tuple[Mapping | Sequence, list[Node]]] = []
     children: list[Node] = roots
+    append = children.append
     parent: Mapping | Sequence | None = None
     count = 0
     while True:
@@ -105,7 +106,7 @@ def _read_events(
             node.anchor = anchor = event.anchor
             if anchor:
                 anchors[anchor] = node
-            children.append(node)
+            append(node)
             count += 1
         elif kind is MappingStartEvent or kind is SequenceStartEvent:
             box: Mapping | Sequence
@@ -127,6 +128,7 @@ def _read_events(
                 raise Unreadable(nested_too_deep(), *_at(event))
             parent = box
             children = []
+            append = children.append
             stack.append((box, children))
             count += 1
             if count > MAX_NODES:
@@ -140,6 +142,7 @@ def _read_events(
                 box.items = children
             box.end = event.end_mark.index if box.flow else last_leaf(box).end
             parent, children = stack[-1] if stack else (None, roots)
+            append = children.append
         elif kind is AliasEvent:
             alias = Alias()
             alias.name = event.anchor

@@ -114,7 +114,7 @@ TABLE: dict[str, Any] = {'name': 'dinov2',
             'from': ({'path': 'optim.clip_grad',
                       'off': ('0', 'false'),
                       'always': True,
-                      'bare': False,
+                      'bare': True,
                       'plain': False},),
             'absent': ({'value': 3.0,
                         'source': 'ssl_default_config.yaml; train/train.py:250 (tested for truth; '
