@@ -88,7 +88,8 @@ def differences(label: dict[str, Any]) -> list[str]:
 
 def compared(setting: str, have: dict[str, Any] | None, wanted: Any) -> Iterator[str]:
     if wanted == "unknown":
-        if have is not None and have["value"] is not None:
+        known = have is not None and (have["value"] is not None or have["note"].startswith("off"))
+        if have is not None and known:  # off is known too; null is left to the framework
             yield f"{have['value']} ({have['origin']}), must not be known"
         return
     if have is None:

@@ -49,7 +49,7 @@ def test_an_unknown_value_says_where_it_stands() -> None:
 
 def test_what_nobody_wrote_has_no_origin() -> None:
     found = settings(
-        '{"train_batch_size": 64, "train_micro_batch_size_per_gpu": 4, "zero_optimization": {"stage": 2}}',
+        '{"train_batch_size": 64, "train_micro_batch_size_per_gpu": 4, "fp16": {}}',
         "ds.json",
     )
     unknown = [one for one in found.values() if one["note"].startswith("not known")]
@@ -88,3 +88,22 @@ def test_the_framework_of_defaults_is_named_once() -> None:
     screen = run_cli("show", "a.yaml").out
     assert screen.count("Hugging Face TrainingArguments") == 1
     assert "default (training_args.py:" in screen
+
+
+def test_a_report_without_findings_has_the_plan() -> None:
+    Path("a.yaml").write_text("optimizer: adamw\nlearning_rate: 1.0e-4\n", encoding="utf-8")
+    report = run_cli("report", "a.yaml").out
+    assert "## The plan as understood" in report
+    assert "- `learning_rate: 1.0e-4` (`a.yaml` line 2, written)" in report
+
+
+def test_the_next_command_names_only_files_with_fixes() -> None:
+    for name, size in (("a.yaml", "1.0e-4"), ("b.yaml", "1e-4")):
+        Path(name).write_text(f"optimizer: adamw\nlearning_rate: {size}\n", encoding="utf-8")
+    screen = run_cli("check", "a.yaml", "b.yaml", columns=140).out
+    assert "`gradaudit fix b.yaml" in screen
+
+
+def test_a_frame_says_why_there_is_no_fix() -> None:
+    Path("a.yaml").write_text("optimizer: adamw\nlearning_rate: -1.0\n", encoding="utf-8")
+    assert "= no fix: which value was meant is not known" in run_cli("check", "a.yaml").out

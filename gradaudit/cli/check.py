@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from copy import copy
 
 from gradaudit.cli.common import UsageError, audit_all, command, fault
 from gradaudit.render.output import use_color, width_of, write_lines
@@ -79,12 +80,25 @@ def screen(arguments: CheckArguments, width: int) -> list[Line]:
     return _lines(run, _summary(run, arguments), width)
 
 
+def _with_fixes(summary: Summary, arguments: CheckArguments) -> CheckArguments:
+    """The arguments with the paths that have a fix; all where files may be one run's."""
+    kept = [
+        path for path in arguments.paths
+        if any(fixed == path or fixed.startswith(f"{path.rstrip('/')}/") for fixed in summary.fixed)
+    ]  # fmt: skip
+    if not kept or len(kept) == len(arguments.paths) or summary.in_one_run:
+        return arguments
+    fewer = copy(arguments)
+    fewer.paths = kept
+    return fewer
+
+
 def next_steps(summary: Summary, arguments: CheckArguments) -> list[str]:
     """The very next command, with the paths and the options that change what is found."""
     steps: list[str] = []
     if not summary.fixable and not summary.speculative:
         return steps
-    shown = command("fix", arguments)
+    shown = command("fix", _with_fixes(summary, arguments))
     if "-" in arguments.paths or arguments.set:
         return steps
     if summary.fixable:

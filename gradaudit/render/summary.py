@@ -20,11 +20,12 @@ class Tally:
     fixable            findings with a fix that `fix --write` applies; speculative: of --unsafe.
     silent             it has no findings because it holds no training settings.
     parsed, units      whether its text could be read; the names of its units.
+    in_run             it is read in one run with another file.
     problems           what the command line asked of it and could not be done.
     """
 
     __slots__ = (
-        "errors", "fixable", "infos", "parsed", "path", "problems", "silent", "skipped",
+        "errors", "fixable", "in_run", "infos", "parsed", "path", "problems", "silent", "skipped",
         "speculative", "suppressed", "units", "warnings",
     )  # fmt: skip
 
@@ -45,6 +46,7 @@ class Tally:
             self.parsed and not findings and not result.part_of
             and not any(_says(unit, result.recognised) for unit in result.units)
         )  # fmt: skip
+        self.in_run = bool(result.part_of)
         self.units = [unit.name for unit in result.units]
         self.problems = result.problems
 
@@ -91,6 +93,8 @@ class Summary:
         self.fixable = sum(tally.fixable for tally in judged)
         self.with_findings = sum(tally.total > 0 for tally in judged)
         self.silent = [tally.path for tally in judged if tally.silent]
+        self.fixed = [tally.path for tally in judged if tally.fixable or tally.speculative]
+        self.in_one_run = any(tally.in_run for tally in judged)
         self.problems = problems
         self.next_steps: list[str] = []
 

@@ -77,8 +77,11 @@ def group_lines(group: Group, width: int) -> list[Line]:
     for other in group.also:
         lines.extend(_also(other, gutter, width))
     said: set[str] = set()
-    for _, fix in group.fixes:
+    fixes = group.fixes
+    for _, fix in fixes:
         lines.extend(_fix(fix, said, gutter, width))
+    if not fixes:
+        lines.extend(_note("no fix", lead.no_fix, gutter, width))
     return lines
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from gradaudit import __version__
 from gradaudit.plan.model import ASSUMED, OVERRIDE
 from gradaudit.render.dialect import chain_of
+from gradaudit.render.plan import known, unknown
 from gradaudit.render.report.analyses import (
     Analysis,
     clipping,
@@ -25,7 +26,7 @@ from gradaudit.render.report.part import OTHER, Part
 from gradaudit.render.report.rate import learning_rate
 from gradaudit.render.report.snippets import Snippets, snippet_lines
 from gradaudit.render.report.summary import summary
-from gradaudit.render.report.words import code, code_list, prose, written
+from gradaudit.render.report.words import code, code_list, prose, settings_lines, written
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def render_report(result: FileResult, *, command: str, limits: Limits | None = N
     if clean:
         lines += ["", clean]
     if not parts:
+        lines += _plan(result)
         lines += _not_judged(result, limits or {}, command)
     several = len(parts) > 1
     for part in parts:
@@ -142,6 +144,17 @@ def _clean_units(result: FileResult, parts: list[Part]) -> str:
     if not parts or not clean:
         return ""
     return f"No findings in {code_list(unit.name for unit in clean)}."
+
+
+def _plan(result: FileResult) -> list[str]:
+    """For a file without findings: the plan as understood, unit by unit."""
+    lines: list[str] = []
+    for unit in result.units:
+        names = [*known(unit), *unknown(unit)]
+        if names:
+            of = f": {code(unit.name)}" if len(result.units) > 1 else ""
+            lines += ["", f"## The plan as understood{of}", "", *settings_lines(unit, names)]
+    return lines
 
 
 def _not_judged(result: FileResult, limits: Limits, command: str) -> list[str]:
