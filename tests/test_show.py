@@ -107,3 +107,4 @@ def test_the_next_command_names_only_files_with_fixes() -> None:
 def test_a_frame_says_why_there_is_no_fix() -> None:
     Path("a.yaml").write_text("optimizer: adamw\nlearning_rate: -1.0\n", encoding="utf-8")
     assert "= no fix: which value was meant is not known" in run_cli("check", "a.yaml").out
+    assert "which value was meant is not known" in run_cli("fix", "a.yaml", columns=200).out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradaudit.findings import RECOMMENDED, SAFE, SPECULATIVE
+from gradaudit.findings import INFO, RECOMMENDED, SAFE, SPECULATIVE
 from gradaudit.render.layout import PROSE, clean, piece, printable, wrap
 
 TYPE_CHECKING = False
@@ -49,11 +49,29 @@ def fix_lines(
             if file.outcome.stopped:
                 text = f"{file.before.path}: {file.outcome.stopped}"
                 lines.extend([piece(line, "error")] for line in wrap(clean(text), width, "", "  "))
+    lines.extend(_left(files, width))
     for path, message in problems:
         text = f"error: {path}: {message}"
         lines.extend([piece(line, "error")] for line in wrap(clean(text), width, "", "  "))
     lines.extend(_closing(files, admitted, write, command, width))
     return lines
+
+
+MOST_LEFT = 10
+"""Findings without a fix whose reason is told: `check` has them all."""
+
+
+def _left(files: list[Fixed], width: int) -> list[Line]:
+    """Why an error or a warning that is left has no fix; a fault in a base, which many files inherit, once."""
+    said = dict.fromkeys(
+        f"not fixed: {_what(finding)}: {finding.no_fix}"
+        for file in files if file.after.tree is not None
+        for finding in file.after.findings if finding.fix is None and finding.no_fix and finding.severity != INFO
+    )  # fmt: skip
+    shown = [line for text in [*said][:MOST_LEFT] for line in wrap(clean(text), width, "", "  ")]
+    if len(said) > MOST_LEFT:
+        shown.append(f"... and {len(said) - MOST_LEFT} more without a fix")
+    return [[piece(line, "dim")] for line in shown]
 
 
 def _diff(file: Fixed) -> list[Line]:
