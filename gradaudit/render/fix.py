@@ -62,11 +62,12 @@ MOST_LEFT = 10
 
 
 def _left(files: list[Fixed], width: int) -> list[Line]:
-    """Why an error or a warning that is left has no fix; a fault in a base, which many files inherit, once."""
+    """Why an error or a warning that is left has no fix; a base's fault once for all its users."""
     said = dict.fromkeys(
         f"not fixed: {_what(finding)}: {finding.no_fix}"
         for file in files if file.after.tree is not None
-        for finding in file.after.findings if finding.fix is None and finding.no_fix and finding.severity != INFO
+        for finding in file.after.findings
+        if finding.fix is None and finding.no_fix and finding.severity != INFO
     )  # fmt: skip
     shown = [line for text in [*said][:MOST_LEFT] for line in wrap(clean(text), width, "", "  ")]
     if len(said) > MOST_LEFT:
