@@ -315,10 +315,10 @@ def _drop_impossible_fix(finding: Finding, tree: Tree) -> None:
 
 def _say_where_inherited(finding: Finding, composed: Composed) -> None:
     """A finding in a base file: by which chain it comes here, and why it is not mended there."""
-    paths = [tree.source.path for tree in composed.trees]
-    if finding.place.source.path not in paths:
+    found = [tree for tree in composed.trees if tree.source is finding.place.source]
+    if not found:
         return  # the Python source
-    chain = " -> ".join(paths[: paths.index(finding.place.source.path) + 1])
+    chain = " -> ".join(tree.source.path for tree in composed.lineage(found[0]))
     finding.evidence = (*finding.evidence, f"inherited: {chain}")
     if finding.fix is None and not finding.no_fix:
         finding.no_fix = (

@@ -82,6 +82,8 @@ def describe(error: OSError | ValueError, path: str) -> str:
 def _nearby(path: str) -> str:
     from difflib import get_close_matches
 
+    if os.path.islink(path):
+        return f": it is a link to {os.readlink(path)}, which is not there"
     folder, name = os.path.split(path)
     try:
         names = os.listdir(folder or ".")

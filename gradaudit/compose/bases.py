@@ -86,7 +86,12 @@ def _add_bases(
     assigns = value is not None and resolve(value).tag == _READ_BASE
     merger = Merger(rules.get("lists") == "append", rules.get("delete_key", ""), assigns)
     bases: Node | None = None
-    for node, written in named_in(value):
+    named = named_in(value)
+    if len(named) > _MOST_NAMES and not chain.said:
+        node, written = named[_MOST_NAMES]
+        bound = Bounded(f"more than {_MOST_NAMES} files in one list")
+        _bound(part, node, written, bound, chain)
+    for node, written in named[:_MOST_NAMES]:
         found = read_part(part, node, written, entry, chain)
         if found is None or found.root is None:
             continue
@@ -137,11 +142,14 @@ def _add_link(part: Part, holder: Mapping, keys: Path, entry: dict[str, Any], ch
 
 
 def named_in(value: Node | None) -> Named:
-    """The files that a value names: a text, or a list of texts. Empty ones stand for none."""
+    """The files that a value names: a text, or a list of texts. Empty ones stand for none.
+
+    One more than are read, where there are more.
+    """
     target = resolve(value) if value is not None else None
     items = target.items if type(target) is Sequence else [target] if target is not None else []
     found = []
-    for item in items[:_MOST_NAMES]:
+    for item in items[: _MOST_NAMES + 1]:
         node = resolve(item)
         if type(node) is Scalar and node.value and not _is_null(node):
             found.append((node, node.value))
@@ -157,6 +165,8 @@ def read_part(
 ) -> Part | None:
     """The file that `node` names with what it is built on; else `part` says why it is missing."""
     tree = part.trees[0][0]
+    if "guess" in entry and _is_no_file(written):
+        return None
     try:
         if node.tag == _UNKNOWN:
             raise NotOpened("only running the file would tell which it is", "info")
@@ -166,13 +176,32 @@ def read_part(
         return part_of(chain.opener.find(written, tree.source.path, search), chain, chain.opener)
     except Cycle as cycle:
         part.complete = False
-        part.miss(tree, node, written, cycle, "cycle")
+        if "guess" in entry:
+            cycle.severity = "info"
+            part.miss(tree, node, written, cycle)
+        else:
+            part.miss(tree, node, written, cycle, "cycle")
     except Bounded as bound:
-        part.complete = False
-        part.miss(tree, node, written, bound)
+        _bound(part, node, written, bound, chain)
     except NotOpened as why:
-        part.miss(tree, node, written, why)
+        if "guess" not in entry:
+            part.miss(tree, node, written, why)
+        elif entry["guess"] == "sure":
+            part.miss(tree, node, written, NotOpened(why.reason, "info"))
     return None
+
+
+def _is_no_file(written: str) -> bool:
+    """Whether a text names no one config file, where who reads it is not known: `include: src`."""
+    return "*" in written or not written.lower().endswith((".yaml", ".yml", ".json"))
+
+
+def _bound(part: Part, node: Node, written: str, bound: Bounded, chain: Chain) -> None:
+    """Say that a bound is reached: once a config, however much is beyond it."""
+    part.complete = False
+    if bound.reason not in chain.said:
+        chain.said.add(bound.reason)
+        part.miss(part.trees[0][0], node, written, bound)
 
 
 def part_of(path: str, chain: Chain, opener: Opener) -> Part:
@@ -187,7 +216,9 @@ def part_of(path: str, chain: Chain, opener: Opener) -> Part:
         known = opener.parts.get(key)
         if known is not None:
             part: Part = known[1]
-            chain.left -= min(len(part.trees) - 1, chain.left)
+            below = part.trees[1:]
+            chain.spend(sum(opener.size(tree.source.path) for tree, _ in below))
+            chain.left -= min(len(below), chain.left)
             return part
         part = compose_tree(opener.open(path), chain)
         if part.complete:
@@ -208,9 +239,10 @@ def add_bases(composed: Composed, opener: Opener | None) -> None:
     if composed.dialect["compose"].get("hydra"):
         from gradaudit.compose.hydra import add_defaults
 
-        add_defaults(part, opener)
+        add_defaults(part, opener, composed.dialect["compose"]["hydra"] is True)
     if len(part.trees) > 1:
         composed.roots = part.roots
+        composed.parents = part.parents
         for other, mount in part.trees:
             composed.add(other, mount)
     composed.missing = part.missing

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import os
 
-from gradaudit.compose.chain import Cycle
+from gradaudit.compose.chain import Bounded, Cycle
 from gradaudit.compose.hydra_items import MAX_ITEMS, header_of, items_of
 from gradaudit.compose.merge import Merger, at, without
 from gradaudit.compose.model import Missing
-from gradaudit.compose.opener import MAX_DEPTH, MAX_FILES, NotOpened, is_inside
+from gradaudit.compose.opener import MAX_DEPTH, MAX_FILES, MOST_BYTES, NotOpened, is_inside
 from gradaudit.syntax.tree import Mapping, Scalar, Sequence, resolve
 
 TYPE_CHECKING = False
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     Placed = tuple[str, str, Tree]
     """Config path, package, file."""
 
+PRIMARY = "the primary config that this is added to"
+"""What is missing of an option that was named alone."""
+
 
 class Library:
     """The files that a primary config may be put together of.
@@ -34,6 +37,7 @@ class Library:
     roots    directories, as shown: the config root, then those of `hydra.searchpath`.
     group    the group of the primary config below the config root.
     elsewhere  search path entries that are not followed.
+    bytes    how much more may be read.
     """
 
     def __init__(self, tree: Tree, opener: Opener | None) -> None:
@@ -44,6 +48,8 @@ class Library:
         self.roots = [os.path.dirname(self.path)]
         self.group = ""
         self.elsewhere: list[str] = []
+        self.bytes = MOST_BYTES
+        self._loaded: set[str] = set()
         if opener is not None:
             self._find_root(opener)
             self._add_search_path(opener)
@@ -112,10 +118,19 @@ class Library:
                     continue
                 outside = False
                 if self.opener.exists(path, self.path):
+                    self._spend(self.opener, path, real)
                     return self.opener.open(self.opener.shown(path, real))
         if outside:
             raise NotOpened("it lies outside of what was named, so it is not opened", "info")
         return None
+
+    def _spend(self, opener: Opener, path: str, real: str) -> None:
+        if real not in self._loaded:
+            size = opener.size(path)
+            if size > self.bytes:
+                raise Bounded(f"more than {MOST_BYTES // 2**20} MiB in one config")
+            self.bytes -= size
+            self._loaded.add(real)
 
 
 def _get(node: Node | None, key: str) -> Node | None:
@@ -136,12 +151,14 @@ class Lists:
     """The defaults lists of a primary config and of all that it names, put into one.
 
     missing      options that were not found, and why.
+    parents      id of a tree -> the file whose list names it first.
     refers       some option's name refers to other choices; Hydra itself can tell which it is.
     """
 
     def __init__(self, library: Library) -> None:
         self.library = library
         self.missing: list[Missing] = []
+        self.parents: dict[int, Tree] = {}
         self.refers = False
         self._overrides: dict[str, Item] = {}
         self._used: set[str] = set()
@@ -159,8 +176,7 @@ class Lists:
         for item in apart:
             first += self._of_item(item)
         if apart:
-            reason = "it is in a config that this one is added to, which was not named"
-            self._miss(apart[0], apart[0].group_path, NotOpened(reason, "info"))
+            self._miss(apart[0], PRIMARY, NotOpened("it was not named", "info"), "primary")
         self.missing.reverse()
         return first + placed
 
@@ -172,7 +188,7 @@ class Lists:
             at = next(i for i, (above, _) in enumerate(self._files) if above == real)
             raise Cycle([shown for _, shown in self._files[at:]])
         if len(self._files) > MAX_DEPTH:
-            raise NotOpened(f"more than {MAX_DEPTH} files name one another", "info")
+            raise Bounded(f"more than {MAX_DEPTH} files name one another")
         self._files.append((real, tree.source.path))
         try:
             own = (name, package, tree)
@@ -211,7 +227,7 @@ class Lists:
         name = item.config_path
         try:
             if self._met > MAX_ITEMS:
-                raise NotOpened(f"more than {MAX_ITEMS} entries in the lists of one config", "info")
+                raise Bounded(f"more than {MAX_ITEMS} entries in the lists of one config")
             if item.value == "???":
                 raise NotOpened("which one it is, is given at launch", "info")
             if "${" in name:
@@ -223,6 +239,7 @@ class Lists:
                     return []
                 raise NotOpened(self.nowhere(), "info")
             item.header = header_of(tree)
+            self.parents.setdefault(id(tree), item.tree)
             return self._of_file(tree, item.group_path, item.final_package(), name, items_of(tree))
         except Cycle as cycle:
             self._miss(item, name, cycle, "cycle")
@@ -237,12 +254,17 @@ class Lists:
         return f"there is none in {places}; it may be elsewhere ({other})"
 
     def _miss(self, item: Item, name: str, why: NotOpened, kind: str = "base") -> None:
+        if isinstance(why, Bounded) and any(why.reason == known.reason for known in self.missing):
+            return  # one is enough
         if len(self.missing) < MAX_FILES:
             self.missing.append(Missing(item.tree, item.node, name, why.reason, why.severity, kind))
 
 
-def add_defaults(part: Part, opener: Opener | None) -> None:
-    """Put a file together with what its defaults list names."""
+def add_defaults(part: Part, opener: Opener | None, sure: bool = True) -> None:
+    """Put a file together with what its defaults list names.
+
+    `sure`: the file is one of Hydra's; else it is where anything that the list names is there.
+    """
     tree = part.trees[0][0]
     library = Library(tree, opener)
     if not library.items or not part.roots:
@@ -255,11 +277,14 @@ def add_defaults(part: Part, opener: Opener | None) -> None:
         answer = ask_hydra(library)
         if answer is not None:
             placed, lists = answer
+    if not sure and all(source is tree for _, _, source in placed):
+        return
     part.missing += lists.missing
+    part.parents.update(lists.parents)
     if len(placed) > MAX_FILES:
         placed = [entry for entry in placed if entry[2] is tree]
-        reason = f"more than {MAX_FILES} files in one chain; none of them is read"
-        part.miss(tree, library.items[0].node, "defaults", NotOpened(reason, "info"))
+        bound = Bounded(f"more than {MAX_FILES} files in one config")
+        part.miss(tree, library.items[0].node, "defaults", bound)
     if len(placed) < 2:
         return
     merger = Merger()

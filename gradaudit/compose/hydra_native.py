@@ -123,5 +123,8 @@ def _ask(library: Library) -> tuple[list[Placed], Lists]:
     for default in found.defaults:
         path = default.config_path or ""
         name = library.path if path == primary else path
+        above = trees.get(getattr(default, "parent", None) or "")
+        if above is not None:
+            lists.parents.setdefault(id(trees[path]), above)
         placed.append((name, default.package or "", trees[path]))
     return placed, lists

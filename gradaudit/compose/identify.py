@@ -6,13 +6,14 @@ from gradaudit.compose.opener import NotOpened
 from gradaudit.dialects import load
 from gradaudit.dialects.compiled.markers import BASE_KEYS
 from gradaudit.dialects.recognise import CERTAIN, Recognised, recognise
-from gradaudit.syntax.tree import Mapping, Scalar, Sequence, resolve
+from gradaudit.source import Source
+from gradaudit.syntax.tree import Mapping, Scalar, Sequence, Tree, resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gradaudit.compose.opener import Opener
     from gradaudit.dialects import Dialect
-    from gradaudit.syntax.tree import Node, Tree
+    from gradaudit.syntax.tree import Node
 
 _MAX_DEPTH = 5
 """Bases of bases that are looked at for a marker; real chains show one sooner."""
@@ -29,7 +30,7 @@ def identify(
     if run and found.name != run:
         return load(run), Recognised(run, CERTAIN, {"read with the other files of the run": 0})
     if not found.weight and opener is not None:
-        found = _by_base(tree, opener, 0) or found
+        found = _by_base(tree, opener, 0) or _by_defaults(tree, opener, 0) or found
     return load(found.name), found
 
 
@@ -52,6 +53,44 @@ def _by_base(tree: Tree, opener: Opener, depth: int) -> Recognised | None:
                 found = _by_base(base, opener, depth + 1) or found
             if found.name == name:
                 return Recognised(name, CERTAIN, {f"built on {path}, which is of it": 0})
+            if not found.weight:
+                both = recognise(_together(tree, base))
+                if both.name == name:
+                    both.markers[f"together with {path}"] = 0
+                    return both
+    return None
+
+
+def _together(leaf: Tree, base: Tree) -> Tree:
+    """A leaf with its base, for the markers of both to add up, each once."""
+    source = Source(leaf.source.path, f"{leaf.source.text}\n{base.source.text}")
+    mappings = leaf.mappings + base.mappings
+    return Tree(source, leaf.roots + base.roots, mappings, set(), leaf.format)
+
+
+def _by_defaults(tree: Tree, opener: Opener, depth: int) -> Recognised | None:
+    """A hydra config whose defaults list begins with another (`- train`) is of its dialect."""
+    if "defaults" not in tree.source.text:
+        return None
+    from gradaudit.compose.hydra import Library
+
+    library = Library(tree, opener)
+    for item in library.items:
+        if item.is_group or item.is_self or not isinstance(item.value, str):
+            continue
+        item.put_into(library.group, "")
+        try:
+            base = library.load(item.config_path)
+        except NotOpened:
+            continue
+        if base is None or base is tree:
+            continue
+        found = recognise(base)
+        if not found.weight and depth < _MAX_DEPTH:
+            found = _by_defaults(base, opener, depth + 1) or found
+        if found.weight and load(found.name)["compose"].get("hydra"):
+            reason = f"built on {base.source.path}, which is of it"
+            return Recognised(found.name, CERTAIN, {reason: 0})
     return None
 
 

@@ -18,7 +18,7 @@ class Missing:
     node      where it is named, in `tree`. path: as written.
     reason    in words. severity: `info` where a launcher could supply it or it lies outside what
               may be opened, `error` where it cannot exist or leads back to itself.
-    kind      `base` or `cycle`.
+    kind      `base`, `primary` (what a hydra option is added to; `path` are words) or `cycle`.
     """
 
     __slots__ = ("kind", "node", "path", "reason", "severity", "tree")
@@ -42,6 +42,7 @@ class Composed:
              (`parent` None) whose keys and leaves are nodes of the files they came from.
     missing  what could not be read: whatever depends on it is unknown, not absent.
     under    id of a tree -> what its bases make together, before the file itself has its say.
+    parents  id of a tree -> the file that names it.
     mounts   id of each tree -> the keys under which the root of that file stands below `roots`.
     known    what `value_of` was asked: id of a node -> the node, and the answer.
     is_run   whether the files are read side by side (`compose.runs`), none being another's base.
@@ -49,8 +50,8 @@ class Composed:
     """
 
     __slots__ = (
-        "_owners", "dialect", "index", "is_run", "known", "missing", "mounts", "roots", "tree",
-        "trees", "under",
+        "_owners", "dialect", "index", "is_run", "known", "missing", "mounts", "parents", "roots",
+        "tree", "trees", "under",
     )  # fmt: skip
 
     def __init__(self, tree: Tree, dialect: Dialect) -> None:
@@ -60,6 +61,7 @@ class Composed:
         self.roots: list[Node] = tree.roots
         self.missing: list[Missing] = []
         self.under: dict[int, Node] = {}
+        self.parents: dict[int, Tree] = {}
         self.mounts: dict[int, Path] = {}
         self.known: dict[int, tuple[Node, Node | None, str]] = {}
         self.index: dict[int, dict[str, Node]] = {}
@@ -73,6 +75,14 @@ class Composed:
             self._owners = {}
         if id(tree) not in self.mounts:
             self.mounts[id(tree)] = mount
+
+    def lineage(self, tree: Tree) -> list[Tree]:
+        """The files from the config down to one of those that it is built on, each naming the
+        next."""
+        found = [tree]
+        while found[0] is not self.tree and len(found) < len(self.trees):
+            found.insert(0, self.parents.get(id(found[0]), self.tree))
+        return found
 
     def tree_of(self, node: Node) -> Tree:
         """The file in which a node stands."""

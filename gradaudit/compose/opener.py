@@ -25,6 +25,9 @@ SUFFIXES = (".yaml", ".yml", ".json", ".jsonc", ".toml", ".py")
 MAX_FILES = 50
 """Files that one config may be built on; the longest real chain seen has eight."""
 
+MOST_BYTES = 16 * 2**20
+"""Bytes that one config may be built on together: a tree takes a hundred times its text."""
+
 MAX_DEPTH = 20
 """How often a base may have a base of its own."""
 
@@ -32,6 +35,7 @@ _LEVELS = 3
 """Directories above that of a single named file, where nothing else bounds the search."""
 
 _MAX_ABOVE = 64
+_HERE = os.path.join(os.curdir, "")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
@@ -58,6 +62,7 @@ class Opener:
         self.parts: dict[Any, Any] = {}
         self._boundaries: dict[str, str] = {}
         self._kinds: dict[str, str] = {}
+        self._sizes: dict[str, int] = {}
         self._reals: dict[str, str] = {}
 
     def real(self, path: str) -> str:
@@ -75,8 +80,11 @@ class Opener:
         return known
 
     def shown(self, path: str, real: str) -> str:
-        """A path as a user would have typed it: without `a/..` and `./`, relative if it was."""
+        """A path as a user would have typed it: without `a/..`, relative if it was, and with
+        the `./` that was typed before it."""
         tidy = os.path.normpath(path)
+        if path[:2] == _HERE and tidy[:1] != ".":
+            tidy = _HERE + tidy
         # `link/../x` is not `x` where `link` leads elsewhere.
         return tidy if tidy == path or self.real(tidy) == real else path
 
@@ -167,13 +175,21 @@ class Opener:
         known = self._kinds.get(real)
         if known is None:
             try:
-                mode = os.stat(real).st_mode
+                status = os.stat(real)
             except (OSError, ValueError):
                 known = ""
             else:
+                mode = status.st_mode
+                self._sizes[real] = status.st_size
                 known = "file" if stat.S_ISREG(mode) else "directory" * stat.S_ISDIR(mode)
             self._kinds[real] = known
         return known
+
+    def size(self, path: str) -> int:
+        """The bytes of a file that `find` found: what it costs to open it."""
+        real = self.real(path)
+        self._kind(real)
+        return self._sizes.get(real, 0)
 
     def open(self, path: str) -> Tree:
         """The tree of a file that `find` found. It is shared: never change it.

@@ -84,6 +84,8 @@ def merge_run(files: list[Composed]) -> Composed:
     for composed in files:
         for tree in composed.trees:
             run.add(tree, composed.mounts.get(id(tree), ()))
+        for known, parent in composed.parents.items():
+            run.parents.setdefault(known, parent)
         run.missing += composed.missing
         run.under.update(composed.under)
         for root in composed.roots:

@@ -29,7 +29,7 @@ TIMES = {"warmup": "time", "length": "time"}
 
 _TOP = {
     "name", "title", "loader", "sections", "own_optimizer", "transparent", "ignored", "switch",
-    "nothing", "settings", "loss_terms",
+    "nothing", "settings", "loss_terms", "compose",
 }  # fmt: skip
 _SETTING = {"kind", "keys", "in", "zero_is_off", "flags", "not_with"}
 _GROUPS = (

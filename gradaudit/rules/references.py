@@ -35,20 +35,12 @@ def base_file_not_read(composed: Composed, limits: Limits) -> Iterator[Finding]:
 
     Bad:
         _BASE_: nowhere/Base.yaml
-        MODEL:
-          META_ARCHITECTURE: GeneralizedRCNN
-        SOLVER:
-          IMS_PER_BATCH: 16
-          BASE_LR: 0.02
-          MAX_ITER: 90000
+        MODEL: {META_ARCHITECTURE: GeneralizedRCNN}
+        SOLVER: {IMS_PER_BATCH: 16, BASE_LR: 0.02, MAX_ITER: 90000}
 
     Good:
-        MODEL:
-          META_ARCHITECTURE: GeneralizedRCNN
-        SOLVER:
-          IMS_PER_BATCH: 16
-          BASE_LR: 0.02
-          MAX_ITER: 90000
+        MODEL: {META_ARCHITECTURE: GeneralizedRCNN}
+        SOLVER: {IMS_PER_BATCH: 16, BASE_LR: 0.02, MAX_ITER: 90000}
 
     Tell:
         `gradaudit show FILE` lists the files that were put together, and those that were not read.
@@ -65,9 +57,10 @@ def base_file_not_read(composed: Composed, limits: Limits) -> Iterator[Finding]:
         if missing.kind == "cycle":
             continue
         sure = missing.severity == ERROR
+        named = missing.path if missing.kind == "primary" else f"`{missing.path}`"
         yield Finding(
             Place(missing.tree.source, missing.node.start, missing.node.end),
-            f"`{missing.path}` was not read: {missing.reason}",
+            f"{named} was not read: {missing.reason}",
             severity=ERROR if sure else INFO,
             confidence=HIGH if sure else MEDIUM,
             label="not read",
@@ -77,9 +70,26 @@ def base_file_not_read(composed: Composed, limits: Limits) -> Iterator[Finding]:
                     "default is assumed in their place."
                 )
             ],
-            next="Correct the path." if sure else "Check it from a directory that holds the file.",
+            next="Correct the path." if sure else _advice(missing.reason),
             no_fix="where the file should be is not known",
         )
+
+
+def _advice(reason: str) -> str:
+    """What can be done about a file that was not read, by why it was not."""
+    if "not named" in reason:
+        return "Check the primary config, the one that takes this in: then the whole is judged."
+    if "run time" in reason or "at launch" in reason or "other choices" in reason:
+        return "Nothing: only the program knows. Audit the config that it writes when it starts."
+    if reason.startswith("more than") or "only running" in reason:
+        return "Write the whole config into one file, as the framework prints it, and check that."
+    if reason.startswith("line ") or "be read" in reason:
+        return "Mend that file first."
+    if "suffix" in reason:
+        return "Name a file that ends in .yaml, .json, .toml or .py."
+    if "no place on a disk" in reason:
+        return "Check the file by its path."
+    return "Check it from a directory that holds the file."
 
 
 @rule(
@@ -102,20 +112,12 @@ def base_file_cycle(composed: Composed, limits: Limits) -> Iterator[Finding]:
 
     Bad:
         _BASE_: example.yaml
-        MODEL:
-          META_ARCHITECTURE: GeneralizedRCNN
-        SOLVER:
-          IMS_PER_BATCH: 16
-          BASE_LR: 0.02
-          MAX_ITER: 90000
+        MODEL: {META_ARCHITECTURE: GeneralizedRCNN}
+        SOLVER: {IMS_PER_BATCH: 16, BASE_LR: 0.02, MAX_ITER: 90000}
 
     Good:
-        MODEL:
-          META_ARCHITECTURE: GeneralizedRCNN
-        SOLVER:
-          IMS_PER_BATCH: 16
-          BASE_LR: 0.02
-          MAX_ITER: 90000
+        MODEL: {META_ARCHITECTURE: GeneralizedRCNN}
+        SOLVER: {IMS_PER_BATCH: 16, BASE_LR: 0.02, MAX_ITER: 90000}
 
     Tell:
         Load the config: the framework ends with a RecursionError, or with a message of its own.

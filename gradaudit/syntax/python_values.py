@@ -58,7 +58,25 @@ def read(expr: ast.expr, scope: Scope) -> Node:
             node = scope.constant(value_of(expr, scope), start, end)
         except _NotKnown:
             node = None
+    elif isinstance(expr, ast.Set):
+        node = _of_base(expr, scope)
     return scope.unknown_of(expr) if node is None else node
+
+
+def _of_base(expr: ast.Set, scope: Scope) -> Scalar | None:
+    """mmengine's `{{_base_.x}}`, to Python a set in a set: as the reference that it is."""
+    inner = expr.elts[0]
+    if len(expr.elts) != 1 or not isinstance(inner, ast.Set) or len(inner.elts) != 1:
+        return None
+    named = inner.elts[0]
+    if not isinstance(named, ast.Attribute):
+        return None
+    parts = path_of(named, scope)
+    if parts is None or parts[0][0] != "_base_":
+        return None
+    node = scope.unknown_of(named)
+    node.start, node.end = scope.spans.of(expr)
+    return node
 
 
 def path_of(expr: ast.expr, scope: Scope) -> list[Part] | None:
