@@ -1262,6 +1262,8 @@ def test_a_share_where_a_framework_wants_steps() -> None:
         (AXOLOTL % "10" + "learning_rate: 1e-4\n", None),
         ("SOLVER: {IMS_PER_BATCH: 16, BASE_LR: 1e-4}\nMODEL: {META_ARCHITECTURE: X}\n", None),
         ("per_device_train_batch_size: 1\nnum_train_epochs: 1\nlearning_rate: 1e-4\n", "warning"),
+        ("per_device_train_batch_size: 1\ndataset_name: a/b\nlearning_rate: 1e-4\n", None),
+        ("sched: cosine\nopt: adamw\naa: x\nsmoothing: 0.1\nreprob: 0.1\nlr: 1e-4\n", None),
         ("learning_rate: 1e-4\noptimizer: adamw\n", "warning"),
     ],
 )
@@ -1271,6 +1273,14 @@ def test_text_numbers_by_the_loader_of_the_framework(text: str, expected: str | 
     if expected and "per_device" in text:
         assert found[0].confidence == "high"
         assert "loads this file with PyYAML" in words(found[0])
+
+
+def test_a_clip_of_zero_is_off_only_where_the_trainer_tests_for_it() -> None:
+    torchtitan = '[model]\nflavor="8B"\n[training]\nbatch_size=1\nseq_len=8\nmax_norm=0.0\nsteps=9\n'
+    (found,) = of(audit(torchtitan, name="train.toml"), "GA102")
+    assert found.message == "clip threshold 0 zeroes every gradient: torchtitan clips whatever it is"
+    off = "per_device_train_batch_size: 1\nnum_train_epochs: 1\nmax_grad_norm: -1\n"
+    assert not of(audit(off), "GA102")
 
 
 TORCHTUNE = """\
@@ -1300,3 +1310,14 @@ def test_no_fix_is_offered_that_would_be_refused() -> None:
     (found,) = of(audit(text, path="config.py"), "GA203")
     assert found.fix is None
     assert found.no_fix == "Python configs are checked, not edited"
+
+
+def test_a_botched_number_may_be_put_together_or_stand_in_a_base(tmp_path: Path) -> None:
+    together = (TORCHTUNE % "2").replace("lr: 2e-5", "lr: '${x}_8'") + "x: 1.0e\n"
+    (found,) = of(audit(together), "GA703")
+    assert "`1.0e_8` is text" in found.message
+    (tmp_path / "base.yaml").write_text("SOLVER: {IMS_PER_BATCH: 16, BASE_LR: 1.0e_8}\n")
+    leaf = "_BASE_: base.yaml\nMODEL: {META_ARCHITECTURE: X, WEIGHTS: y}\n"
+    (found,) = of(audit(leaf, path=str(tmp_path / "leaf.yaml")), "GA703")
+    assert found.place.source.path.endswith("base.yaml")
+    assert found.key == "SOLVER.BASE_LR"

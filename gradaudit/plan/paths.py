@@ -37,8 +37,14 @@ class Met:
         self.value = value
 
 
+_MANY = 16
+"""Values at one path of the units of a file from which they are sorted by unit once."""
+
 Found = dict[str, list[Met]]
 """Pattern -> what stands there, in file order."""
+
+Groups = dict[tuple[str, str, int], dict[str, list[Met]]]
+"""(pattern of units, path in one, depth of the unit) -> path of a unit -> what stands there."""
 
 
 def collect(composed: Composed, root: Node, trie: dict[str, Any]) -> Found:
@@ -61,8 +67,9 @@ def collect(composed: Composed, root: Node, trie: dict[str, Any]) -> Found:
                     below = get(name.replace("-", "_"))
                 if below is not None:
                     meet(below, key, value, f"{path}.{name}" if path else name)
-                if any_key is not None:
-                    meet(any_key, key, value, f"{path}.{name}" if path else name)
+                # A star stands for sections as they are: a reference to one is not followed.
+                if any_key is not None and (type(value) is not Scalar or "" in any_key):
+                    meet(any_key, key, value, f"{path}.{name}" if path else name, True)
         elif type(node) is Sequence:
             every = level.get("[]")
             for index, item in enumerate(node.items):
@@ -73,7 +80,7 @@ def collect(composed: Composed, root: Node, trie: dict[str, Any]) -> Found:
                 if below is not None:
                     meet(below, item, item, at)
 
-    def meet(below: dict[str, Any], key: Node, value: Node, path: str) -> None:
+    def meet(below: dict[str, Any], key: Node, value: Node, path: str, star: bool = False) -> None:
         nonlocal visits
         visits += 1
         if visits > MAX_VISITS:
@@ -81,7 +88,7 @@ def collect(composed: Composed, root: Node, trie: dict[str, Any]) -> Found:
         pattern = below.get("")
         if pattern is not None:
             found.setdefault(pattern, []).append(Met(path, key, value))
-        if len(below) > (pattern is not None):
+        if len(below) > (pattern is not None) and not (star and type(value) is Scalar):
             target = value
             if type(value) is not Mapping and type(value) is not Sequence:
                 reached, _ = composed.value_of(value)
@@ -99,17 +106,19 @@ class Reader:
 
     prefix, pattern  where the unit's own paths (`@.`) begin, in this file and in the dialect.
     unit             the unit as the dialect names it; what is `in_unit` another is not its.
+    groups           what stands at a path of many units, by unit; shared by their readers.
     said             id of a value -> its text as conditions compare it.
     alone            nothing was composed. yaml11: whether `1e-4` is text in the file.
     """
 
     __slots__ = (
-        "alone", "composed", "dialect", "found", "pattern", "prefix", "said", "unit", "yaml11",
+        "alone", "composed", "dialect", "found", "groups", "pattern", "prefix", "said", "unit",
+        "yaml11",
     )  # fmt: skip
 
     def __init__(
         self, composed: Composed, dialect: Dialect, found: Found, prefix: str, pattern: str,
-        unit: str = "",
+        unit: str = "", groups: Groups | None = None,
     ) -> None:  # fmt: skip
         self.composed = composed
         self.dialect = dialect
@@ -117,6 +126,7 @@ class Reader:
         self.prefix = prefix
         self.pattern = pattern
         self.unit = unit
+        self.groups: Groups = {} if groups is None else groups
         tree = composed.tree
         self.said: dict[int, str] = {}
         self.alone = len(composed.trees) == 1
@@ -146,9 +156,21 @@ class Reader:
             return []
         if path == "@":
             return [met for met in self.found.get(self.pattern, []) if met.path == self.prefix]
+        every = self.found.get(f"{self.pattern}.{path[2:]}")
+        if every is None:
+            return []
         start = self.prefix + "."
-        every = self.found.get(f"{self.pattern}.{path[2:]}", [])
-        return [met for met in every if met.path.startswith(start)]
+        if len(every) < _MANY:
+            return [met for met in every if met.path.startswith(start)]
+        # Hundreds of units side by side: what is below one stands together, in file order.
+        depth = self.prefix.count(".") + 1
+        groups = self.groups.get((self.pattern, path, depth))
+        if groups is None:
+            groups = self.groups[self.pattern, path, depth] = {}
+            for met in every:
+                own = ".".join(met.path.split(".")[:depth])
+                groups.setdefault(own, []).append(met)
+        return [met for met in groups.get(self.prefix, ()) if met.path.startswith(start)]
 
     def holds(
         self, when: tuple[tuple[str, tuple[str, ...]], ...], of: str = "", beside: Met | None = None

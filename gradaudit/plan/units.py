@@ -11,7 +11,7 @@ from gradaudit.syntax.tree import Mapping, resolve
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gradaudit.compose.model import Composed
-    from gradaudit.plan.paths import Found
+    from gradaudit.plan.paths import Found, Groups
     from gradaudit.syntax.tree import Node
 
 MAX_UNITS = 200
@@ -31,10 +31,11 @@ def units_by_paths(composed: Composed) -> list[TrainingUnit]:
     places = _places(composed, found)
     several = len(places) > 1
     units = []
+    groups: Groups = {}
     for pattern, path, mapping, name, named in places:
         own = name or path.rpartition(".")[2]
         unit = TrainingUnit(own if several or named == "always" else "main", composed, mapping)
-        _finish(unit, Reader(composed, dialect, found, path, pattern, own))
+        _finish(unit, Reader(composed, dialect, found, path, pattern, own, groups))
         units.append(unit)
     if not units:
         unit = TrainingUnit("main", composed, top)

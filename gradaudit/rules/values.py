@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from gradaudit.plan.model import Setting, TrainingUnit
     from gradaudit.rules import Limits
+    from gradaudit.syntax.tree import Scalar, Tree
 
 
 _COUNT = ((lambda v: v < 1, ERROR, "must be 1 or more"),)
@@ -189,17 +190,26 @@ def _out_of_domain(setting: Setting, unit: TrainingUnit, severity: str, what: st
     )
 
 
+def _key_of(node: Scalar, tree: Tree) -> str | None:
+    """Where a value stands; None for one that an interpolation put together."""
+    try:
+        return dotted(path_of(node, tree))
+    except StopIteration:
+        return None
+
+
 def _botched(unit: TrainingUnit) -> Iterator[Finding]:
     """A known number whose text no loader reads as one, `1.0e_8`."""
     for name, node in unit.unknown_nodes.items():
         text = node.value
         if looks_botched(text):
+            tree = unit.composed.tree_of(node)
             yield Finding(
-                Place(unit.tree.source, node.start, node.end),
+                Place(tree.source, node.start, node.end),
                 f"`{text}` is text to every loader; {name} wants a number",
                 severity=ERROR,
                 confidence=HIGH,
-                key=dotted(path_of(node, unit.tree)),
+                key=_key_of(node, tree),
                 label="not a number",
                 why=["The optimiser refuses text, or its default is used in silence."],
                 no_fix="which number was meant is not known",
