@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gradaudit.audit import Options
+from gradaudit.audit import Options, audit_path
 from gradaudit.compose.model import Composed, Missing
 from gradaudit.dialects import GENERIC
 from gradaudit.dialects.compile import TIMES, compile_dialect, extended, markers
@@ -15,7 +16,8 @@ from gradaudit.dialects.schema import BadDialect
 from gradaudit.plan.build import build_units
 from gradaudit.plan.facts import add_facts
 from gradaudit.plan.model import TrainingUnit
-from gradaudit.settings import Settings
+from gradaudit.plan.values import read_value
+from gradaudit.settings import Finder, Settings
 from gradaudit.source import Source
 from gradaudit.syntax import parse
 from gradaudit.syntax.plain import plain
@@ -324,3 +326,34 @@ def test_markers_are_sorted_by_where_they_are_looked_for() -> None:
     assert table["tags"] == (("!tag:", "d", 5),)
     assert table["comments"] == (("# text", "d", 6),)
     assert table["files"] == (("*.x", "d", 7),)
+
+
+def test_a_linked_file_of_deepspeed_says_what_the_trainer_leaves_out(tmp_path: Path) -> None:
+    """What both write the trainer decides; where the file is missing, nothing is a default."""
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "ds.json").write_text(
+        '{"optimizer": {"type": "Lamb", "params": {"lr": 0.002}}, "gradient_clipping": 0.3}'
+    )
+    config = "deepspeed: %s\nper_device_train_batch_size: 4\nnum_train_epochs: 3\n"
+    for name, text in (
+        ("linked.yaml", config % "ds.json" + "learning_rate: 0.001\n"),
+        ("missing.yaml", config % "none.json"),
+    ):
+        (tmp_path / name).write_text(text)
+    linked = audit_path(str(tmp_path / "linked.yaml"), Options(), Finder(isolated=True)).units[0]
+    assert (linked.settings["optimizer"].value, linked.settings["optimizer"].origin) == (
+        "lamb",
+        "inherited",
+    )
+    assert linked.settings["clip_norm"].value == 0.3
+    assert linked.settings["clip_norm"].leaf is None, "nothing can be overridden beside the link"
+    assert linked.settings["learning_rate"].value == 0.001
+    assert [other.value for other in linked.others["learning_rate"]] == [0.002]
+    missing = audit_path(str(tmp_path / "missing.yaml"), Options(), Finder(isolated=True)).units[0]
+    assert "none.json" in missing.unknown["clip_norm"]
+    assert not {"optimizer", "betas", "accumulation"} & set(missing.settings)
+
+
+def test_a_text_that_names_no_precision_is_unknown() -> None:
+    assert read_value("precision", "lr_c", GENERIC, "yaml") == "'lr_c' names no precision"
+    assert read_value("precision", "bf16-mixed", GENERIC, "yaml") == ("bf16-mixed", False)

@@ -1276,9 +1276,13 @@ def test_text_numbers_by_the_loader_of_the_framework(text: str, expected: str | 
 
 
 def test_a_clip_of_zero_is_off_only_where_the_trainer_tests_for_it() -> None:
-    torchtitan = '[model]\nflavor="8B"\n[training]\nbatch_size=1\nseq_len=8\nmax_norm=0.0\nsteps=9\n'
-    (found,) = of(audit(torchtitan, name="train.toml"), "GA102")
-    assert found.message == "clip threshold 0 zeroes every gradient: torchtitan clips whatever it is"
+    torchtitan = (
+        '[model]\nflavor="8B"\n[training]\nbatch_size=1\nseq_len=8\nmax_norm=0.0\nsteps=9\n'
+    )
+    (found,) = of(audit(torchtitan, path="train.toml"), "GA102")
+    assert (
+        found.message == "clip threshold 0 zeroes every gradient: torchtitan clips whatever it is"
+    )
     off = "per_device_train_batch_size: 1\nnum_train_epochs: 1\nmax_grad_norm: -1\n"
     assert not of(audit(off), "GA102")
 

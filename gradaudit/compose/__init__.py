@@ -7,6 +7,7 @@ chain of the file is asked for.
 from __future__ import annotations
 
 from gradaudit.compose.model import Composed
+from gradaudit.syntax.tree import Mapping, Scalar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,4 +27,21 @@ def compose(tree: Tree, dialect: Dialect, opener: Opener | None) -> Composed:
         from gradaudit.compose.bases import add_bases
 
         add_bases(composed, opener)
+    if dialect.get("converts_where") and _is_converted(composed):
+        composed.dialect = {**dialect, "loader": "coerced"}
     return composed
+
+
+def _is_converted(composed: Composed) -> bool:
+    """Whether the file has the keys of a script that converts what this dialect's loader does not.
+
+    One set of `converts_where` must be met: `present` and `absent` keys at the top.
+    """
+    root = composed.roots[0] if composed.roots else None
+    if type(root) is not Mapping:
+        return False
+    keys = {key.value for key, _ in root.pairs if type(key) is Scalar}
+    return any(
+        all((key in keys) == (there == "present") for key, there in where.items())
+        for where in composed.dialect["converts_where"]
+    )

@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from gradaudit.dialects.paths import add
+from gradaudit.dialects.linked import with_linked
+from gradaudit.dialects.paths import UP_TO_ZERO, add
 from gradaudit.dialects.schema import BadDialect, check, listed
 from gradaudit.source import read
 from gradaudit.syntax import parse
@@ -116,6 +117,7 @@ def _common(raw: dict[str, Any]) -> dict[str, Any]:
         "title": raw["title"],
         "loader": raw["loader"]["kind"],
         "loader_source": raw["loader"].get("source", ""),
+        "converts_where": tuple(raw["loader"].get("converts_where", ())),
         "interpolation": "" if interpolation == "none" else interpolation,
         "compose": raw.get("compose", {}),
         "trie": {},
@@ -184,12 +186,10 @@ def _setting(name: str, spec: Any, kind: str, meet: Any, title: str) -> dict[str
         entry = {"path": entry} if isinstance(entry, str) else dict(entry)
         meet(entry["path"])
         _add_conditions(entry, meet)
-        for table in ("values", "flags"):
-            if table in entry:
-                entry[table] = {_text(key): value for key, value in entry[table].items()}
+        _add_texts(entry)
         off = entry.get("off", spec.get("off"))
         if off is not None:
-            entry["off"] = tuple(_text(value) for value in listed(off))
+            entry["off"] = _off(off)
         entry["always"] = _CONDITIONS.isdisjoint(entry)
         entry["bare"] = (
             kind in _BARE_KINDS
@@ -202,7 +202,7 @@ def _setting(name: str, spec: Any, kind: str, meet: Any, title: str) -> dict[str
         entries.append(entry)
     made: dict[str, Any] = {"name": name, "kind": kind, "from": tuple(entries)}
     if "off" in spec:
-        made["off"] = tuple(_text(value) for value in listed(spec["off"]))
+        made["off"] = _off(spec["off"])
     if "auto" in spec:
         made["auto"] = tuple(_text(value) for value in listed(spec["auto"]))
     if "absent" in spec:
@@ -238,8 +238,23 @@ _CONDITIONS = frozenset(("when", "unless", "in_unit"))
 _BARE_KINDS = frozenset(("number", "name", "flag", "optimizer"))
 _BARE = frozenset(("path", "always", "off", *_CONDITIONS))
 """Of an entry that says where a value stands, and nothing of what it means (`plan.bare`)."""
-_TRANSLATES = frozenset(("flags", "values", "off", "prefix", "tag", "count"))
+_TRANSLATES = frozenset(("flags", "values", "off", "prefix", "tag", "count", "silent"))
 """Entries that change how a text is read; without them it is read as it stands."""
+
+
+def _add_texts(entry: dict[str, Any]) -> None:
+    """What an entry compares a file's texts with, spelled as those are."""
+    for table in ("values", "flags"):
+        if table in entry:
+            entry[table] = {_text(key): value for key, value in entry[table].items()}
+    if "silent" in entry:
+        entry["silent"] = tuple(_text(value) for value in listed(entry["silent"]))
+
+
+def _off(values: Any) -> tuple[str, ...]:
+    """The texts that mean off; `<=0` is 0 and whatever begins with a minus."""
+    texts = [] if values == [] else [_text(value) for value in listed(values)]
+    return ("0", *texts) if UP_TO_ZERO in texts else tuple(texts)
 
 
 def _is_up_to_zero(off: str) -> bool:
@@ -378,6 +393,7 @@ def render() -> dict[str, str]:
         "generic.py": _module("TABLE", generic),
     }
     raws = {stem: extended(raw, raws) for stem, raw in raws.items()}
+    raws = {stem: with_linked(raw, raws) for stem, raw in raws.items()}
     for stem, raw in raws.items():
         table = compile_dialect(raw, f"{stem}.yaml", generic["kinds"] | TIMES)
         modules[f"{stem.replace('-', '_')}.py"] = _module("TABLE", table)

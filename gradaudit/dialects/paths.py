@@ -10,6 +10,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+UP_TO_ZERO = "<=0"
+"""A spelling of off: zero and all that is less."""
+
 
 def steps(path: str) -> list[str]:
     """`a.b[].c` -> `a`, `b`, `[]`, `c`."""

@@ -26,12 +26,13 @@ TOP = {
 SETTING = {"from", "off", "auto", "absent", "compute", "source"}
 ENTRY = {
     "path", "when", "unless", "in_unit", "values", "flags", "as", "unit", "note", "scale", "tag",
-    "off", "fraction_as", "one_minus", "prefix", "count",
+    "off", "fraction_as", "one_minus", "prefix", "count", "silent",
 }  # fmt: skip
 ABSENT = {"value", "unknown", "when", "unless", "source", "note"}
 COMPUTE = {"of", "over", "root_of", "root_over", "rounded", "when", "unless", "note"}
 COMPOSE = {"bases", "links", "hydra", "lists", "delete_key", "run"}
 BASE = {"key", "relative_to", "order"}
+LINK = {"key", "relative_to", "dialect", "decides", "without"}
 UNIT = {"at", "name", "named", "tag"}
 TERMS = {"terms", "by_design", "source"}
 TERM = {"path", "name", "named_by", "role", "when", "unless", "in_unit"}
@@ -83,13 +84,13 @@ def _check_top(raw: dict[str, Any]) -> None:
     for marker, weight in raw["recognise"].items():
         if not isinstance(weight, int):
             _fail(f"recognise.{marker}", "takes a whole number as its weight (10 is certain)")
-    _known(raw["loader"], {"kind", "source", "tags"}, "loader")
+    _known(raw["loader"], {"kind", "source", "tags", "converts_where"}, "loader")
     if raw["loader"].get("kind") not in LOADERS:
         _fail("loader.kind", f"takes one of {', '.join(LOADERS)}")
     _known(raw.get("compose", {}), COMPOSE, "compose")
     for group in ("bases", "links"):
         for base in raw.get("compose", {}).get(group, []):
-            _known(base, BASE, f"compose.{group}")
+            _known(base, BASE if group == "bases" else LINK, f"compose.{group}")
             if base.get("relative_to") not in ("file", "search"):
                 _fail(f"compose.{group}", "`relative_to` takes file or search")
     if raw.get("interpolation", "none") not in ("none", "omegaconf", "hyperpyyaml"):

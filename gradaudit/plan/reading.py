@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gradaudit.dialects import GENERIC
+from gradaudit.dialects.paths import UP_TO_ZERO
 from gradaudit.findings import Place
 from gradaudit.plan.bare import bare_value
 from gradaudit.plan.loss_terms import role_of
@@ -17,6 +18,7 @@ from gradaudit.plan.model import (
 )
 from gradaudit.plan.paths import SECTION, spelled
 from gradaudit.plan.values import UNUSABLE, is_usable, read_value, without_noise
+from gradaudit.syntax.scalars import to_number
 from gradaudit.syntax.tree import Mapping, Scalar, Sequence, dotted, path_of
 
 TYPE_CHECKING = False
@@ -114,7 +116,7 @@ def _fill_absent(unit: TrainingUnit, spec: dict[str, Any], reader: Reader) -> No
     name = spec["name"]
     present = unit.settings.get(name)
     if present is not None:  # found by the name of its key
-        if "off" in spec and spelled(present.raw) in spec["off"]:
+        if "off" in spec and _is_off(spelled(present.raw), spec["off"]):
             present.value = None
             present.note = f"off ({present.raw})"
         return
@@ -248,6 +250,13 @@ def _pair_of(target: Sequence, composed: Composed) -> str | Sequence:
     return " ".join(item.value if type(item) is Scalar else "?" for item in items)
 
 
+def _is_off(said: str, off: tuple[str, ...]) -> bool:
+    """Whether a text is a spelling of off; `<=0` among them takes every number below 0."""
+    if said in off:
+        return True
+    return UP_TO_ZERO in off and said[:1] == "-" and (to_number(said) or 0) <= 0
+
+
 def _value(
     spec: dict[str, Any], entry: dict[str, Any], text: str, target: Node, reader: Reader
 ) -> tuple[str, Any, str, bool] | str | None:
@@ -257,6 +266,8 @@ def _value(
     if entry["plain"] and text.lower() not in RUN_TIME and spec["kind"] != "time":
         return _typed(name, spec, note, target, reader)
     said = spelled(text, target.style if type(target) is Scalar else "")
+    if said in entry.get("silent", ()):
+        return None
     prefix: str | None = entry.get("prefix")
     if prefix is not None:
         if not text.startswith(prefix):
@@ -277,7 +288,7 @@ def _value(
         return name, value, note or _off(name, value, entry, text), False
     if said in spec.get("auto", ()) or said in RUN_TIME:
         return f"`{text}` leaves it to the framework or the launcher"
-    if said in entry.get("off", ()):
+    if _is_off(said, entry.get("off", ())):
         return name, None, note or f"off ({text or 'null'})", False
     if spec["kind"] == "time":
         timed = _timed(spec["name"], text)
@@ -340,8 +351,15 @@ def _made(
         key_node=met.key, tree=tree, note="; ".join(notes), is_text=is_text, unit=unit,
     )  # fmt: skip
     if origin == INHERITED and not composed.is_run:  # a run's files may not say a key twice
-        setting.leaf = composed.tree, met.path
+        if not _is_linked(met.path, composed):
+            setting.leaf = composed.tree, met.path
     return setting
+
+
+def _is_linked(path: str, composed: Composed) -> bool:
+    """Whether a path leads into a linked file: a key of its own cannot stand beside its name."""
+    links = composed.dialect["compose"].get("links", ())
+    return any(path.startswith(f"{link['key']}.") for link in links)
 
 
 def _timed(name: str, text: str) -> tuple[str, float] | None:

@@ -162,9 +162,24 @@ def read_value(
         family = norm_kind(value) if isinstance(value, str) else None
         return (family, False) if family else f"{text!r} names no normalisation layer"
     if kind == "precision":
-        return _PRECISION.get(str(value).lower(), value), False
+        return _precision(value)
     return value, False
 
+
+def _precision(value: Value) -> tuple[Any, bool] | str:
+    """How numbers are kept, where the text names a format at all."""
+    text = str(value).lower()
+    known = _PRECISION.get(text)
+    if known is not None:
+        return known, False
+    if isinstance(value, str) and not any(word in text for word in _FORMATS):
+        return f"{_shortened(value)!r} names no precision"
+    return value, False
+
+
+_FORMATS = ("16", "32", "64", "8", "fp4", "nf4", "half", "float", "double", "mixed", "amp", "none",
+            "full", "high", "medium", "single")  # fmt: skip
+"""A spelling of a precision has one of these in it (`O1` of apex is read by its own key)."""
 
 _CONVERTS = frozenset(("coerced", "yacs"))
 """Loaders that turn text into the number that it spells."""

@@ -329,7 +329,16 @@ def _who_clips(unit: TrainingUnit) -> str:
             "Many trainers read 0 or -1 as off and never call it; which trainer loads this file "
             "is not known."
         )
+    if _off_is_known("clip_norm", unit):
+        return f"{dialect['title']} calls it with every value."
     return f"{dialect['title']} is not known to read this value as off."
+
+
+def _off_is_known(name: str, unit: TrainingUnit) -> bool:
+    """Whether the unit's dialect says that no value turns a clip off (`off: []`)."""
+    return any(
+        spec["name"] == name and spec.get("off") == () for spec in unit.composed.dialect["paths"]
+    )
 
 
 @rule(
@@ -388,6 +397,8 @@ def clip_not_positive(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
             what = (
                 f"zeroes every gradient if it reaches torch's "
                 f"`clip_grad_{'value' if by_value else 'norm'}_`; some trainers read 0 as off"
+                if not _off_is_known(setting.name, unit)
+                else f"zeroes every gradient: {unit.composed.dialect['title']} clips whatever it is"
             )
         else:
             what = (
@@ -419,7 +430,9 @@ def clip_not_positive(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
                 )
                 + _who_clips(unit)
             ],
-            next=f"Look for a `> 0` test around `clip_grad_{'value' if by_value else 'norm'}_` in "
+            next="Write a threshold above 0; one that no gradient reaches turns clipping off."
+            if _off_is_known(setting.name, unit)
+            else f"Look for a `> 0` test around `clip_grad_{'value' if by_value else 'norm'}_` in "
             "the trainer; to turn clipping off without doubt, use the trainer's own spelling "
             "(often null).",
             fix=fix,

@@ -12,6 +12,7 @@ TABLE: dict[str, Any] = {'name': 'kohya',
  'loader': 'toml',
  'loader_source': 'library/train_util.py (read_config_from_file, toml.load; sections are '
                   'flattened)',
+ 'converts_where': (),
  'interpolation': '',
  'compose': {'links': [{'key': 'dataset_config', 'relative_to': 'search'}]},
  'trie': {'use_8bit_adam': {'': 'use_8bit_adam'},

@@ -12,6 +12,7 @@ TABLE: dict[str, Any] = {'name': 'swin',
  'loader': 'yacs',
  'loader_source': 'config.py (_update_config_from_file; merge_from_file evaluates text as a Python '
                   'literal)',
+ 'converts_where': (),
  'interpolation': '',
  'compose': {'bases': [{'key': 'BASE', 'relative_to': 'file'}]},
  'trie': {'TRAIN': {'OPTIMIZER': {'NAME': {'': 'TRAIN.OPTIMIZER.NAME'},

@@ -9,9 +9,10 @@ if TYPE_CHECKING:
 # fmt: off
 TABLE: dict[str, Any] = {'name': 'timm',
  'title': 'timm (pytorch-image-models)',
- 'loader': 'yaml11',
- 'loader_source': 'train.py:466 (yaml.safe_load, then set_defaults of argparse, which converts no '
-                  'number)',
+ 'loader': 'coerced',
+ 'loader_source': 'train.py:466 (yaml.safe_load, then set_defaults of argparse, which converts '
+                  'text by the type of the argument)',
+ 'converts_where': (),
  'interpolation': '',
  'compose': {},
  'trie': {'opt': {'': 'opt'},

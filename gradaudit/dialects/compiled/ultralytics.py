@@ -12,6 +12,7 @@ TABLE: dict[str, Any] = {'name': 'ultralytics',
  'loader': 'coerced',
  'loader_source': 'ultralytics/cfg/__init__.py:440 (types are checked); yolov5 train.py '
                   '(yaml.safe_load)',
+ 'converts_where': (),
  'interpolation': '',
  'compose': {},
  'trie': {'optimizer': {'': 'optimizer'},
