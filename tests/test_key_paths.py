@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gradaudit.audit import Options, audit_path
+from gradaudit.audit import Options, audit_path, audit_source
 from gradaudit.compose.model import Composed, Missing
 from gradaudit.dialects import GENERIC
 from gradaudit.dialects.compile import TIMES, compile_dialect, extended, markers
@@ -357,3 +357,15 @@ def test_a_linked_file_of_deepspeed_says_what_the_trainer_leaves_out(tmp_path: P
 def test_a_text_that_names_no_precision_is_unknown() -> None:
     assert read_value("precision", "lr_c", GENERIC, "yaml") == "'lr_c' names no precision"
     assert read_value("precision", "bf16-mixed", GENERIC, "yaml") == ("bf16-mixed", False)
+
+
+def test_files_that_few_keys_tell_are_recognised() -> None:
+    timm = (
+        "model: resnet50\nopt: adamw\nlr: 0.001\nweight_decay: 0.05\nbatch_size: 64\namp: true\n"
+        "sched: cosine\naa: x\nsmoothing: 0.1\nmodel_ema: true\nwarmup_epochs: 5\n"
+    )
+    old = '[model]\nflavor="8B"\n[training]\nbatch_size=1\nseq_len=8\nmax_norm=1.0\nsteps=9\n'
+    for name, text, expected in (("a.yaml", timm, "timm"), ("a.toml", old, "torchtitan")):
+        result = audit_source(Source(name, text), Options(), Settings())
+        assert result.recognised is not None
+        assert result.recognised.name == expected

@@ -1283,6 +1283,7 @@ def test_a_clip_of_zero_is_off_only_where_the_trainer_tests_for_it() -> None:
     assert (
         found.message == "clip threshold 0 zeroes every gradient: torchtitan clips whatever it is"
     )
+    assert "torchtitan calls it with every value" in words(found)
     off = "per_device_train_batch_size: 1\nnum_train_epochs: 1\nmax_grad_norm: -1\n"
     assert not of(audit(off), "GA102")
 
