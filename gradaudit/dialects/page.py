@@ -154,6 +154,8 @@ def _absent(absent: Any, spec: dict[str, Any]) -> str:
         text += f" ({_cell(source)})" if source else ""
     if "when" in absent:
         text += f" where {_conditions(absent['when'])}"
+    if "unless" in absent:
+        text += f" unless {_conditions(absent['unless'])}"
     return text
 
 
