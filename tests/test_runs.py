@@ -17,13 +17,10 @@ MODEL = """\
   "train_micro_batch_size_per_gpu": 4,
   "train_iters": 320000,
   "lr_decay_style": "cosine",
-  "warmup": 0.01,
   "optimizer": {"type": "Adam", "params": {"lr": 0.0006, "betas": [0.9, 0.95]}}
 }
 """
-PATHS = (
-    '{\n  "data-path": "data/enwik8",\n  "vocab-file": "v.json",\n  "gradient_clipping": -1.0\n}\n'
-)
+PATHS = '{\n  "data-path": "data/enwik8",\n  "vocab-file": "v.json",\n  "warmup": 500\n}\n'
 
 
 @pytest.fixture(autouse=True)
@@ -46,14 +43,14 @@ def test_files_with_different_keys_are_one_run() -> None:
     assert model["chain"] == ["model.yml", "paths.yml"]
     assert paths["units"] == []
     (unit,) = model["units"]
-    clip = unit["settings"]["clip_norm"]
-    assert (clip["value"], clip["origin"], clip["path"]) == (-1, "inherited", "paths.yml")
+    warmup = unit["settings"]["warmup_ratio"]
+    assert (warmup["value"], warmup["origin"], warmup["path"]) == (500, "inherited", "paths.yml")
 
 
 def test_what_is_wrong_in_one_is_said_with_the_first_at_its_own_place() -> None:
     ran = run_cli("check", "model.yml", "paths.yml")
     assert ran.code == 1
-    assert "paths.yml:4:24" in ran.out
+    assert "paths.yml:4:13" in ran.out
     assert "inherited: model.yml -> paths.yml" in ran.out
     assert "nothing was judged" not in ran.out
 
