@@ -13,8 +13,9 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from gradaudit.audit import FileResult, Options, audit_path
+from gradaudit.audit import FileResult, audit_path
 from gradaudit.discover import Target, discover
+from gradaudit.options import Options
 from gradaudit.settings import Finder
 
 DEFAULT = Path(__file__).resolve().parent.parent.parent / "shared" / "corpus"

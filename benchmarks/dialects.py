@@ -33,8 +33,9 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a checkout needs no install
 
-from gradaudit.audit import FileResult, Options, audit_path
+from gradaudit.audit import FileResult, audit_path
 from gradaudit.findings import Finding
+from gradaudit.options import Options
 from gradaudit.settings import Finder
 
 VERDICTS = Path(__file__).resolve().parent / "verdicts.yaml"

@@ -27,7 +27,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from gradaudit.audit import Options, audit_path
+from gradaudit.audit import audit_path
+from gradaudit.options import Options
 from gradaudit.settings import Finder
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from gradaudit.compose import compose
 from gradaudit.compose.identify import identify
-from gradaudit.compose.opener import Opener
 from gradaudit.dialects import is_of_another_tool, is_training_config, may_train
 from gradaudit.dialects.foreign import is_of_another_format
 from gradaudit.findings import ERROR, HIGH, INFO, Finding, Place
@@ -20,9 +19,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gradaudit.compose.model import Composed
     from gradaudit.dialects.recognise import Recognised
-    from gradaudit.evidence.observed import Observed
+    from gradaudit.options import Calls, Options
     from gradaudit.plan.model import TrainingUnit
-    from gradaudit.rules import Limits, Rule
+    from gradaudit.rules import Rule
     from gradaudit.settings import Finder, Settings
     from gradaudit.suppress import Suppression
     from gradaudit.syntax.tree import Tree
@@ -34,55 +33,6 @@ _MARKERS = ("learning_rate", "lr:", "batch_size", "optimizer", "max_epochs", "nu
 
 MARK = "gradaudit:"
 """What every suppression comment holds."""
-
-
-class Options:
-    """What the command line says about every file.
-
-    select, ignore  replace those of the settings file where given.
-    overrides       (dotted key, text) of each `--set`. assume: setting -> text of `--assume`.
-    sources         (unit or None, path) of each `--source`.
-    unit            the unit that the evidence is of.
-    named           the files and directories that the user named: what they hold may be opened.
-    run             files that a launcher (of `run_dialect`) reads side by side; the first stands
-                    for all.
-    """
-
-    def __init__(self) -> None:
-        self.select: list[str] | None = None
-        self.ignore: list[str] | None = None
-        self.overrides: list[tuple[str, str]] = []
-        self.assume: dict[str, str] = {}
-        self.sources: list[tuple[str | None, str]] = []
-        self.observed: Observed | None = None
-        self.unit: str | None = None
-        self._active: dict[Settings, list[Rule]] = {}
-        self.named: tuple[str, ...] = ()
-        self.run: list[str] = []
-        self.run_dialect = ""
-        self._opener: Opener | None = None
-
-    def opener_for(self, path: str) -> Opener | None:
-        """What opens the files that a config is built on, each once in a run; None for text
-        that has no place on a disk."""
-        if path == "-":
-            return None
-        if self._opener is None:
-            self._opener = Opener(*self.named)
-        return self._opener
-
-    def active_rules(self, settings: Settings) -> list[Rule]:
-        """The rules that run under these options and one settings file."""
-        rules = self._active.get(settings)
-        if rules is None:
-            select = self.select if self.select is not None else settings.select
-            ignore = self.ignore if self.ignore is not None else settings.ignore
-            rules = self._active[settings] = [
-                rule
-                for rule in load().values()
-                if is_selected(rule, select, ignore) and settings.severity.get(rule.code) != "off"
-            ]
-        return rules
 
 
 class FileResult:
@@ -110,7 +60,7 @@ class FileResult:
         self.said: set[tuple[str, int, int, str]] = set()
         self.suppressed = 0
         self.skipped = ""
-        self.known: dict[str, tuple[set[str], set[str], list[Rule]]] = {}
+        self.known: dict[str, tuple[set[str], set[str], Calls]] = {}
         self.problems: list[str] = []
 
     @property
@@ -125,7 +75,7 @@ class FileResult:
             if (
                 missing := [
                     (rule, missing_needs(rule, have))
-                    for rule in rules
+                    for rule, _ in rules
                     if not rule.can_judge(have) and not (off and rule.can_judge(have | off))
                 ]
             )
@@ -173,9 +123,9 @@ def audit_source(
             composed = compose(tree, dialect, opener)
         if part and source.path == options.run[0]:
             composed = _with_run(composed, options)
-        if part and source.path != options.run[0]:
+        elif part:
             result.part_of = options.run[0]  # judged as a file: its settings are the first one's
-        elif not foreign:
+        if not foreign and not result.part_of:
             result.units = build_units(composed)
     except Unreadable as error:
         return unparsable(source, error, options, settings, named)
@@ -196,9 +146,9 @@ def audit_source(
             result.skipped = "no training settings in it"
             return result
     result.problems += add_facts(result.units, source.path, options, settings)
-    ran = _run_rules(result, options, settings)
+    _run_rules(result, options, settings)
     result.findings.sort(key=_file_order)
-    _suppress(result, options, settings, ran)
+    _suppress(result, options, settings)
     return result
 
 
@@ -242,19 +192,14 @@ def add_overrides(tree: Tree, options: Options, whole: Composed | None = None) -
     return problems
 
 
-def _run_rules(result: FileResult, options: Options, settings: Settings) -> set[str]:
-    """Call every rule whose needs are met; returns the codes of those that ran."""
-    ran: set[str] = set()
-    rules = options.active_rules(settings)
+def _run_rules(result: FileResult, options: Options, settings: Settings) -> None:
+    """Call every rule whose needs are met."""
+    file_rules, unit_rules = options.called(settings)
     composed = result.composed
     assert composed is not None
-    for rule in rules:
-        if rule.scope == "file":
-            ran.add(rule.code)
-            limits = _limits(rule, settings)
-            for finding in rule.check(composed, limits):
-                _keep(finding, rule, _unit_at(result.units, finding), result, settings)
-    unit_rules = [rule for rule in rules if rule.scope == "unit"]
+    for rule, limits in file_rules:
+        for finding in rule.check(composed, limits):
+            _keep(finding, rule, _unit_at(result.units, finding), result, settings)
     for unit in result.units:
         have = {name for name, setting in unit.settings.items() if setting.value is not None}
         off = unit.settings.keys() - have if len(have) < len(unit.settings) else set()
@@ -263,17 +208,10 @@ def _run_rules(result: FileResult, options: Options, settings: Settings) -> set[
         if unit.observed is not None:
             have.add("observed")
         result.known[unit.name] = have, off, unit_rules
-        for rule in unit_rules:
+        for rule, limits in unit_rules:
             if rule.can_judge(have):
-                ran.add(rule.code)
-                for finding in rule.check(unit, _limits(rule, settings)):
+                for finding in rule.check(unit, limits):
                     _keep(finding, rule, unit.name, result, settings)
-    return ran
-
-
-def _limits(rule: Rule, settings: Settings) -> Limits:
-    changed = settings.limits.get(rule.code)
-    return {**rule.limits, **changed} if changed else rule.limits
 
 
 def _unit_at(units: list[TrainingUnit], finding: Finding) -> str | None:
@@ -331,7 +269,7 @@ def _file_order(finding: Finding) -> tuple[int, int, str]:
     return (*finding.place.source.position(finding.place.start), finding.rule.code)
 
 
-def _suppress(result: FileResult, options: Options, settings: Settings, ran: set[str]) -> None:
+def _suppress(result: FileResult, options: Options, settings: Settings) -> None:
     """Drop what comments and settings silence, and report comments that silence nothing."""
     tree = result.tree
     assert tree is not None
@@ -356,7 +294,11 @@ def _suppress(result: FileResult, options: Options, settings: Settings, ran: set
     result.findings = kept
     rule = load()["GA002"]
     if rule in options.active_rules(settings) and is_selected(rule, None, ignored_here):
-        judged = [other for other in load().values() if other.code in ran]
+        of_files, _ = options.called(settings)
+        judged = [
+            *(other for other, _ in of_files),
+            *(o for have, _, rules in result.known.values() for o, _ in rules if o.can_judge(have)),
+        ]
         for comment in comments:
             problem = _stale(comment, judged)
             if problem:

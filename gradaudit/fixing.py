@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradaudit.audit import FileResult, Options, audit_source, unparsable
+from gradaudit.audit import FileResult, audit_source, unparsable
 from gradaudit.fix.engine import Outcome, fix_text
 from gradaudit.source import Source, Unreadable, decode
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from gradaudit.findings import Finding
+    from gradaudit.options import Options
     from gradaudit.settings import Settings
     from gradaudit.syntax.tree import Tree
 

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from gradaudit.__main__ import main
-from gradaudit.audit import FileResult, Options, audit_source
+from gradaudit.audit import FileResult, audit_source
+from gradaudit.options import Options
 from gradaudit.settings import Settings
 from gradaudit.source import Source
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gradaudit.audit import Options, audit_source
+from gradaudit.audit import audit_source
+from gradaudit.options import Options
 from gradaudit.plan import reading
 from gradaudit.plan.model import Setting, TrainingUnit
 from gradaudit.settings import Settings

@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 import yaml
 
-from gradaudit.audit import FileResult, Options, audit_source
+from gradaudit.audit import FileResult, audit_source
 from gradaudit.dialects import GENERIC, load, may_train, names
 from gradaudit.dialects.compile import sources
+from gradaudit.options import Options
 from gradaudit.plan.model import TrainingUnit
 from gradaudit.plan.paths import collect
 from gradaudit.settings import Settings

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from support import SAMPLE, audit_text, run_cli
 
-from gradaudit.audit import Options
 from gradaudit.evidence.observed import Observed
 from gradaudit.evidence.python_source import norm_layers
+from gradaudit.options import Options
 from gradaudit.source import Source
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gradaudit.audit import FileResult, Options, audit_source
+from gradaudit.audit import FileResult, audit_source
+from gradaudit.options import Options
 from gradaudit.render.summary import Summary, Tally
 from gradaudit.settings import Settings
 from gradaudit.source import Source

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from gradaudit.audit import Options, audit_path, audit_source
+from gradaudit.audit import audit_path, audit_source
 from gradaudit.compose.model import Composed, Missing
 from gradaudit.dialects import GENERIC
 from gradaudit.dialects.compile import TIMES, compile_dialect, extended, markers
 from gradaudit.dialects.paths import steps
 from gradaudit.dialects.schema import BadDialect
+from gradaudit.options import Options
 from gradaudit.plan.build import build_units
 from gradaudit.plan.facts import add_facts
 from gradaudit.plan.model import TrainingUnit

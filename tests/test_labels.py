@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
-from gradaudit.audit import Options, audit_path
+from gradaudit.audit import audit_path
+from gradaudit.options import Options
 from gradaudit.render.json import show_document
 from gradaudit.settings import Finder
 

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import run_cli
 
-from gradaudit.audit import FileResult, Options, audit_source
+from gradaudit.audit import FileResult, audit_source
 from gradaudit.discover import Target, discover
+from gradaudit.options import Options
 from gradaudit.settings import Settings
 from gradaudit.source import Source, Unreadable
 from gradaudit.syntax import parse

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from gradaudit import __version__
-from gradaudit.audit import Options, audit_source
+from gradaudit.audit import audit_source
 from gradaudit.evidence.observed import Observed
 from gradaudit.findings import RECOMMENDED, SPECULATIVE, Fix
+from gradaudit.options import Options
 from gradaudit.render.report import render_report
 from gradaudit.render.report.diff import unified
 from gradaudit.render.report.missing import supply

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from gradaudit import docs_site
-from gradaudit.audit import FileResult, Options, audit_source
+from gradaudit.audit import FileResult, audit_source
 from gradaudit.dialects import GENERIC
 from gradaudit.evidence.observed import Observed
 from gradaudit.findings import APPLICABILITIES, CONFIDENCES, SEVERITIES, Finding
 from gradaudit.fix.splice import apply, splices
 from gradaudit.fix.verify import verify
+from gradaudit.options import Options
 from gradaudit.plan.model import ADAPTIVE, LEARNING_RATE_FREE, SGD_LIKE, SIGN
 from gradaudit.render.report import render_report
 from gradaudit.rules import FAMILIES, Rule, load

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support import audit_text, run_cli
 
-from gradaudit.audit import Options
+from gradaudit.options import Options
 from gradaudit.rules import load as load_rules
 from gradaudit.settings import BadSettings, Finder, Settings, is_selected, load, matches
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from support import audit_text, run_cli
 
-from gradaudit.audit import FileResult, Options, audit_source
+from gradaudit.audit import FileResult, audit_source
+from gradaudit.options import Options
 from gradaudit.settings import Settings
 from gradaudit.source import Source
 

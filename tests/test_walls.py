@@ -30,6 +30,8 @@ ARROWS: dict[str, set[str]] = {
     "settings": {"dialects", "findings", "rules"},
     "suppress": {"syntax"},
     "discover": {"source", "syntax"},
+    # what the command line says about every file
+    "options": {"compose", "rules", "settings"},
     # the whole flow in one page
     "audit": {
         "compose", "dialects", "findings", "plan", "rules", "settings", "source", "suppress",
@@ -45,7 +47,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "cli": {
         "audit", "compose", "dialects", "discover", "evidence", "findings", "fix", "fixing",
-        "plan", "render", "rules", "settings", "source", "suppress", "syntax",
+        "options", "plan", "render", "rules", "settings", "source", "suppress", "syntax",
     },
     # the pages of the documentation: as high up as the commands
     "docs_site": {"cli", "dialects", "render", "rules"},

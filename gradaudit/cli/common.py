@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from gradaudit.audit import FileResult, Options, audit_path, audit_source
+from gradaudit.audit import FileResult, audit_path, audit_source
 from gradaudit.discover import Unavailable, describe, discover
+from gradaudit.options import Options
 from gradaudit.render.summary import Tally
 from gradaudit.settings import Finder, did_you_mean, unknown_selector
 

@@ -17,8 +17,8 @@ from gradaudit.source import MAX_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from gradaudit.audit import Options
     from gradaudit.cli.options import CheckArguments
+    from gradaudit.options import Options
 
 
 class FixArguments:

@@ -19,7 +19,7 @@ from gradaudit.syntax.scalars import to_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from gradaudit.audit import Options
+    from gradaudit.options import Options
     from gradaudit.plan.model import SettingValue, TrainingUnit
     from gradaudit.settings import Settings
 

@@ -1,0 +1,79 @@
+"""What the command line says about every file, and what follows from it for all of them."""
+
+from __future__ import annotations
+
+from gradaudit.compose.opener import Opener
+from gradaudit.rules import load
+from gradaudit.settings import is_selected
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gradaudit.evidence.observed import Observed
+    from gradaudit.rules import Limits, Rule
+    from gradaudit.settings import Settings
+
+    Calls = list[tuple[Rule, Limits]]
+
+
+class Options:
+    """What the command line says about every file.
+
+    select, ignore  replace those of the settings file where given.
+    overrides       (dotted key, text) of each `--set`. assume: setting -> text of `--assume`.
+    sources         (unit or None, path) of each `--source`.
+    unit            the unit that the evidence is of.
+    named           the files and directories that the user named: what they hold may be opened.
+    run             files that a launcher (of `run_dialect`) reads side by side; the first stands
+                    for all.
+    """
+
+    def __init__(self) -> None:
+        self.select: list[str] | None = None
+        self.ignore: list[str] | None = None
+        self.overrides: list[tuple[str, str]] = []
+        self.assume: dict[str, str] = {}
+        self.sources: list[tuple[str | None, str]] = []
+        self.observed: Observed | None = None
+        self.unit: str | None = None
+        self._active: dict[Settings, list[Rule]] = {}
+        self._called: dict[Settings, tuple[Calls, Calls]] = {}
+        self.named: tuple[str, ...] = ()
+        self.run: list[str] = []
+        self.run_dialect = ""
+        self._opener: Opener | None = None
+
+    def opener_for(self, path: str) -> Opener | None:
+        """What opens the files that a config is built on, each once in a run; None for text
+        that has no place on a disk."""
+        if path == "-":
+            return None
+        if self._opener is None:
+            self._opener = Opener(*self.named)
+        return self._opener
+
+    def active_rules(self, settings: Settings) -> list[Rule]:
+        """The rules that run under these options and one settings file."""
+        rules = self._active.get(settings)
+        if rules is None:
+            select = self.select if self.select is not None else settings.select
+            ignore = self.ignore if self.ignore is not None else settings.ignore
+            rules = self._active[settings] = [
+                rule
+                for rule in load().values()
+                if is_selected(rule, select, ignore) and settings.severity.get(rule.code) != "off"
+            ]
+        return rules
+
+    def called(self, settings: Settings) -> tuple[Calls, Calls]:
+        """The active rules of scope `file` and of scope `unit`, each with its limits."""
+        called = self._called.get(settings)
+        if called is None:
+            pairs = [
+                (rule, {**rule.limits, **settings.limits.get(rule.code, {})})
+                for rule in self.active_rules(settings)
+            ]
+            called = self._called[settings] = (
+                [pair for pair in pairs if pair[0].scope == "file"],
+                [pair for pair in pairs if pair[0].scope == "unit"],
+            )
+        return called
