@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -60,11 +61,12 @@ def test_other_processes_really_judge(many: Path, monkeypatch: pytest.MonkeyPatc
     def audit_path(path: str, *rest: object) -> object:
         if os.getpid() == here:
             judged.append(path)
+            time.sleep(0.01)  # while this one waits, the others take what is left
         return original(path, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(common, "audit_path", audit_path)
     run_cli("check", ".")
-    assert len(judged) == 40, "a third of the files; the others' words come from elsewhere"
+    assert len(judged) < 60, "the words on most files come from elsewhere"
 
 
 def test_what_goes_wrong_elsewhere_is_met_again_here(

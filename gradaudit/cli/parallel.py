@@ -23,6 +23,9 @@ SHARE = 50
 MOST = 8
 """Processes at most."""
 
+PORTIONS = 16
+"""Portions for each process: so many that all end at nearly the same time."""
+
 
 def possible() -> bool:
     """Whether there is a second processor, and a process for it can be started safely."""
@@ -35,27 +38,42 @@ def possible() -> bool:
 def judge_in_parallel(targets: list[Target], judge: Callable[[Target], Judged]) -> list[Judged]:
     """What `judge` says of each target, in their order.
 
-    Whatever goes wrong in another process is met again, and raised, in this one.
+    Files that follow each other are judged together: those of a directory are mostly of one
+    framework and built on the same files. Which process takes the next portion is settled by a
+    pipe that holds a byte for each, so that none waits for another. Whatever goes wrong in another
+    process is met again, and raised, in this one.
     """
     shares = max(min(_processors(), MOST, len(targets) // SHARE), 1)
+    portions = _portions(targets, min(shares * PORTIONS, 256))
+    queue, filling = os.pipe()
+    os.write(filling, bytes(range(len(portions))))
+    os.close(filling)
     started = []
-    for share in range(1, shares):
-        pipe = _start(targets[share::shares], judge)
-        if pipe is None:
+    for _ in range(1, shares):
+        other = _start(portions, queue, judge)
+        if other is None:
             break
-        started.append((pipe, range(share, len(targets), shares)))
-    found: dict[int, Judged] = {}
-    elsewhere = {index for _, indices in started for index in indices}
+        started.append(other)
+    found: dict[int, list[Judged]] = {}
     try:
-        for index, target in enumerate(targets):
-            if index not in elsewhere:
-                found[index] = judge(target)
+        while number := os.read(queue, 1):
+            found[number[0]] = [judge(target) for target in portions[number[0]]]
     finally:
-        answers = [(indices, _answers(pipe, len(indices))) for pipe, indices in started]
-    for indices, judged in answers:
-        for index, one in zip(indices, judged, strict=True):
-            found[index] = judge(targets[index]) if one is None else one
-    return [found[index] for index in range(len(targets))]
+        os.close(queue)
+        answers = [_answers(other) for other in started]
+    for judged in answers:
+        found.update(judged)
+    return [
+        one
+        for number, portion in enumerate(portions)
+        for one in found.get(number) or [judge(target) for target in portion]
+    ]
+
+
+def _portions(targets: list[Target], count: int) -> list[list[Target]]:
+    """The targets in `count` portions of about the same number, in their order."""
+    size = -(-len(targets) // count)
+    return [targets[at : at + size] for at in range(0, len(targets), size)]
 
 
 def _processors() -> int:
@@ -64,7 +82,9 @@ def _processors() -> int:
     return os.cpu_count() or 1
 
 
-def _start(targets: list[Target], judge: Callable[[Target], Judged]) -> tuple[int, int] | None:
+def _start(
+    portions: list[list[Target]], queue: int, judge: Callable[[Target], Judged]
+) -> tuple[int, int] | None:
     """Start a process; returns its id and where its answers come from, or None if none starts."""
     import marshal
 
@@ -80,7 +100,11 @@ def _start(targets: list[Target], judge: Callable[[Target], Judged]) -> tuple[in
         return child, reading
     try:
         os.close(reading)
-        answers = [_packed(target, judge) for target in targets]
+        answers = {}
+        while number := os.read(queue, 1):
+            packed = [_packed(target, judge) for target in portions[number[0]]]
+            if None not in packed:
+                answers[number[0]] = packed
         with open(writing, "wb") as file:
             file.write(marshal.dumps(answers))
     finally:
@@ -98,19 +122,19 @@ def _packed(target: Target, judge: Callable[[Target], Judged]) -> object:
     return tally.pack(), drawn
 
 
-def _answers(pipe: tuple[int, int], count: int) -> list[Judged | None]:
-    """A process's answers; none of them if it came to harm."""
+def _answers(other: tuple[int, int]) -> dict[int, list[Judged]]:
+    """What a process found, by portion; nothing if it came to harm."""
     import marshal
 
-    child, reading = pipe
+    child, reading = other
     with open(reading, "rb") as file:
         data = file.read()
     os.waitpid(child, 0)
     try:
         answers = marshal.loads(data)
     except (EOFError, ValueError, TypeError):
-        return [None] * count
-    return [
-        one if one is None or isinstance(one, str) else (Tally.unpack(one[0]), one[1])
-        for one in answers
-    ]
+        return {}
+    return {
+        number: [one if isinstance(one, str) else (Tally.unpack(one[0]), one[1]) for one in judged]
+        for number, judged in answers.items()
+    }
