@@ -108,7 +108,8 @@ def test_json_is_loaded_to_write_json(config: Path) -> None:
     [
         ("train.json", '{"optimizer": "adamw", "lr": 1e-4}', set()),
         ("train.jsonc", '{"optimizer": "adamw", "lr": 1e-4} // c', set()),
-        ("train.toml", "optimizer = 'adamw'\nlr = 1e-4\n", {"tomllib"}),
+        ("train.toml", "optimizer = 'adamw'\nlr = 1e-4\n", set()),
+        ("train.toml", "optimizer = 'adamw'\nlr = 1_0e-5\n", {"tomllib"}),
     ],
 )
 def test_other_formats_load_what_they_need(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 
 import pytest
 from edit_checks import composed, standard
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gradaudit.source import Source, Unreadable
-from gradaudit.syntax import parse
+from gradaudit.syntax import parse, toml_reader
 from gradaudit.syntax.plain import plain
 from gradaudit.syntax.scalars import read_scalar
+from gradaudit.syntax.toml_reader import _is_plainly_valid
 from gradaudit.syntax.tree import Mapping, Node, Scalar, Sequence, Tree, path_of, walk
 
 
@@ -180,3 +184,69 @@ def test_size_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for text in ("a = [" + "1," * 1001 + "]", "[[a]]\n" * 1001, keys):
         with pytest.raises(Unreadable, match="more than 500,000 keys and values"):
             read(text)
+
+
+LINES = st.lists(
+    st.sampled_from(
+        [
+            "[a]", "[b]", "[a.b]", "[a.c]", "[a]  # again", "[[a]]", "[ a ]", "['a']",
+            "x = 1", "y = 2 # two", "x = 01", "x = -0.5", "x=1.", "x = 1e5", "x = .5", "x = 1_000",
+            "x = 'lit'", 'x = "text" # "not"', 'x = "a\\tb"', 'x = "a\tb"', 'x = "a\x01b"',
+            "b = true", "b = True", "b = [1, 2]", "b = [1, 2,]", "b = []", 'b = ["a", \'b\'] #',
+            "b = [1 2]", "a.b = 1", "a = {b = 1}", "c = 2020-01-01", "c = 1 d = 2", "# only",
+            "# \x07", "", "   ", "\tx = 3", "x = 3\r", "= 1", "x =", "x", '"x" = 4', "x = inf",
+            "x = 99999999999999999999", 'd = """', "e = '''a'''",
+        ]
+    ),
+    max_size=6,
+)  # fmt: skip
+
+
+@given(LINES)
+@settings(max_examples=1500, deadline=None)
+def test_what_is_not_asked_of_tomllib_is_what_tomllib_says(lines: list[str]) -> None:
+    text = "\n".join(lines)
+    wanted = composed(text, "tomllib")
+    if wanted is None:
+        with pytest.raises(Unreadable):
+            read(text)
+    else:
+        assert standard(read(text)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "clear"),
+    [
+        ("# c\n[a.b]\nx = 1 # c\r\ny = 'z'\n\n[c]\nz = [1, 2.5]", True),
+        ("[a]\nx = 1\n[a]\ny = 2\n", False),  # every line is valid, the text is not
+        ("[a]\nx = 01\n", False),
+        ('x = "a\\tb"\n', False),
+        ("[[a]]\n", False),
+    ],
+)
+def test_which_texts_are_plainly_valid(text: str, clear: bool) -> None:
+    assert _is_plainly_valid(text) is clear
+
+
+@given(st.lists(st.sampled_from(["[a]", "[b.c]", "x = 1", "y = 'a' # c", 'z = "b"', "w = true",
+                                 "v = -1.5#c", "u = 007", "", "# c"]), unique=True))  # fmt: skip
+def test_the_short_way_makes_the_same_nodes(lines: list[str]) -> None:
+    text = "\n".join(lines)
+    short = seen_of(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(toml_reader, "_ENTRY", re.compile(r"(?!)"))
+        assert seen_of(text) == short
+
+
+def seen_of(text: str) -> object:
+    """Every node with all that it has, and the comments; or the error."""
+    try:
+        tree = read(text)
+    except Unreadable as error:
+        return str(error), error.line, error.column
+    nodes = [
+        (type(node), node.start, node.end, node.tag, node.parent and node.parent.start)
+        + ((node.value, node.style) if isinstance(node, Scalar) else ())
+        for node in walk(tree.roots[0])
+    ]
+    return nodes, tree.comments

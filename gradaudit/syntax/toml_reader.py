@@ -11,7 +11,8 @@ import re
 
 from gradaudit.source import Source, Unreadable
 from gradaudit.syntax.limits import MAX_DEPTH, MAX_NODES, nested_too_deep, too_many_nodes
-from gradaudit.syntax.toml_values import Unclear, read_key_at, read_scalar_at
+from gradaudit.syntax.scalars import BOOL, FLOAT, INT
+from gradaudit.syntax.toml_values import Unclear, read_key_at, read_scalar_at, scalar
 from gradaudit.syntax.tree import Mapping, Node, Scalar, Sequence, Tree
 
 _BLANK = re.compile(r"(?:[ \t\n]++|\r\n)*+")
@@ -19,6 +20,31 @@ _COMMENT = re.compile(r"#[^\r\n]*+")
 _EQUALS = re.compile(r"[ \t]*+=[ \t]*+")
 _LINE_REST = re.compile(r"[ \t]*+(#[^\r\n]*+)?(?:\r?\n|\Z)")
 _PLACE = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
+
+_SCALAR = (
+    r"(?:true|false|[-+]?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?"
+    r"|\"[^\"\\\x00-\x08\x0a-\x1f\x7f]*+\"|'[^'\x00-\x08\x0a-\x1f\x7f]*+')"
+)
+_NAME = r"[A-Za-z0-9_-]++"
+_SIMPLE = re.compile(
+    rf"""(?:
+      (?: \[ {_NAME} (?:\.{_NAME})*+ \]
+        | {_NAME} [ ]*+ = [ ]*+
+          (?: {_SCALAR} | \[ [ ]*+ (?:{_SCALAR} (?:,[ ]*+{_SCALAR})*+)? [ ]*+ \] )
+      )?+
+      [ \t]*+ (?:\#[^\x00-\x08\x0a-\x1f\x7f]*+)?+ (?:\r?\n|\Z)
+    )*+\Z""",
+    re.VERBOSE,
+)
+"""Text in which no line alone can be wrong: tables, and keys with values of the plainest kinds."""
+
+_ENTRY = re.compile(
+    rf"({_NAME})[ \t]*+=[ \t]*+"
+    r"(?:\"([^\"\\\r\n]*+)\"|(true|false)|([-+]?[0-9]{1,18}(\.[0-9]+)?+))"
+    r"[ \t]*+(\#[^\r\n]*+)?+(?:\r?\n|\Z)",
+)
+"""One line with a key and a plain value, as most are. Groups: key, text, switch, number, its
+fraction, comment."""
 
 _LONG = 4000
 """Digits from which `tomllib` refuses an integer, without a place."""
@@ -62,10 +88,22 @@ def parse_toml(source: Source) -> Tree:
         raise Unreadable(
             "not valid TOML: it cannot be read from here on", *source.position(unclear.at)
         ) from None
-    _judge(reading)
+    if not _is_plainly_valid(source.text):
+        _judge(reading)
     if root.pairs:
         root.start = root.pairs[0][0].start
     return tree
+
+
+def _is_plainly_valid(text: str) -> bool:
+    """Whether a text that `_read` took is valid without asking `tomllib`, which reads it all again.
+
+    `_read` refuses a key that stands twice; a table that is opened twice it takes.
+    """
+    if not _SIMPLE.match(text):
+        return False
+    headers = [line.split("#")[0].rstrip() for line in text.split("\n") if line[:1] == "["]
+    return len(headers) == len(set(headers))
 
 
 def _judge(reading: _Reading) -> None:
@@ -119,6 +157,9 @@ def _read(reading: _Reading) -> None:
             return
         if text[at] == "[":
             at = _header(reading, at)
+        elif entry := _ENTRY.match(text, at):
+            at = _plain_entry(reading, entry)
+            continue
         else:
             parts = read_key_at(text, at)
             made = _descend(reading, reading.table, parts, reading.depth)
@@ -135,6 +176,25 @@ def _read(reading: _Reading) -> None:
         if match.group(1):
             reading.tree.comments.append(match.span(1))
         at = match.end()
+
+
+def _plain_entry(reading: _Reading, entry: re.Match[str]) -> int:
+    """A whole line as `_ENTRY` has it: the short way, with the same nodes. Returns its end."""
+    name, string, switch, number, fraction, comment = entry.groups()
+    key = scalar(name, "", *entry.span(1))
+    if string is not None:
+        at, end = entry.span(2)
+        value = scalar(string, '"', at - 1, end + 1)
+    else:
+        value = scalar(switch or number, "", *entry.span(3 if switch else 4))
+        value.tag = BOOL if switch else FLOAT if fraction else INT
+    _put(reading, reading.table, key, value)
+    for node in reading.open:
+        node.end = value.end
+    reading.inner = []
+    if comment is not None:
+        reading.tree.comments.append(entry.span(6))
+    return entry.end()
 
 
 def _skip(reading: _Reading, at: int) -> int:
@@ -329,10 +389,10 @@ def _value(reading: _Reading, at: int, depth: int, parent: Mapping | Sequence) -
             box.end = at
             node = box
         else:
-            node = scalar = read_scalar_at(text, at)
-            at = scalar.end
-            if not scalar.style and at - scalar.start > _LONG:
-                reading.long_at = scalar.start
+            node = plain = read_scalar_at(text, at)
+            at = plain.end
+            if not plain.style and at - plain.start > _LONG:
+                reading.long_at = plain.start
         while stack:
             frame = stack[-1]
             _attach(reading, frame, node)

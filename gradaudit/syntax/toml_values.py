@@ -47,7 +47,7 @@ def read_scalar_at(text: str, at: int) -> Scalar:
     if match is None:
         raise Unclear(at)
     value = match.group()
-    node = _scalar(value, "", at, match.end())
+    node = scalar(value, "", at, match.end())
     if value in ("true", "false"):
         node.tag = BOOL
     elif _TIME.match(value):
@@ -71,14 +71,15 @@ def read_key_at(text: str, at: int) -> list[Scalar]:
             match = _BARE.match(text, at)
             if match is None:
                 raise Unclear(at)
-            parts.append(_scalar(match.group(), "", at, match.end()))
+            parts.append(scalar(match.group(), "", at, match.end()))
         dot = _DOT.match(text, parts[-1].end)
         if dot is None:
             return parts
         at = dot.end()
 
 
-def _scalar(value: str, style: str, start: int, end: int) -> Scalar:
+def scalar(value: str, style: str, start: int, end: int) -> Scalar:
+    """A node of these, without tag and parent."""
     node = Scalar()
     node.value = value
     node.style = style
@@ -104,7 +105,7 @@ def _string(text: str, at: int, multiline: bool) -> Scalar:
             value = _ESCAPE.sub(_character, value)
         except (ValueError, OverflowError):  # beyond Unicode
             raise Unclear(at) from None
-    return _scalar(value, style, at, match.end())
+    return scalar(value, style, at, match.end())
 
 
 def _character(match: re.Match[str]) -> str:
