@@ -68,11 +68,11 @@ class Source:
     def _line_starts(self) -> list[int]:
         if not self._starts:
             starts = [0]
-            find = self.text.find
-            at = find("\n")
-            while at >= 0:
-                starts.append(at + 1)
-                at = find("\n", at + 1)
+            at = 0
+            for line in self.text.split("\n"):
+                at += len(line) + 1
+                starts.append(at)
+            starts.pop()  # the text ends with its last line, with or without a break
             self._starts = starts
         return self._starts
 
@@ -89,6 +89,10 @@ class Source:
         starts = self._line_starts()
         line = bisect_right(starts, offset)
         return line, offset - starts[line - 1] + 1
+
+    def line_at(self, offset: int) -> int:
+        """The line of a character offset, from 1: for who asks once, without a table of lines."""
+        return self.text.count("\n", 0, offset) + 1
 
     def offset(self, line: int, column: int = 1) -> int:
         starts = self._line_starts()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import sys
-from copy import copy
 
 from gradaudit.cli.common import UsageError, audit_all, command, fault
 from gradaudit.render.output import use_color, width_of, write_lines
@@ -88,6 +87,8 @@ def _with_fixes(summary: Summary, arguments: CheckArguments) -> CheckArguments:
     ]  # fmt: skip
     if not kept or len(kept) == len(arguments.paths) or summary.in_one_run:
         return arguments
+    from copy import copy
+
     fewer = copy(arguments)
     fewer.paths = kept
     return fewer

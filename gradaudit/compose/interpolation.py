@@ -178,7 +178,7 @@ class _Search:
 
     def _came(self, written: str, target: Node, node: Node) -> str:
         tree = self.composed.tree_of(target)
-        line, _ = tree.source.position(target.start)
+        line = tree.source.line_at(target.start)
         if tree is self.composed.tree_of(node):
             return f"from {written}, line {line}"
         return f"from {written}, {tree.source.path}:{line}"

@@ -76,21 +76,21 @@ class Merger:
             own.setdefault(_name(pair[0]), []).append(pair)
         pairs: list[tuple[Node, Node]] = []
         below = in_force(under)
-        last = {_name(key): value for key, value in below}
-        for key, value in below:
-            name = _name(key)
-            if name not in last:  # an earlier one of the same name was already met
-                continue
-            written = own.pop(name, None)
+        names = [_name(key) for key, _ in below]
+        last = dict(zip(names, below, strict=True))
+        known_below = set(last)
+        for name, pair in zip(names, below, strict=True):
+            written = own.get(name)
             if written is None:
-                pairs.append((key, value))
-                continue
-            # The leaf's duplicates stay visible; the last is in force.
-            pairs.extend(written[:-1])
-            key, value = written[-1]
-            pairs.append((key, self.merge(last.pop(name), value, depth + 1)))
-        for written in own.values():
-            pairs.extend(written)
+                pairs.append(pair)
+            elif name in last:  # else an earlier one of the same name was already met
+                # The leaf's duplicates stay visible; the last is in force.
+                pairs.extend(written[:-1])
+                key, value = written[-1]
+                pairs.append((key, self.merge(last.pop(name)[1], value, depth + 1)))
+        for name, written in own.items():
+            if name not in known_below:
+                pairs.extend(written)
         merged.pairs = pairs
         return merged
 

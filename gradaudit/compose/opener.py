@@ -70,7 +70,9 @@ class Opener:
         known = self._reals.get(path)
         if known is None:
             folder, name = os.path.split(path)
-            if name in ("", os.curdir, os.pardir):
+            if name == os.pardir and folder:
+                known = os.path.dirname(self.real(folder))  # a real path has no link to go back by
+            elif name in ("", os.curdir, os.pardir):
                 known = os.path.realpath(path)
             else:
                 known = os.path.join(self.real(folder or os.curdir), name)

@@ -200,7 +200,14 @@ def _setting(name: str, spec: Any, kind: str, meet: Any, title: str) -> dict[str
         )
         entry["plain"] = _TRANSLATES.isdisjoint(entry) and "auto" not in spec
         entries.append(entry)
-    made: dict[str, Any] = {"name": name, "kind": kind, "from": tuple(entries)}
+    paths = dict.fromkeys(entry["path"] for entry in entries)
+    made: dict[str, Any] = {
+        "name": name,
+        "kind": kind,
+        "from": tuple(entries),
+        "at": tuple(path for path in paths if path[0] != "@"),
+        "of_unit": any(path[0] == "@" for path in paths),
+    }
     if "off" in spec:
         made["off"] = _off(spec["off"])
     if "auto" in spec:

@@ -63,21 +63,17 @@ def recognise(tree: Tree) -> Recognised:
         seen.setdefault(name, {})[marker] = weight
 
     text = tree.source.text
-    if "!" in text or any(name in text for name in _DEEP):
-        _deep_markers(tree, met)
+    _deep_markers(tree, met)
     for root in tree.roots:
         _path_markers(root, "", met)
         _markers_below(root, met)
     for marker, name, weight in _COMMENTS:
         if marker in text:
             met(name, marker, weight)
-    if _FILES:
-        from fnmatch import fnmatchcase
-
-        path = tree.source.path.replace("\\", "/")
-        for pattern, name, weight in _FILES:
-            if fnmatchcase(path, pattern):
-                met(name, f"the file's name ({pattern})", weight)
+    path = tree.source.path.replace("\\", "/")
+    for pattern, name, weight in _FILES:
+        if _fits(path, pattern):
+            met(name, f"the file's name ({pattern})", weight)
     ranked = sorted(
         ((sum(found.values()), name) for name, found in seen.items()),
         key=lambda pair: (-pair[0], pair[1]),
@@ -90,18 +86,30 @@ def recognise(tree: Tree) -> Recognised:
     return Recognised(name, weight, seen[name], second)
 
 
+def _fits(path: str, pattern: str) -> bool:
+    """Whether a path is one of a pattern's. Nearly all patterns are an end (`*.py`)."""
+    end = pattern[1:]
+    if pattern[0] == "*" and "*" not in end and "?" not in end and "[" not in end:
+        return path.endswith(end)
+    from fnmatch import fnmatchcase
+
+    return fnmatchcase(path, pattern)
+
+
 def _deep_markers(tree: Tree, met: Any) -> None:
     """Keys that mark a dialect wherever they stand, and tags."""
-    tags: set[str] = set()
+    deep = _DEEP
     for mapping in tree.mappings:
-        if mapping.tag:
-            tags.add(mapping.tag)
         for key, value in mapping.pairs:
-            if value.tag:
-                tags.add(value.tag)
-            if type(key) is Scalar and key.value in _DEEP:
-                _meet(_DEEP[key.value], f"**.{key.value}", value, met)
+            if type(key) is Scalar and key.value in deep:
+                _meet(deep[key.value], f"**.{key.value}", value, met)
+    if "!" not in tree.source.text:
+        return
+    tags = {value.tag for mapping in tree.mappings for _, value in mapping.pairs}
+    tags.update(mapping.tag for mapping in tree.mappings)
     for tag in tags:
+        if not tag:
+            continue
         for prefix, name, weight in _TAGS:
             if tag.startswith(prefix):
                 met(name, prefix, weight)

@@ -22,16 +22,18 @@ def add_by_formula(unit: TrainingUnit, reader: Reader) -> None:
     The first of `of` is what is rescaled: without it there is nothing to compute. Where another
     factor is not known, the setting is unknown and its note says which.
     """
+    settings = unit.settings
     for _ in range(_ROUNDS):
-        before = set(unit.settings)
+        before = set(settings)
         for spec in reader.dialect["formulas"]:
-            present = unit.settings.get(spec["name"])
+            present = settings.get(spec["name"])
             if present is not None and present.origin != DEFAULT:
                 continue
             for formula in spec["compute"]:
-                if reader.applies(formula) and _apply(unit, spec["name"], formula):
-                    break
-        if set(unit.settings) == before:
+                if formula["of"][0] in settings and reader.applies(formula):
+                    if _apply(unit, spec["name"], formula):
+                        break
+        if settings.keys() == before:
             return
 
 

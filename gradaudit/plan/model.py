@@ -88,9 +88,9 @@ class Setting:
     def number(self) -> float | None:
         """The value where it is a finite number."""
         value = self.value
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            return None
-        return value if value - value == 0 else None
+        if type(value) is float or type(value) is int:  # a switch is a bool, which is neither
+            return value if value - value == 0 else None
+        return None
 
     @property
     def last_key(self) -> str:
@@ -211,7 +211,10 @@ class TrainingUnit:
     def every(self, name: str) -> list[Setting]:
         """The setting in force and the rest."""
         setting = self.settings.get(name)
-        return ([setting] if setting else []) + self.others.get(name, [])
+        others = self.others.get(name)
+        if setting is None:
+            return list(others or ())
+        return [setting, *others] if others else [setting]
 
     @property
     def optimizer(self) -> str | None:

@@ -51,7 +51,8 @@ def collect(composed: Composed, root: Node, trie: dict[str, Any]) -> Found:
     """Walk down only where the dialect looks."""
     found: Found = {}
     visits = 0
-    merges = any("<<" in tree.source.text for tree in composed.trees)
+    # One character is found ten times as fast as two.
+    merges = any("<" in (text := t.source.text) and "<<" in text for t in composed.trees)
 
     def walk(node: Node, level: dict[str, Any], path: str) -> None:
         if type(node) is Mapping:
@@ -181,8 +182,8 @@ class Reader:
                 if _stem(self.composed.tree.source.path) not in allowed:
                     return False
                 continue
-            met = self.at(path)
-            if beside is not None and (depth := _shared(of, path)):
+            met = self.at(path) if path[0] == "@" else self.found.get(path)
+            if met and beside is not None and (depth := _shared(of, path)):
                 start = ".".join(beside.path.split(".")[:depth]) + "."
                 met = [one for one in met if one.path.startswith(start)]
             text = "absent"
@@ -225,6 +226,7 @@ def _said(composed: Composed, value: Node) -> str:
     return spelled(target.value, target.style)
 
 
+@lru_cache(4096)
 def spelled(text: str, style: str = "") -> str:
     """Text as dialect tables have it: lower case, numbers in one spelling, YAML's other words."""
     lowered = text.strip().lower()

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from gradaudit.plan.paths import Met, Reader
     from gradaudit.syntax.tree import Node, Tree
 
+    _Value = tuple[str, Any, str, bool] | str | None
+
 _TIME_UNITS = {
     "ba": ("steps", 1.0), "ep": ("epochs", 1.0), "dur": ("ratio", 1.0), "tok": ("tokens", 1.0),
     "t": ("tokens", 1.0),
@@ -49,17 +51,13 @@ def fill_from_paths(unit: TrainingUnit, reader: Reader) -> None:
     """Give a unit every setting that its dialect's paths find, and the defaults of the rest."""
     found = reader.found
     dialect = reader.dialect
+    absent_here = found.keys().isdisjoint
     for spec in dialect["paths"]:
-        for entry in spec["from"]:
-            path = entry["path"]
-            if path in found or path[0] == "@":
-                if _fill(unit, spec, reader):
-                    break
-                _fill_absent(unit, spec, reader)
-                break
-        else:
+        if not spec["of_unit"] and absent_here(spec["at"]):
             if "absent" in spec or "off" in spec:
                 _fill_absent(unit, spec, reader)
+        elif not _fill(unit, spec, reader):
+            _fill_absent(unit, spec, reader)
     terms = dialect["terms"]
     if terms and not unit.loss_terms:
         unit.loss_terms = [
@@ -210,7 +208,10 @@ def _read(
         text = SECTION
     if text is None:
         return None
-    read = _value(spec, entry, text, target, reader)
+    if type(target) is Scalar:
+        read = _known_value(spec, entry, text, target, reader)
+    else:
+        read = _value(spec, entry, text, target, reader)
     if isinstance(read, str) or read is None:
         return read
     name, value, note, is_text = read
@@ -257,9 +258,29 @@ def _is_off(said: str, off: tuple[str, ...]) -> bool:
     return UP_TO_ZERO in off and said[:1] == "-" and (to_number(said) or 0) <= 0
 
 
+_KNOWN: dict[tuple[object, ...], tuple[dict[str, Any], _Value]] = {}
+_MOST_KNOWN = 10_000
+
+
+def _known_value(
+    spec: dict[str, Any], entry: dict[str, Any], text: str, target: Scalar, reader: Reader
+) -> _Value:
+    """`_value` of a scalar, remembered: configs of one framework have most of their texts in
+    common. The entry is kept beside the answer, so that no other can get its id."""
+    loader = reader.dialect["loader"]
+    format = reader.composed.tree_of(target).format
+    asked = (id(entry), text, target.style, target.tag, format, loader)
+    known = _KNOWN.get(asked)
+    if known is None:
+        if len(_KNOWN) >= _MOST_KNOWN:
+            _KNOWN.clear()
+        known = _KNOWN[asked] = entry, _value(spec, entry, text, target, reader)
+    return known[1]
+
+
 def _value(
     spec: dict[str, Any], entry: dict[str, Any], text: str, target: Node, reader: Reader
-) -> tuple[str, Any, str, bool] | str | None:
+) -> _Value:
     """(canonical name, value, note, text where a number is meant) of what stands at a path."""
     name: str = entry.get("as", spec["name"])
     note: str = entry.get("note", "")

@@ -52,8 +52,10 @@ def _places(composed: Composed, found: Found) -> list[tuple[str, str, Mapping, s
     places = []
     for pattern, name, named, tag in composed.dialect["units"]:
         for met in found.get(pattern, []):
+            if tag and not _is_tagged(met.value, tag):
+                continue  # a reference to a unit is not another one
             target, _ = composed.value_of(met.value)
-            if target is None or (tag and not _is_tagged(target, tag)):
+            if target is None:
                 continue
             section = target if type(target) is Mapping else met.key.parent if name else None
             if type(section) is Mapping:
@@ -63,9 +65,11 @@ def _places(composed: Composed, found: Found) -> list[tuple[str, str, Mapping, s
 
 
 def _is_tagged(node: Node, pattern: str) -> bool:
+    if not node.tag:
+        return False
     from fnmatch import fnmatchcase
 
-    return fnmatchcase(node.tag or "", pattern)
+    return fnmatchcase(node.tag, pattern)
 
 
 def _finish(unit: TrainingUnit, reader: Reader) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from gradaudit.findings import Place
 from gradaudit.plan.model import COMPUTED, INHERITED, OVERRIDE, WRITTEN, Setting
 from gradaudit.syntax.scalars import read_scalar, to_number
@@ -96,6 +98,7 @@ def without_noise(value: float) -> float:
     return float(f"{value:.12g}") if isinstance(value, float) else value
 
 
+@lru_cache(1024)
 def optimizer_family(text: str) -> str:
     """`torch.optim.AdamW`, `FusedAdam`, `paged_adamw_8bit` -> `adamw`, `adam`, `adamw`."""
     name = text.rsplit(".", 1)[-1].strip().lower().replace("-", "_")

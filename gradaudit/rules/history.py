@@ -32,7 +32,7 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
     files have none, and making them takes as long as judging one."""
     return (
         re.compile(
-            r"\b(?:increased|raised|bumped|boosted|strengthened|upped|scaled up)\b"
+            rf"\b(?:{'|'.join(_RAISED)})\b"
             rf"[^.;,()\d]{{0,20}}?\b[Ff]rom\s+(?P<from>{_NUMBER})(?:\s+to\s+(?P<to>{_NUMBER}))?",
             re.IGNORECASE,
         ),
@@ -49,8 +49,8 @@ _NEAR = 25
 
 _NAMES = ("weight", "rate", "threshold", "coef", "coeff", "lambda", "lr", "penalty")
 _SUFFIXES = tuple(f"_{name}" for name in _NAMES)
-_SIGNS = ("from ", "From ", "→", "->", "=>")
-"""One of them stands in every comment that can tell of a change."""
+_ARROWS = ("→", "->", "=>")
+_RAISED = ("increased", "raised", "bumped", "boosted", "strengthened", "upped", "scaled up")
 
 
 @rule(
@@ -100,7 +100,7 @@ def raised_by_its_own_comment(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
         values.
     """
     text = unit.tree.source.text
-    if "#" not in text or not any(_in_a_comment(sign, text) for sign in _SIGNS):
+    if not _may_tell(text):
         return  # most files: no comment needs to be looked up
     seen: set[int] = set()
     weights = {id(term.setting.node): term.setting for term in unit.loss_terms if term.setting.node}
@@ -153,14 +153,29 @@ def raised_by_its_own_comment(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
         )
 
 
-def _in_a_comment(sign: str, text: str) -> bool:
-    """Whether `sign` stands behind a `#` on some line: cheap, and true too often."""
+def _may_tell(text: str) -> bool:
+    """Whether any comment can tell of a change: cheap, and true too often."""
+    if "#" not in text:
+        return False
+    for line in _comments_with("rom ", text):
+        lowered = line.lower()
+        if any(word in lowered for word in _RAISED):
+            return True
+    if ">" not in text and text.isascii():
+        return False
+    return any(True for arrow in _ARROWS for _ in _comments_with(arrow, text))
+
+
+def _comments_with(sign: str, text: str) -> Iterator[str]:
+    """The lines in which `sign` stands behind a `#`."""
     at = text.find(sign)
     while at >= 0:
-        if "#" in text[text.rfind("\n", 0, at) + 1 : at]:
-            return True
-        at = text.find(sign, at + 1)
-    return False
+        begin = text.rfind("\n", 0, at) + 1
+        end = text.find("\n", at)
+        end = end if end >= 0 else len(text)
+        if "#" in text[begin:at]:
+            yield text[begin:end]
+        at = text.find(sign, end)
 
 
 def _other_numbers(unit: TrainingUnit) -> Iterator[Setting]:

@@ -73,11 +73,11 @@ def duplicate_key(composed: Composed, limits: Limits) -> Iterator[Finding]:
     """
     tree = composed.tree
     for node in tree.mappings:
-        names = [key.value for key, _ in node.pairs if type(key) is Scalar]
-        if len(set(names)) == len(names):
-            continue
+        pairs = node.pairs
+        if len({key.value for key, _ in pairs if type(key) is Scalar}) == len(pairs):
+            continue  # nearly all: each key a scalar of its own
         seen: dict[str, tuple[Node, Node]] = {}
-        for key, value in node.pairs:
+        for key, value in pairs:
             if type(key) is not Scalar or (key.value == "<<" and not key.style):
                 continue
             earlier = seen.get(key.value)

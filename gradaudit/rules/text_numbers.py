@@ -21,13 +21,8 @@ if TYPE_CHECKING:
     from gradaudit.rules import Limits
     from gradaudit.syntax.tree import Tree
 
-_EXPONENT = re.compile(
-    r"[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+\Z|[-+]?\.[0-9]+[eE][0-9]+\Z"
-)
+_EXPONENT = r"[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+\Z|[-+]?\.[0-9]+[eE][0-9]+\Z"
 _NUMERIC = frozenset("0123456789.+-")
-_MAY_BE = re.compile(r"[0-9.][eE][-+0-9]|['\"][-+.]?[0-9]")
-_MAY_BE_QUOTED = re.compile(r"['\"][-+.]?[0-9]")
-"""Without these nothing in a file can be such a number: cheaper than to look at every value."""
 _OMEGACONF = ("${", "_target_:", "_component_:", "!ref", "!new:", "class_path:", "defaults:")
 """Marks of OmegaConf, hydra, HyperPyYAML and jsonargparse, which all read `1e-4` as a number."""
 
@@ -85,18 +80,23 @@ def number_as_text(composed: Composed, limits: Limits) -> Iterator[Finding]:
     if loader == "unknown" and any(mark in tree.source.text for mark in _OMEGACONF):
         return
     exponents = tree.format == "yaml" and loader in ("yaml11", "unknown")
-    if not (_MAY_BE if exponents else _MAY_BE_QUOTED).search(tree.source.text):
+    text = tree.source.text
+    if not exponents and "'" not in text and '"' not in text:
         return
     names: frozenset[str] | None = None
     for node in tree.mappings:
         for key, value in node.pairs:
-            if type(value) is not Scalar or type(key) is not Scalar or value.tag:
+            if type(value) is not Scalar or value.value[:1] not in _NUMERIC:
                 continue
-            first = value.value[:1]
-            if first not in _NUMERIC or (value.style and value.style not in ("'", '"')):
+            if value.style:
+                if value.style not in ("'", '"'):
+                    continue
+            elif not exponents or ("e" not in value.value and "E" not in value.value):
+                continue
+            if type(key) is not Scalar or value.tag:
                 continue
             if not value.style and not (
-                exponents and _EXPONENT.match(value.value) and isinstance(read_scalar(value), str)
+                re.match(_EXPONENT, value.value) and isinstance(read_scalar(value), str)
             ):
                 continue
             if names is None:
@@ -112,8 +112,20 @@ _CONVERTS = frozenset(("coerced", "yacs"))
 """Loaders that turn a number in quotes into a number; to the others it is text."""
 
 
+_NUMBERS: dict[int, tuple[object, frozenset[str]]] = {}
+"""`id` of a dialect's paths -> the paths, so that no others can get their id, and their names."""
+
+
 def _numbers(dialect: Dialect) -> frozenset[str]:
     """The names of the keys that hold a number, normalised."""
+    paths = dialect["paths"]
+    known = _NUMBERS.get(id(paths))
+    if known is None:
+        known = _NUMBERS[id(paths)] = paths, _names_of_numbers(dialect)
+    return known[1]
+
+
+def _names_of_numbers(dialect: Dialect) -> frozenset[str]:
     kinds = GENERIC["kinds"]
     found = {key for key, name in GENERIC["keys"].items() if kinds[name] == "number"}
     for spec in dialect["paths"]:

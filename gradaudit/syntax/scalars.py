@@ -9,6 +9,7 @@ a value need know from what file it comes.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ _FALSE_11 = _FALSE | {"no", "No", "NO", "off", "Off", "OFF"}
 _LONGEST = 250
 """Characters beyond which a number stays text: 250 hexadecimal digits still fit a float."""
 
-_DIGITS = frozenset("0123456789")
+_KEPT = 4096
+"""Texts whose meaning is kept: the configs of a directory have most of their values in common."""
+
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)\Z")
 _INT_ODD = re.compile(r"[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]+|0o?[0-7_]+)\Z")
 _FLOAT_11 = re.compile(
@@ -59,21 +62,18 @@ def read_scalar(node: Scalar, yaml11: bool = True) -> Value:
         if tag.endswith(":float"):
             number = to_number(text)
             return text if number is None else float(number)
-    if node.style:
-        return text
-    if text[:1] in _DIGITS and len(text) <= _LONGEST:  # most of what is read is a plain number
-        if _INT.match(text):
-            return int(text.replace("_", ""))
-        if (_FLOAT_11 if yaml11 else _FLOAT).match(text):
-            return float(text.replace("_", ""))
+    return text if node.style or len(text) > _LONGEST else _plain(text, yaml11)
+
+
+@lru_cache(_KEPT)
+def _plain(text: str, yaml11: bool) -> Value:
     if text in _NULL:
         return None
     if text in (_TRUE_11 if yaml11 else _TRUE):
         return True
     if text in (_FALSE_11 if yaml11 else _FALSE):
         return False
-    first = text[0]
-    if first not in "0123456789+-." or len(text) > _LONGEST:
+    if text[0] not in "0123456789+-.":
         return text
     if _INT.match(text):
         return int(text.replace("_", ""))
@@ -117,8 +117,11 @@ def _odd_integer(text: str, yaml11: bool) -> int | str:
 def to_number(text: str) -> int | float | None:
     """The number that a person means by `text`, whatever a loader makes of it."""
     text = text.strip()
-    if len(text) > _LONGEST:
-        return None
+    return None if len(text) > _LONGEST else _number(text)
+
+
+@lru_cache(_KEPT)
+def _number(text: str) -> int | float | None:
     if _INT.match(text):
         return int(text.replace("_", ""))
     if _FLOAT.match(text):

@@ -6,7 +6,7 @@ import re
 
 from gradaudit.syntax.scalars import Value, yaml_float
 
-_PLAIN = re.compile(r"(?:[^\W\d]|/)[\w./+@\\-]*(?: [\w./+@][\w./+@-]*)*\Z")
+_PLAIN = r"(?:[^\W\d]|/)[\w./+@\\-]*(?: [\w./+@][\w./+@-]*)*\Z"
 """Text that needs no quotes in a block or flow collection, under YAML 1.1 and 1.2. Anything that
 starts with a digit, a sign or a dot is quoted: it may be a number or a date to some loader."""
 
@@ -43,7 +43,7 @@ def spell(value: Value, format: str = "yaml", style: str = "") -> str:
         return _double_quoted(value, format)
     if style == "'" and value.isprintable():
         return "'" + value.replace("'", "''") + "'"
-    if style != '"' and _PLAIN.match(value) and value.lower() not in _WORDS:
+    if style != '"' and re.match(_PLAIN, value) and value.lower() not in _WORDS:
         return value
     return _double_quoted(value, format)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gradaudit.source import Source
 
 
-_PROPERTIES = re.compile(
+_PROPERTIES = (
     r"(?:(?:&[^\s,\[\]{}]+|!<[^>\s]*>|![^\s,\[\]{}]*)"  # an anchor or a tag
     r"(?:[ \t]*(?:[ \t]#[^\r\n]*)?(?:\r?\n)?[ \t]*))+"  # blanks, a comment, a line break
 )
@@ -128,7 +128,8 @@ def content_span(node: Node, text: str) -> tuple[int, int]:
     """
     start, end = node.start, node.end
     if node.anchor or node.tag:
-        match = _PROPERTIES.match(text, start, max(start, end))
+        # Compiled by the first tag or anchor: most files have none, and starting counts.
+        match = re.compile(_PROPERTIES).match(text, start, max(start, end))
         if match:
             start = match.end()
     if type(node) is Scalar and node.style in ("|", ">"):

@@ -20,7 +20,7 @@ from yaml.reader import ReaderError
 
 from gradaudit.source import Source, Unreadable
 from gradaudit.syntax.limits import MAX_DEPTH, MAX_NODES, nested_too_deep, too_many_nodes
-from gradaudit.syntax.tree import Alias, Mapping, Node, Scalar, Sequence, Tree, last_leaf
+from gradaudit.syntax.tree import Alias, Mapping, Node, Scalar, Sequence, Tree
 
 try:
     from yaml._yaml import CParser as _Parser
@@ -75,7 +75,7 @@ def _hint(source: Source, line: int) -> str:
 
 
 def _at(
-    event: ScalarEvent | MappingStartEvent | SequenceStartEvent | AliasEvent,
+    event: MappingStartEvent | SequenceStartEvent | MappingEndEvent | SequenceEndEvent | AliasEvent,
 ) -> tuple[int, int]:
     mark = event.start_mark
     assert mark is not None
@@ -86,6 +86,7 @@ def _read_events(
     get_event: object, roots: list[Node], mappings: list[Mapping], aliased: set[int]
 ) -> None:
     assert callable(get_event)
+    new_scalar, scalar_event = Scalar, ScalarEvent  # a local name is found faster
     anchors: dict[str, Node] = {}
     stack: list[tuple[Mapping | Sequence, list[Node]]] = []
     children: list[Node] = roots
@@ -95,10 +96,10 @@ def _read_events(
     while True:
         event = get_event()
         kind = event.__class__
-        if kind is ScalarEvent:
-            node = Scalar()
+        if kind is scalar_event:
+            node = new_scalar()
             node.value = event.value
-            node.style = event.style or ""
+            node.style = event.style
             node.tag = event.tag
             node.start = event.start_mark.index
             node.end = event.end_mark.index
@@ -107,7 +108,6 @@ def _read_events(
             if anchor:
                 anchors[anchor] = node
             append(node)
-            count += 1
         elif kind is MappingStartEvent or kind is SequenceStartEvent:
             box: Mapping | Sequence
             if kind is MappingStartEvent:
@@ -116,31 +116,32 @@ def _read_events(
             else:
                 box = Sequence()
             box.tag = event.tag
-            box.start = event.start_mark.index
+            box.start = box.end = event.start_mark.index
             box.flow = bool(event.flow_style)
-            box.end = box.start
             box.parent = parent
             box.anchor = anchor = event.anchor
             if anchor:
                 anchors[anchor] = box
-            children.append(box)
+            append(box)
             if len(stack) >= MAX_DEPTH:
                 raise Unreadable(nested_too_deep(), *_at(event))
             parent = box
             children = []
             append = children.append
             stack.append((box, children))
-            count += 1
-            if count > MAX_NODES:
-                raise Unreadable(too_many_nodes(), *_at(event))
         elif kind is MappingEndEvent or kind is SequenceEndEvent:
             box, children = stack.pop()
+            count += len(children)
+            if count > MAX_NODES:
+                raise Unreadable(too_many_nodes(), *_at(event))
             if type(box) is Mapping:
-                box.pairs = list(zip(children[::2], children[1::2], strict=True))
+                in_turn = iter(children)  # a key, its value, a key, ...
+                box.pairs = list(zip(in_turn, in_turn, strict=True))
             else:
                 assert type(box) is Sequence
                 box.items = children
-            box.end = event.end_mark.index if box.flow else last_leaf(box).end
+            # libyaml's own end of a block is the next token's start: where its last node ends is.
+            box.end = event.end_mark.index if box.flow else children[-1].end
             parent, children = stack[-1] if stack else (None, roots)
             append = children.append
         elif kind is AliasEvent:
@@ -158,9 +159,8 @@ def _read_events(
                     f"alias *{event.anchor} has no anchor &{event.anchor} above it", line, column
                 )
             aliased.add(id(alias.target))
-            children.append(alias)
-            count += 1
+            append(alias)
         elif kind is StreamEndEvent:
-            if count > MAX_NODES:
+            if count + len(roots) > MAX_NODES:
                 raise Unreadable(too_many_nodes())
             return
