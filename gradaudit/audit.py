@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from gradaudit.compose import compose
 from gradaudit.compose.identify import identify
-from gradaudit.dialects import is_of_another_tool, is_training_config, may_train
-from gradaudit.dialects.foreign import is_of_another_format
+from gradaudit.dialects import is_training_config, may_train
+from gradaudit.dialects.foreign import is_of_another_format, is_of_another_tool
 from gradaudit.findings import ERROR, HIGH, INFO, Finding, Place
 from gradaudit.plan.build import build_units
 from gradaudit.plan.facts import add_facts

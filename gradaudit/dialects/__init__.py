@@ -95,31 +95,6 @@ _TRAINING = (
 )  # fmt: skip
 
 
-_FOREIGN = frozenset(
-    (
-        # what projects are built, installed and checked with; gradaudit's own settings
-        "gradaudit.toml", "pyproject.toml", "cargo.toml",
-        "pixi.toml", "poetry.toml", "pdm.toml", "uv.toml", "ruff.toml", "rustfmt.toml",
-        "clippy.toml", "netlify.toml", "wrangler.toml", "book.toml", "mise.toml",
-        "package.json", "composer.json", "deno.json", "deno.jsonc", "lerna.json", "nx.json",
-        "turbo.json", "biome.json", "angular.json", "vercel.json", "firebase.json",
-        "renovate.json", "pyrightconfig.json", "jsconfig.json", "manifest.json",
-        # what trained models are stored with: vocabularies, and the record of a run
-        "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json",
-        "added_tokens.json", "trainer_state.json",
-    )
-)  # fmt: skip
-"""Names of files that are never training configs, whatever words are in them."""
-
-_FOREIGN_ENDS = ("-lock.json", "-lock.yaml", "-lock.yml", ".lock.json", ".schema.json")
-
-
-def is_of_another_tool(path: str) -> bool:
-    """Whether a file belongs to another tool by its name."""
-    name = path.replace("\\", "/").rpartition("/")[2].lower()
-    return name in _FOREIGN or name.endswith(_FOREIGN_ENDS) or name.startswith("tsconfig.")
-
-
 def is_training_config(names: set[str]) -> bool:
     """Whether the canonical settings found in a file are those of a training.
 

@@ -74,16 +74,13 @@ def recognise(tree: Tree) -> Recognised:
     for pattern, name, weight in _FILES:
         if _fits(path, pattern):
             met(name, f"the file's name ({pattern})", weight)
-    ranked = sorted(
-        ((sum(found.values()), name) for name, found in seen.items()),
-        key=lambda pair: (-pair[0], pair[1]),
-    )
-    if not ranked or ranked[0][0] < CERTAIN:
-        near = ranked[0] if ranked and ranked[0][0] > 0 else None
-        return Recognised("generic", 0, {}, (near[1], near[0]) if near else None)
-    weight, name = ranked[0]
-    second = (ranked[1][1], ranked[1][0]) if len(ranked) > 1 and ranked[1][0] > 0 else None
-    return Recognised(name, weight, seen[name], second)
+    # The heaviest first, of two the first by name; what nothing speaks for is no candidate.
+    ranked = sorted([(-sum(found.values()), name) for name, found in seen.items()])
+    heavy = [(name, -weight) for weight, name in ranked[:2] if weight < 0]
+    if not heavy or heavy[0][1] < CERTAIN:
+        return Recognised("generic", 0, {}, heavy[0] if heavy else None)
+    name, weight = heavy[0]
+    return Recognised(name, weight, seen[name], heavy[1] if len(heavy) > 1 else None)
 
 
 def _fits(path: str, pattern: str) -> bool:
@@ -106,7 +103,7 @@ def _deep_markers(tree: Tree, met: Any) -> None:
     if "!" not in tree.source.text:
         return
     tags = {value.tag for mapping in tree.mappings for _, value in mapping.pairs}
-    tags.update(mapping.tag for mapping in tree.mappings)
+    tags.update([mapping.tag for mapping in tree.mappings])
     for tag in tags:
         if not tag:
             continue

@@ -6,7 +6,6 @@ which gives the same for them (a test compares the two).
 
 from __future__ import annotations
 
-from gradaudit.findings import Place
 from gradaudit.plan.model import Setting
 from gradaudit.plan.values import optimizer_family
 from gradaudit.syntax.scalars import TYPES, read_scalar
@@ -47,9 +46,7 @@ def bare_value(name: str, kind: str, met: Met, reader: Reader, off: bool) -> Set
             return None
         if kind == "optimizer":
             value = optimizer_family(node.value)
-    source = tree.source
-    start, end = node.start, node.end
     return Setting(
-        name, value, raw=source.text[start:end], key=met.path, place=Place(source, start, end),
-        node=node, key_node=met.key, tree=tree,
+        name, value, raw=tree.source.text[node.start : node.end], key=met.path, node=node,
+        key_node=met.key, tree=tree,
     )  # fmt: skip

@@ -5,11 +5,12 @@ Every setting knows its value, where it stands and how it is known.
 
 from __future__ import annotations
 
+from gradaudit.findings import Place
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gradaudit.compose.model import Composed
     from gradaudit.evidence.observed import Observed
-    from gradaudit.findings import Place
     from gradaudit.plan.paths import Reader
     from gradaudit.syntax.scalars import Value
     from gradaudit.syntax.tree import Mapping, Node, Scalar, Tree
@@ -43,6 +44,7 @@ class Setting:
     value     in the setting's one unit; None means off or null (`note` says which).
     raw       the text in the file ('' where it is not written).
     key       dotted path in the file, or the option that set it.
+    place     where it stands; without it, where its node does.
     is_text   a number in the file that PyYAML reads as text.
     node      the value's node, None where it is not in a config file or stands for another.
     leaf      of an inherited value: the file that inherits it, and the dotted path there.
@@ -50,7 +52,7 @@ class Setting:
     """
 
     __slots__ = (
-        "is_text", "key", "key_node", "leaf", "name", "node", "note", "origin", "place", "raw",
+        "_place", "is_text", "key", "key_node", "leaf", "name", "node", "note", "origin", "raw",
         "tree", "unit", "value",
     )  # fmt: skip
 
@@ -75,7 +77,7 @@ class Setting:
         self.origin = origin
         self.raw = raw
         self.key = key
-        self.place = place
+        self._place = place
         self.node = node
         self.key_node = key_node
         self.tree = tree
@@ -83,6 +85,13 @@ class Setting:
         self.is_text = is_text
         self.unit = unit
         self.leaf: tuple[Tree, str] | None = None
+
+    @property
+    def place(self) -> Place | None:
+        """Where it stands: most settings are never pointed at, so that of a node is made here."""
+        if self._place is None and self.node is not None and self.tree is not None:
+            self._place = Place(self.tree.source, self.node.start, self.node.end)
+        return self._place
 
     @property
     def number(self) -> float | None:

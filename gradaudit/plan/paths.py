@@ -198,6 +198,7 @@ class Reader:
         return True
 
 
+@lru_cache(64)
 def _stem(path: str) -> str:
     """`hyperparams/PPO.yml` -> `ppo`."""
     name = path.replace("\\", "/").rpartition("/")[2].lower()

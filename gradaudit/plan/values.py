@@ -158,7 +158,7 @@ def read_value(
         reason, number = _to_usable(value)
         if reason:
             return reason
-        return number, isinstance(value, str) and dialect["loader"] not in _CONVERTS
+        return number, isinstance(value, str) and dialect["loader"] not in CONVERTS
     if kind == "optimizer":
         return (optimizer_family(value), False) if isinstance(value, str) else "no name"
     if kind == "norm":
@@ -184,7 +184,7 @@ _FORMATS = ("16", "32", "64", "8", "fp4", "nf4", "half", "float", "double", "mix
             "full", "high", "medium", "single")  # fmt: skip
 """A spelling of a precision has one of these in it (`O1` of apex is read by its own key)."""
 
-_CONVERTS = frozenset(("coerced", "yacs"))
+CONVERTS = frozenset(("coerced", "yacs"))
 """Loaders that turn text into the number that it spells."""
 
 

@@ -8,6 +8,7 @@ from gradaudit.dialects import GENERIC, normalised
 from gradaudit.dialects.paths import steps
 from gradaudit.edits import replace_value
 from gradaudit.findings import HIGH, INFO, MEDIUM, SAFE, WARNING, Finding, Fix, Place
+from gradaudit.plan.values import CONVERTS
 from gradaudit.rules import rule
 from gradaudit.syntax.scalars import read_scalar, to_number
 from gradaudit.syntax.tree import Scalar, dotted, path_of
@@ -75,7 +76,7 @@ def number_as_text(composed: Composed, limits: Limits) -> Iterator[Finding]:
     tree = composed.tree
     dialect = composed.dialect
     loader = dialect["loader"]
-    if loader in _CONVERTS:
+    if loader in CONVERTS:
         return
     if loader == "unknown" and any(mark in tree.source.text for mark in _OMEGACONF):
         return
@@ -106,10 +107,6 @@ def number_as_text(composed: Composed, limits: Limits) -> Iterator[Finding]:
                 yield _exponent(tree, value, known, dialect)
             elif known:
                 yield from _quoted(tree, key, value)
-
-
-_CONVERTS = frozenset(("coerced", "yacs"))
-"""Loaders that turn a number in quotes into a number; to the others it is text."""
 
 
 _NUMBERS: dict[int, tuple[object, frozenset[str]]] = {}

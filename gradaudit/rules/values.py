@@ -84,19 +84,23 @@ _MAY_BE_INFINITE = frozenset(("clip_norm", "clip_value", "epochs", "total_steps"
 """An infinite clip never acts; an endless training is stopped by hand."""
 
 
-def _not_finite(setting: Setting) -> tuple[str, str] | None:
+Wrong = tuple[str, str, str]
+"""Severity, what is wrong, and how sure that is."""
+
+
+def _not_finite(setting: Setting) -> Wrong | None:
     value = setting.value
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value - value == 0:
         return None
     if value != value:
-        return ERROR, "not a number: it spreads to everything that is computed with it"
+        return ERROR, "not a number: it spreads to everything that is computed with it", HIGH
     if value > 0 and setting.name in _MAY_BE_INFINITE:
         return None
-    return ERROR, "must be finite"
+    return ERROR, "must be finite", HIGH
 
 
-def _domain(name: str, value: float, unit: TrainingUnit) -> tuple[str, str] | None:
-    """(severity, what is wrong) for a value that its setting cannot have."""
+def _domain(name: str, value: float, unit: TrainingUnit) -> Wrong | None:
+    """What is wrong about a value that its setting cannot have."""
     if name == "momentum" and unit.optimizer not in (None, "sgd"):
         return None
     if name == "eps" and value == 0 and unit.optimizer not in ADAPTIVE:
@@ -104,8 +108,9 @@ def _domain(name: str, value: float, unit: TrainingUnit) -> tuple[str, str] | No
     for is_wrong, severity, what in _DOMAINS[name]:
         if is_wrong(value):
             if name == "warmup_steps" and value > 0 and unit.composed.dialect["name"] == "generic":
-                return WARNING, "less than one step; a share of the training may be meant"
-            return severity, what
+                what = "less than one step; a share of the training may be meant"
+                return WARNING, what, MEDIUM
+            return severity, what, HIGH
     return None
 
 
@@ -172,17 +177,23 @@ def value_out_of_domain(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
         for value in betas.value:
             if not 0 <= value < 1 and "beta1" not in unit.settings:
                 yield _out_of_domain(
-                    betas, unit, ERROR, f"{number(value)} does not lie in [0, 1); torch refuses it"
+                    betas,
+                    unit,
+                    ERROR,
+                    f"{number(value)} does not lie in [0, 1); torch refuses it",
+                    HIGH,
                 )
     yield from _botched(unit)
 
 
-def _out_of_domain(setting: Setting, unit: TrainingUnit, severity: str, what: str) -> Finding:
+def _out_of_domain(
+    setting: Setting, unit: TrainingUnit, severity: str, what: str, confidence: str
+) -> Finding:
     return Finding(
         place_of(setting, unit),
         f"`{setting.last_key}: {setting.raw or setting.value}`: {what}",
         severity=severity,
-        confidence=MEDIUM if "may be meant" in what else HIGH,
+        confidence=confidence,
         key=setting.key,
         label=what.split(";")[0].split(":")[0],
         why=["The run cannot start with it, or it silently spoils the training."],

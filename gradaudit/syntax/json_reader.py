@@ -102,6 +102,15 @@ def _read(tree: Tree, roots: list[Node], mappings: list[Mapping]) -> None:  # no
             node.parent = parent
             children.append(node)
             count += 1
+            # The sign after it, where it follows at once: half of all tokens need no match.
+            sign = text[at : at + 1]
+            if sign == ":" and state == _COLON_NEXT:
+                at += 1
+                state = _VALUE
+            elif sign == "," and state == _COMMA_OR_CLOSE and count <= MAX_NODES:
+                at += 1
+                state = _KEY_OR_CLOSE if in_mapping else _VALUE_OR_CLOSE
+                comma = at
         elif kind == _COMMA:
             if state != _COMMA_OR_CLOSE:
                 _fail(tree, start, state, parent)

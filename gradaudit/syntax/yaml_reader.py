@@ -1,4 +1,4 @@
-"""The YAML reader: libyaml's events turned into a tree, in about 0.7 of the time of compose.
+"""The YAML reader: libyaml's events turned into a tree, in nine tenths of the time of compose.
 
 Compose is not used: it loses where an alias stands, recurses in C without a bound (100,000 open
 brackets end the process), and resolves tags that no rule looks at.
@@ -95,7 +95,7 @@ def _read_events(
     count = 0
     while True:
         event = get_event()
-        kind = event.__class__
+        kind = type(event)
         if kind is scalar_event:
             node = new_scalar()
             node.value = event.value
@@ -117,7 +117,7 @@ def _read_events(
                 box = Sequence()
             box.tag = event.tag
             box.start = box.end = event.start_mark.index
-            box.flow = bool(event.flow_style)
+            box.flow = event.flow_style is True
             box.parent = parent
             box.anchor = anchor = event.anchor
             if anchor:
