@@ -10,8 +10,11 @@ from gradaudit.syntax import SUFFIXES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
+
+    Saw = Callable[[str, list[str]], None]
+    """Takes a directory's absolute path, and the names in it."""
 
 _NEVER = frozenset(
     ("node_modules", "__pycache__", "site-packages", "venv", "env", "wandb", "mlruns")
@@ -40,10 +43,11 @@ class Unavailable:
         self.message = message
 
 
-def discover(paths: list[str]) -> Iterator[Target | Unavailable]:
+def discover(paths: list[str], saw: Saw | None = None) -> Iterator[Target | Unavailable]:
     """Every file once, named ones as typed, those of a directory joined to it, in name order.
 
-    Directories are walked without hidden ones and without what git ignores.
+    Directories are walked without hidden ones and without what git ignores. `saw` is told what each
+    of them holds.
     """
     seen: set[str] = set()
     for path in paths:
@@ -53,7 +57,7 @@ def discover(paths: list[str]) -> Iterator[Target | Unavailable]:
             yield Unavailable(path, describe(error, path))
             continue
         if stat.S_ISDIR(mode):
-            for found, real in _walk(path):
+            for found, real in _walk(path, saw):
                 if isinstance(found, Unavailable):
                     yield found
                 elif real not in seen:
@@ -93,18 +97,20 @@ def _nearby(path: str) -> str:
     return f"; did you mean {os.path.join(folder, close[0])}?" if close else ""
 
 
-def _walk(top: str) -> Iterator[tuple[str | Unavailable, str]]:
+def _walk(top: str, saw: Saw | None) -> Iterator[tuple[str | Unavailable, str]]:
     """Each file with the path that it has without symbolic links."""
     ignores = _Ignores(top)
-    stack = [(top, os.path.realpath(top))]
+    stack = [(top, os.path.realpath(top), os.path.abspath(top))]
     while stack:
-        folder, real = stack.pop()
+        folder, real, absolute = stack.pop()
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
             yield Unavailable(folder, describe(error, folder)), real
             continue
         ignores.read(folder, entries)
+        if saw is not None:
+            saw(absolute, [entry.name for entry in entries])
         below = []
         for entry in entries:
             name = entry.name
@@ -112,7 +118,9 @@ def _walk(top: str) -> Iterator[tuple[str | Unavailable, str]]:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 if name not in _NEVER and not ignores.ignored(entry.path, True):
-                    below.append((entry.path, os.path.join(real, name)))
+                    below.append(
+                        (entry.path, os.path.join(real, name), os.path.join(absolute, name))
+                    )
             elif (
                 name.endswith(_LOOKED_AT)
                 and _is_file(entry)

@@ -67,6 +67,9 @@ class Settings:
         return os.path.abspath(path).replace(os.sep, "/")
 
 
+_OWN, _PROJECT = "gradaudit.toml", "pyproject.toml"
+
+
 class Finder:
     """Finds and keeps the settings of each directory.
 
@@ -75,6 +78,7 @@ class Finder:
 
     def __init__(self, explicit: str | None = None, isolated: bool = False) -> None:
         self._by_folder: dict[str, Settings] = {}
+        self._bare: set[str] = set()
         self._as_typed: dict[str, Settings] = {}
         self._fixed: Settings | None = None
         if isolated:
@@ -83,6 +87,12 @@ class Finder:
             if not os.path.isfile(explicit):
                 raise BadSettings(f"{explicit}: no such settings file")
             self._fixed = load(explicit)
+
+    def saw(self, folder: str, names: list[str]) -> None:
+        """Remember that a directory (its absolute path) has no settings file among its names:
+        nobody need look for one."""
+        if _OWN not in names and _PROJECT not in names:
+            self._bare.add(folder)
 
     def for_file(self, path: str) -> Settings:
         """The settings of a file.
@@ -102,7 +112,7 @@ class Finder:
         known = self._by_folder.get(folder)
         if known is not None:
             return known
-        settings = _in_folder(folder)
+        settings = None if folder in self._bare else _in_folder(folder)
         if settings is None:
             parent = os.path.dirname(folder)
             settings = self._for_folder(parent) if parent != folder else Settings()
@@ -111,10 +121,10 @@ class Finder:
 
 
 def _in_folder(folder: str) -> Settings | None:
-    own = os.path.join(folder, "gradaudit.toml")
+    own = os.path.join(folder, _OWN)
     if os.path.isfile(own):
         return load(own)
-    project = os.path.join(folder, "pyproject.toml")
+    project = os.path.join(folder, _PROJECT)
     try:
         with open(project, "rb") as file:
             mentioned = b"tool.gradaudit" in file.read()
@@ -134,7 +144,7 @@ def _table(path: str) -> dict[str, Any] | None:
         raise BadSettings(f"{path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadSettings(f"{path}: not valid TOML: {error}") from None
-    if os.path.basename(path) != "pyproject.toml":
+    if os.path.basename(path) != _PROJECT:
         return data
     tool = data.get("tool")
     table = tool.get("gradaudit") if isinstance(tool, dict) else None

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from support import audit_text, run_cli
 
+from gradaudit.discover import discover
 from gradaudit.options import Options
 from gradaudit.rules import load as load_rules
 from gradaudit.settings import BadSettings, Finder, Settings, is_selected, load, matches
@@ -325,6 +326,30 @@ def test_each_directory_is_looked_at_once(
     finder = Finder()
     assert finder.for_file("a/x.yaml") is finder.for_file("a/y.yaml")
     assert len(seen) == len(set(seen))
+
+
+@pytest.mark.parametrize("top", [".", "a", "a/", "./a"])
+def test_a_walk_says_where_no_settings_are_and_no_others_are_missed(
+    project: Project, monkeypatch: pytest.MonkeyPatch, top: str
+) -> None:
+    import gradaudit.settings as module
+
+    project(a__x=TEXT, a__b__gradaudit_toml='ignore = ["GA701"]\n', a__b__c__y=TEXT)
+    looked: list[str] = []
+    look = module._in_folder
+
+    def counted(folder: str) -> Settings | None:
+        looked.append(Path(folder).name)
+        return look(folder)
+
+    monkeypatch.setattr(module, "_in_folder", counted)
+    finder = Finder()
+    files = [found.path for found in discover([top], finder.saw)]
+    ignored = {Path(path).name: finder.for_file(path).ignore for path in files}
+    assert (ignored["x.yaml"], ignored["y.yaml"]) == ([], ["GA701"])
+    assert "b" in looked
+    assert "a" not in looked
+    assert "c" not in looked
 
 
 def test_settings_are_refused_as_a_whole(project: Project) -> None:

@@ -149,7 +149,7 @@ def audit_all(arguments: CheckArguments, draw: Callable[[FileResult], Drawn] | N
     if "-" in paths:
         _add(run, _kept(_audit_stdin(arguments, options, finder), draw))
     targets: list[Target] = []
-    for found in discover([path for path in paths if path != "-"]):
+    for found in discover([path for path in paths if path != "-"], finder.saw):
         if isinstance(found, Unavailable):
             run.problems.append((found.path, found.message))
         else:

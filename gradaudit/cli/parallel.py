@@ -23,8 +23,8 @@ SHARE = 50
 MOST = 8
 """Processes at most."""
 
-PORTIONS = 16
-"""Portions for each process: so many that all end at nearly the same time."""
+LEAST = 1
+"""Files that a process takes at once towards the end."""
 
 
 def possible() -> bool:
@@ -44,7 +44,7 @@ def judge_in_parallel(targets: list[Target], judge: Callable[[Target], Judged]) 
     process is met again, and raised, in this one.
     """
     shares = max(min(_processors(), MOST, len(targets) // SHARE), 1)
-    portions = _portions(targets, min(shares * PORTIONS, 256))
+    portions = _portions(targets, shares)
     queue, filling = os.pipe()
     os.write(filling, bytes(range(len(portions))))
     os.close(filling)
@@ -70,10 +70,16 @@ def judge_in_parallel(targets: list[Target], judge: Callable[[Target], Judged]) 
     ]
 
 
-def _portions(targets: list[Target], count: int) -> list[list[Target]]:
-    """The targets in `count` portions of about the same number, in their order."""
-    size = -(-len(targets) // count)
-    return [targets[at : at + size] for at in range(0, len(targets), size)]
+def _portions(targets: list[Target], shares: int) -> list[list[Target]]:
+    """The targets in portions, in their order: large ones first, so that few frameworks and base
+    files are read by more than one process, and small ones last, so that all end together."""
+    portions = []
+    at = 0
+    while at < len(targets):
+        size = max((len(targets) - at) // (2 * shares), LEAST)
+        portions.append(targets[at : at + size])
+        at += size
+    return portions
 
 
 def _processors() -> int:

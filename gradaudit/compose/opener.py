@@ -61,6 +61,7 @@ class Opener:
         self.trees: dict[str, Tree | NotOpened] = {}
         self.parts: dict[Any, Any] = {}
         self._boundaries: dict[str, str] = {}
+        self._repositories: dict[str, bool] = {}
         self._kinds: dict[str, str] = {}
         self._sizes: dict[str, int] = {}
         self._reals: dict[str, str] = {}
@@ -106,7 +107,10 @@ class Opener:
     def _find_boundary(self, directory: str) -> str:
         above = _upward(directory)
         for ancestor in above:
-            if os.path.exists(os.path.join(ancestor, ".git")):
+            if ancestor not in self._repositories:
+                git = os.path.join(ancestor, ".git")
+                self._repositories[ancestor] = os.path.exists(git)
+            if self._repositories[ancestor]:
                 return ancestor
         here = os.path.realpath(".")
         if here in above:
