@@ -20,6 +20,7 @@ import argparse
 import csv
 import gc
 import os
+import platform
 import re
 import sys
 import time
@@ -243,7 +244,8 @@ def timed(directory: Path, rounds: int = 7) -> list[str]:
     return [
         f"{len(paths)} files on one core, with all rules: {min(seconds):.2f} s CPU,",
         f"{middle:.2f} x `yaml.compose` over the same files",
-        f"(median of {rounds} interleaved rounds, {ratios[0]:.2f} to {ratios[-1]:.2f}).",
+        f"(median of {rounds} interleaved rounds, {ratios[0]:.2f} to {ratios[-1]:.2f},",
+        f"Python {platform.python_version()}).",
     ]
 
 

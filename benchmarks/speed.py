@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import compileall
 import os
+import platform
 import random
 import shutil
 import statistics
@@ -111,6 +112,8 @@ def main() -> int:
         size = copy_configs(options.corpus, options.files, many)
         one_file = run_rounds(commands_for_one(small), options.rounds)
         directory = run_rounds(commands_for_many(many), max(options.rounds // 3, 3))
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else "?"
+    print(f"Python {platform.python_version()}, {processors} processors.\n")
     print(f"## One file, {len(SMALL.splitlines())} lines\n")
     kept = print_table(one_file, "compose", "yamllint", promises_for_one())
     where = "sample_configs" if options.corpus is None else "a corpus of published configs"

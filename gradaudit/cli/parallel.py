@@ -23,9 +23,6 @@ SHARE = 50
 MOST = 8
 """Processes at most."""
 
-LEAST = 1
-"""Files that a process takes at once towards the end."""
-
 
 def possible() -> bool:
     """Whether there is a second processor, and a process for it can be started safely."""
@@ -59,6 +56,8 @@ def judge_in_parallel(targets: list[Target], judge: Callable[[Target], Judged]) 
         while number := os.read(queue, 1):
             found[number[0]] = [judge(target) for target in portions[number[0]]]
     finally:
+        while os.read(queue, 256):
+            pass  # where this process failed, no other need go on
         os.close(queue)
         answers = [_answers(other) for other in started]
     for judged in answers:
@@ -76,7 +75,7 @@ def _portions(targets: list[Target], shares: int) -> list[list[Target]]:
     portions = []
     at = 0
     while at < len(targets):
-        size = max((len(targets) - at) // (2 * shares), LEAST)
+        size = max((len(targets) - at) // (2 * shares), 1)
         portions.append(targets[at : at + size])
         at += size
     return portions
