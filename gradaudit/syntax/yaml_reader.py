@@ -75,7 +75,7 @@ def _hint(source: Source, line: int) -> str:
 
 
 def _at(
-    event: MappingStartEvent | SequenceStartEvent | MappingEndEvent | SequenceEndEvent | AliasEvent,
+    event: MappingStartEvent | SequenceStartEvent | AliasEvent,
 ) -> tuple[int, int]:
     mark = event.start_mark
     assert mark is not None
@@ -133,7 +133,7 @@ def _read_events(
             box, children = stack.pop()
             count += len(children)
             if count > MAX_NODES:
-                raise Unreadable(too_many_nodes(), *_at(event))
+                raise Unreadable(too_many_nodes())
             if type(box) is Mapping:
                 in_turn = iter(children)  # a key, its value, a key, ...
                 box.pairs = list(zip(in_turn, in_turn, strict=True))
