@@ -99,7 +99,7 @@ def _read_events(
         if kind is scalar_event:
             node = new_scalar()
             node.value = event.value
-            node.style = event.style
+            node.style = event.style or ""  # PyYAML without libyaml says None
             node.tag = event.tag
             node.start = event.start_mark.index
             node.end = event.end_mark.index
