@@ -1,4 +1,5 @@
-"""The TOML reader: the tree with its spans. `tomllib` has the last word on what is valid.
+"""The TOML reader: the tree with its spans. `tomllib` has the last word on what is valid; it is not
+asked about text so plain that nothing in it can be wrong (`_is_plainly_valid`).
 
 Tables are mappings that are not `flow`, arrays of tables sequences that are not; inline tables and
 arrays are `flow`. A table that a header or a dotted key makes on its way has the first mention of
