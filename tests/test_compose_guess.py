@@ -59,10 +59,20 @@ def test_a_base_that_is_not_there_is_no_error_where_no_framework_is_known(repo: 
     assert "GA705" not in codes("leaf.yaml")
 
 
-def test_a_circle_of_plain_configs_is_no_error(repo: Path) -> None:
-    write(repo, {"a.yaml": "_base_: b.yaml\nlr: 1.0e-3\n", "b.yaml": f"_base_: a.yaml\n{WARM}"})
-    assert {(f["code"], f["severity"]) for f in found("a.yaml")} >= {("GA705", "info")}
-    assert "GA706" not in codes("a.yaml")
+@pytest.mark.parametrize("key", ["_base_", "include"])
+def test_a_circle_of_plain_configs_is_an_error_of_medium_confidence(repo: Path, key: str) -> None:
+    write(repo, {"a.yaml": f"{key}: b.yaml\nlr: 1.0e-3\n", "b.yaml": f"{key}: a.yaml\n{WARM}"})
+    [finding] = [f for f in found("a.yaml") if f["code"] == "GA706"]
+    assert (finding["severity"], finding["confidence"]) == ("error", "medium")
+    assert "GA705" not in codes("a.yaml")
+
+
+def test_a_file_that_names_its_own_name_means_one_above_it(repo: Path) -> None:
+    write(repo, {"run/base.yaml": "include: base.yaml\nlr: 1.0e-3\n", "base.yaml": WARM})
+    assert not {"GA705", "GA706"} & set(codes("run/base.yaml"))
+    assert "GA203" in codes("run/base.yaml")
+    write(repo, {"alone.yaml": f"include: alone.yaml\n{WARM}"})
+    assert "GA706" in codes("alone.yaml")
 
 
 def test_a_defaults_list_of_a_plain_config_is_followed(repo: Path) -> None:

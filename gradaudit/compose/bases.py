@@ -176,11 +176,7 @@ def read_part(
         return part_of(chain.opener.find(written, tree.source.path, search), chain, chain.opener)
     except Cycle as cycle:
         part.complete = False
-        if "guess" in entry:
-            cycle.severity = "info"
-            part.miss(tree, node, written, cycle)
-        else:
-            part.miss(tree, node, written, cycle, "cycle")
+        part.miss(tree, node, written, cycle, "cycle")
     except Bounded as bound:
         _bound(part, node, written, bound, chain)
     except NotOpened as why:

@@ -124,7 +124,8 @@ class Opener:
         """The path, as it is shown, of what the file `path` names as `written`.
 
         `search`: in the directory of `path` or one above it, the nearest first, because where a
-        launcher looks is not known; else in that directory only.
+        launcher looks is not known; else in that directory only. The file itself is found only
+        where no other is: a `base.yaml` that names `base.yaml` means one above it.
 
         Raises:
             NotOpened: it lies outside, is no config file by its name, or is not there.
@@ -153,6 +154,7 @@ class Opener:
         boundary = self.boundary_of(path)
         directory = os.path.dirname(path)
         outside = True
+        itself = ""
         for level in range(_MAX_ABOVE if search else 1):
             base = os.path.join(directory, *([os.pardir] * level))
             if level and not is_inside(self.real(base), boundary):
@@ -161,8 +163,12 @@ class Opener:
             real = self.real(joined)
             if is_inside(real, boundary):
                 outside = False
-                if self._kind(real) == kind or (kind == "file" and real == self.real(path)):
-                    return self.shown(joined, real)  # or the file itself, not saved yet
+                if kind == "file" and real == self.real(path):
+                    itself = joined  # it may not be saved yet
+                elif self._kind(real) == kind:
+                    return self.shown(joined, real)
+        if itself:
+            return self.shown(itself, self.real(path))
         if outside:
             raise NotOpened("it lies outside of what was named, so it is not opened", "info")
         return None

@@ -126,17 +126,20 @@ def base_file_cycle(composed: Composed, limits: Limits) -> Iterator[Finding]:
         None: which of the files should not name the other is not known.
 
     False positives:
-        None known.
+        Where no framework is known, the loader may read one file only and not its base's base. The
+        finding is then of medium confidence.
     """
+    known = composed.dialect["loader"] != "unknown"
+    loader = "The loader" if known else "A loader that reads the bases of a base"
     for missing in composed.missing:
         if missing.kind == "cycle":
             yield Finding(
                 Place(missing.tree.source, missing.node.start, missing.node.end),
                 f"`{missing.path}` leads back to this file: {missing.reason}",
                 severity=ERROR,
-                confidence=HIGH,
+                confidence=HIGH if known else MEDIUM,
                 label="leads back",
-                why=["The loader never comes to an end, and the training never starts."],
+                why=[f"{loader} never comes to an end, and the training never starts."],
                 next="Take the base out of one of the files.",
                 no_fix="which of the files should not name the other is not known",
             )
