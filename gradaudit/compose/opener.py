@@ -152,23 +152,31 @@ class Opener:
 
     def _locate(self, written: str, path: str, search: bool, kind: str) -> str | None:
         boundary = self.boundary_of(path)
-        directory = os.path.dirname(path)
-        outside = True
+        own = self.real(path)
         itself = ""
-        for level in range(_MAX_ABOVE if search else 1):
-            base = os.path.join(directory, *([os.pardir] * level))
-            if level and not is_inside(self.real(base), boundary):
-                break
+        outside = True
+        base = os.path.dirname(path)
+        above = self.real(base or os.curdir)
+        for _ in range(_MAX_ABOVE if search else 1):
             joined = os.path.join(base, written)
-            real = self.real(joined)
+            # Most are not there: what is costs more, a look at each directory on its way.
+            is_there = self._kind(joined) == kind
+            if is_there:
+                real = self.real(joined)
+            else:
+                real = os.path.normpath(os.path.join(above, written))
             if is_inside(real, boundary):
                 outside = False
-                if kind == "file" and real == self.real(path):
-                    itself = joined  # it may not be saved yet
-                elif self._kind(real) == kind:
+                if kind == "file" and real == own:
+                    itself = itself or joined  # it may not be saved yet
+                elif is_there:
                     return self.shown(joined, real)
+            base = os.path.join(base, os.pardir)
+            above = os.path.dirname(above)
+            if not is_inside(above, boundary):
+                break
         if itself:
-            return self.shown(itself, self.real(path))
+            return self.shown(itself, own)
         if outside:
             raise NotOpened("it lies outside of what was named, so it is not opened", "info")
         return None
@@ -183,25 +191,24 @@ class Opener:
         real = self.real(path)
         return is_inside(real, self.boundary_of(near)) and self._kind(real) != ""
 
-    def _kind(self, real: str) -> str:
-        known = self._kinds.get(real)
+    def _kind(self, path: str) -> str:
+        known = self._kinds.get(path)
         if known is None:
             try:
-                status = os.stat(real)
+                status = os.stat(path)
             except (OSError, ValueError):
                 known = ""
             else:
                 mode = status.st_mode
-                self._sizes[real] = status.st_size
+                self._sizes[path] = status.st_size
                 known = "file" if stat.S_ISREG(mode) else "directory" * stat.S_ISDIR(mode)
-            self._kinds[real] = known
+            self._kinds[path] = known
         return known
 
     def size(self, path: str) -> int:
         """The bytes of a file that `find` found: what it costs to open it."""
-        real = self.real(path)
-        self._kind(real)
-        return self._sizes.get(real, 0)
+        self._kind(path)
+        return self._sizes.get(path, 0)
 
     def open(self, path: str) -> Tree:
         """The tree of a file that `find` found. It is shared: never change it.
