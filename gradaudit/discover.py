@@ -104,34 +104,37 @@ def _walk(top: str, saw: Saw | None) -> Iterator[tuple[str | Unavailable, str]]:
     while stack:
         folder, real, absolute = stack.pop()
         try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+            entries = {entry.name: entry for entry in os.scandir(folder)}
         except OSError as error:
             yield Unavailable(folder, describe(error, folder)), real
             continue
-        ignores.read(folder, entries)
+        names = sorted(entries)
+        ignores.read(folder, names)
         if saw is not None:
-            saw(absolute, [entry.name for entry in entries])
+            saw(absolute, names)
         below = []
-        for entry in entries:
-            name = entry.name
-            if name.startswith("."):
+        for name in names:
+            if name[0] == ".":
                 continue
+            entry = entries[name]
             if entry.is_dir(follow_symlinks=False):
                 if name not in _NEVER and not ignores.ignored(entry.path, True):
-                    below.append(
-                        (entry.path, os.path.join(real, name), os.path.join(absolute, name))
-                    )
+                    below.append((entry.path, _join(real, name), _join(absolute, name)))
             elif (
                 name.endswith(_LOOKED_AT)
                 and _is_file(entry)
                 and not ignores.ignored(entry.path, False)
-                and (not name.endswith(".py") or _is_python_config(entry.path))
+                and (name[-3:] != ".py" or _is_python_config(entry.path))
             ):
-                if entry.is_symlink():
-                    yield entry.path, os.path.realpath(entry.path)
-                else:
-                    yield entry.path, os.path.join(real, name)
-        stack.extend(reversed(below))
+                is_link = entry.is_symlink()
+                yield entry.path, os.path.realpath(entry.path) if is_link else _join(real, name)
+        below.reverse()
+        stack += below
+
+
+def _join(folder: str, name: str) -> str:
+    """`os.path.join` for an absolute directory and a plain name, of which there are thousands."""
+    return folder + name if folder[-1] == os.sep else f"{folder}{os.sep}{name}"
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
@@ -173,8 +176,8 @@ class _Ignores:
         for outer in reversed(above):
             self._add(outer, os.path.join(outer, ".gitignore"))
 
-    def read(self, folder: str, entries: list[os.DirEntry[str]]) -> None:
-        if any(entry.name == ".gitignore" for entry in entries):
+    def read(self, folder: str, names: list[str]) -> None:
+        if ".gitignore" in names:
             self._add(os.path.abspath(folder), os.path.join(folder, ".gitignore"))
 
     def _add(self, folder: str, path: str) -> None:
