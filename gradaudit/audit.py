@@ -208,10 +208,9 @@ def _run_rules(result: FileResult, options: Options, settings: Settings) -> None
         if unit.observed is not None:
             have.add("observed")
         result.known[unit.name] = have, off, unit_rules
-        for rule, limits in unit_rules:
-            if rule.can_judge(have):
-                for finding in rule.check(unit, limits):
-                    _keep(finding, rule, unit.name, result, settings)
+        for rule, limits in options.judging(settings, frozenset(have)):
+            for finding in rule.check(unit, limits):
+                _keep(finding, rule, unit.name, result, settings)
 
 
 def _unit_at(units: list[TrainingUnit], finding: Finding) -> str | None:

@@ -37,6 +37,7 @@ class Options:
         self.unit: str | None = None
         self._active: dict[Settings, list[Rule]] = {}
         self._called: dict[Settings, tuple[Calls, Calls]] = {}
+        self._judging: dict[tuple[Settings, frozenset[str]], Calls] = {}
         self.named: tuple[str, ...] = ()
         self.run: list[str] = []
         self.run_dialect = ""
@@ -77,3 +78,13 @@ class Options:
                 [pair for pair in pairs if pair[0].scope == "unit"],
             )
         return called
+
+    def judging(self, settings: Settings, have: frozenset[str]) -> Calls:
+        """Those of scope `unit` whose needs are met by what a unit has: as many units have the
+        same, asked once."""
+        judging = self._judging.get((settings, have))
+        if judging is None:
+            judging = self._judging[settings, have] = [
+                pair for pair in self.called(settings)[1] if pair[0].can_judge(have)
+            ]
+        return judging

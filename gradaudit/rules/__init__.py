@@ -58,7 +58,7 @@ class Rule:
         self.required = frozenset(need for need in needs if isinstance(need, str))
         self.one_of = [frozenset(need) for need in needs if isinstance(need, tuple)]
 
-    def can_judge(self, have: set[str]) -> bool:
+    def can_judge(self, have: set[str] | frozenset[str]) -> bool:
         """Whether the settings that a unit has meet the needs."""
         if not self.required <= have:
             return False
