@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gradaudit.compose.opener import Opener
-from gradaudit.rules import load
-from gradaudit.settings import is_selected
+from gradaudit.rules import PROFILES, load
+from gradaudit.settings import is_selected, names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ class Options:
     """What the command line says about every file.
 
     select, ignore  replace those of the settings file where given.
+    profile         replaces that of the settings file. extend_select: rules beyond it.
     overrides       (dotted key, text) of each `--set`. assume: setting -> text of `--assume`.
     sources         (unit or None, path) of each `--source`.
     unit            the unit that the evidence is of.
@@ -30,6 +31,8 @@ class Options:
     def __init__(self) -> None:
         self.select: list[str] | None = None
         self.ignore: list[str] | None = None
+        self.profile: str | None = None
+        self.extend_select: list[str] = []
         self.overrides: list[tuple[str, str]] = []
         self.assume: dict[str, str] = {}
         self.sources: list[tuple[str | None, str]] = []
@@ -58,10 +61,19 @@ class Options:
         if rules is None:
             select = self.select if self.select is not None else settings.select
             ignore = self.ignore if self.ignore is not None else settings.ignore
+            more = [*settings.extend_select, *self.extend_select]
+            rank = PROFILES.index(self.profile or settings.profile)
             rules = self._active[settings] = [
                 rule
                 for rule in load().values()
-                if is_selected(rule, select, ignore) and settings.severity.get(rule.code) != "off"
+                if settings.severity.get(rule.code) != "off"
+                and (
+                    is_selected(rule, more, ignore)
+                    or (
+                        is_selected(rule, select, ignore)
+                        and (PROFILES.index(rule.profile) <= rank or names(rule, select or []))
+                    )
+                )
             ]
         return rules
 

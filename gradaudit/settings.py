@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gradaudit.rules import Rule
 
 KEYS = (
-    "select", "ignore", "fail-on", "per-file-ignores", "per-key-ignores", "severity", "rules",
+    "profile", "select", "extend-select", "ignore", "fail-on", "per-file-ignores", "per-key-ignores", "severity", "rules",
     "assume", "source", "dialect", "extend",
 )  # fmt: skip
 
@@ -29,7 +29,9 @@ class Settings:
     """What a settings file says, or the defaults where there is none.
 
     path               the file; None for the defaults.
-    select, ignore     rule codes, prefixes of codes, or names. `select` None means all.
+    profile            one of `rules.PROFILES`.
+    select, ignore     rule codes, prefixes of codes, or names. `select` None means all of the
+                       profile. extend_select: those that run beside them, whatever their profile.
     per_file_ignores   glob relative to the file -> codes. per_key_ignores: the same by
                        `glob:dotted.key`, or `dotted.key` for every file.
     severity           code -> severity, or `off`.
@@ -41,6 +43,8 @@ class Settings:
 
     def __init__(self, path: str | None = None) -> None:
         self.path = path
+        self.profile = "default"
+        self.extend_select: list[str] = []
         self.select: list[str] | None = None
         self.ignore: list[str] = []
         self.fail_on: str | None = None
@@ -185,6 +189,14 @@ def _fill(settings: Settings, table: dict[str, Any], path: str) -> None:
             settings.select = _codes(value, path, key)
         elif key == "ignore":
             settings.ignore = _codes(value, path, key)
+        elif key == "extend-select":
+            settings.extend_select = _codes(value, path, key)
+        elif key == "profile":
+            from gradaudit.rules import PROFILES
+
+            if value not in PROFILES:
+                raise BadSettings(f"{path}: `profile` takes {' or '.join(PROFILES)}")
+            settings.profile = value
         elif key == "fail-on":
             if value not in SEVERITIES:
                 raise BadSettings(f"{path}: `fail-on` takes error, warning or info")
@@ -329,6 +341,11 @@ def is_selected(rule: Rule, select: list[str] | None, ignore: list[str]) -> bool
     chosen = 0 if select is None else max((_match(rule, item) for item in select), default=-1)
     dropped = max((_match(rule, item) for item in ignore), default=-1)
     return chosen >= 0 and chosen > dropped
+
+
+def names(rule: Rule, select: list[str]) -> bool:
+    """Whether a rule is named by its own code or name, not by a prefix."""
+    return any(_match(rule, item) == len(rule.code) for item in select)
 
 
 def _match(rule: Rule, selector: str) -> int:

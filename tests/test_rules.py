@@ -18,7 +18,7 @@ from gradaudit.fix.verify import verify
 from gradaudit.options import Options
 from gradaudit.plan.model import ADAPTIVE, LEARNING_RATE_FREE, SGD_LIKE, SIGN
 from gradaudit.render.report import render_report
-from gradaudit.rules import FAMILIES, Rule, load
+from gradaudit.rules import FAMILIES, PROFILES, Rule, load
 from gradaudit.rules.docs import FAMILIES as TITLES
 from gradaudit.rules.docs import BadDocs, as_markdown, as_text, facts, parse
 from gradaudit.rules.optimisers import dividing_equals, effect_of_clip, rate_bounds
@@ -53,6 +53,13 @@ def options_of(line: str) -> Options:
             options.assume[name] = value
     assert not given, f"the tests do not know {given}"
     return options
+
+
+def example_of(rule: Rule, text: str, line: str) -> FileResult:
+    """A rule's own example, judged in the default profile and by the rule."""
+    options = options_of(line)
+    options.extend_select = [rule.code]
+    return audit(text, options)
 
 
 def of(result: FileResult, code: str) -> list[Finding]:
@@ -111,6 +118,7 @@ def test_metadata(rule: Rule) -> None:
     assert list(rule.severities) == sorted(rule.severities, key=SEVERITIES.index, reverse=True)
     assert rule.confidence in CONFIDENCES
     assert rule.scope in ("file", "unit", "tool")
+    assert rule.profile in PROFILES
 
 
 @EVERY_RULE
@@ -269,7 +277,7 @@ def test_check_names_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture
 @EVERY_RULE
 def test_bad_fires_the_rule_and_what_it_names(rule: Rule) -> None:
     doc = parse(rule)
-    result = audit(doc.bad, options_of(doc.options))
+    result = example_of(rule, doc.bad, doc.options)
     fired = {finding.rule.code for finding in result.findings}
     assert rule.code in fired, (
         f"`Bad:` does not fire {rule.code}: is a setting in `needs` unknown (`gradaudit show` "
@@ -289,14 +297,14 @@ def test_bad_fires_the_rule_and_what_it_names(rule: Rule) -> None:
 @EVERY_RULE
 def test_good_is_silent(rule: Rule) -> None:
     doc = parse(rule)
-    result = audit(doc.good, options_of(doc.options))
+    result = example_of(rule, doc.good, doc.options)
     assert [finding.message for finding in result.findings] == []
 
 
 @EVERY_RULE
 def test_fix_of_bad_is_good(rule: Rule) -> None:
     doc = parse(rule)
-    result = audit(doc.bad, options_of(doc.options))
+    result = example_of(rule, doc.bad, doc.options)
     fixes = [finding.fix for finding in of(result, rule.code) if finding.fix]
     if not doc.applicabilities:
         assert not fixes

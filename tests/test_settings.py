@@ -98,6 +98,36 @@ def test_the_more_specific_of_select_and_ignore_decides(
     assert is_selected(RULES["GA301"], select, ignore) is expected
 
 
+def test_a_rule_beyond_the_profile_runs_where_it_is_named() -> None:
+    rule = RULES["GA703"]
+    settings = Settings()
+
+    def runs(**more: object) -> bool:
+        options = Options()
+        for name, value in more.items():
+            setattr(options, name, value)
+        return rule in options.active_rules(settings)
+
+    assert runs()
+    rule.profile = "strict"
+    try:
+        assert not runs()
+        assert not runs(select=["GA7"])
+        assert not runs(select=["ALL"])
+        assert runs(select=["GA703"])
+        assert runs(select=["value-out-of-domain"])
+        assert runs(extend_select=["GA7"])
+        assert not runs(extend_select=["GA7"], ignore=["GA703"])
+        assert runs(profile="strict")
+        assert runs(profile="pedantic")
+        assert not runs(profile="strict", ignore=["GA7"])
+        settings.profile = "strict"
+        assert runs()
+        assert not runs(profile="default")
+    finally:
+        rule.profile = "default"
+
+
 def test_select_and_ignore(project: Project) -> None:
     project(x=TEXT, gradaudit_toml='select = ["GA7"]\nignore = ["number-as-text"]\n')
     assert codes("x.yaml") == ["GA701", "GA703"]

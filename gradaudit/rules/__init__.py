@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     Limits = dict[str, float]
     RuleFunction = Callable[..., Iterable[Finding]]
 
+PROFILES = ("default", "strict", "pedantic")
+"""From precise to everything: a rule runs in its own profile and in those after it. What would speak
+of most published recipes is strict; what is a matter of taste is pedantic."""
+
 DOCS_URL = "https://gradaudit.github.io/gradaudit/rules/"
 
 
@@ -27,11 +31,12 @@ class Rule:
                 `observed` stand for themselves. A tuple inside means one of several.
     severities  those that it can report, strongest first.
     limits      thresholds by name; a settings file may override each.
+    profile     the first of `PROFILES` in which it runs without being named.
     """
 
     __slots__ = (
-        "check", "code", "confidence", "limits", "name", "needs", "one_of", "references",
-        "required", "scope", "severities",
+        "check", "code", "confidence", "limits", "name", "needs", "one_of", "profile",
+        "references", "required", "scope", "severities",
     )  # fmt: skip
 
     def __init__(
@@ -45,6 +50,7 @@ class Rule:
         confidence: str,
         limits: Limits,
         references: tuple[str, ...],
+        profile: str = "default",
     ) -> None:
         self.check = check
         self.code = code
@@ -55,6 +61,7 @@ class Rule:
         self.confidence = confidence
         self.limits = limits
         self.references = references
+        self.profile = profile
         self.required = frozenset(need for need in needs if isinstance(need, str))
         self.one_of = [frozenset(need) for need in needs if isinstance(need, tuple)]
 
@@ -89,6 +96,7 @@ def rule(
     needs: tuple[str | tuple[str, ...], ...] = (),
     limits: Limits | None = None,
     references: tuple[str, ...] = (),
+    profile: str = "default",
 ) -> Callable[[RuleFunction], RuleFunction]:
     """Register a rule function; see `Rule` for the fields, CONTRIBUTING.md for its docstring."""
 
@@ -97,8 +105,9 @@ def rule(
             other = RULES[code].check.__name__
             raise ValueError(f"{check.__name__} and {other} both have the code {code}")
         RULES[code] = Rule(
-            check, code, name, scope, needs, severities, confidence, limits or {}, references
-        )
+            check, code, name, scope, needs, severities, confidence, limits or {}, references,
+            profile,
+        )  # fmt: skip
         return check
 
     return register

@@ -11,7 +11,7 @@ import textwrap
 from dataclasses import dataclass
 
 from gradaudit.findings import APPLICABILITIES
-from gradaudit.rules import DOCS_URL
+from gradaudit.rules import DOCS_URL, PROFILES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -177,6 +177,8 @@ def facts(rule: Rule, doc: RuleDoc) -> str:
             for need in rule.needs
         ]
         parts.append("needs " + ", ".join(needs))
+    if rule.profile != PROFILES[0]:
+        parts.append(f"from profile `{rule.profile}` on, or where it is selected by its code")
     return "; ".join(parts)
 
 
