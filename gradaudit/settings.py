@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 
-from gradaudit.findings import SEVERITIES
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -16,8 +14,8 @@ if TYPE_CHECKING:
     from gradaudit.rules import Rule
 
 KEYS = (
-    "profile", "select", "extend-select", "ignore", "fail-on", "per-file-ignores", "per-key-ignores", "severity", "rules",
-    "assume", "source", "dialect", "extend",
+    "profile", "select", "extend-select", "ignore", "fail-on", "per-file-ignores",
+    "per-key-ignores", "severity", "rules", "assume", "source", "dialect", "extend",
 )  # fmt: skip
 
 
@@ -194,13 +192,9 @@ def _fill(settings: Settings, table: dict[str, Any], path: str) -> None:
         elif key == "profile":
             from gradaudit.rules import PROFILES
 
-            if value not in PROFILES:
-                raise BadSettings(f"{path}: `profile` takes {' or '.join(PROFILES)}")
-            settings.profile = value
+            settings.profile = _one_of(PROFILES, value, path, key)
         elif key == "fail-on":
-            if value not in SEVERITIES:
-                raise BadSettings(f"{path}: `fail-on` takes error, warning or info")
-            settings.fail_on = value
+            settings.fail_on = _one_of(("error", "warning", "info"), value, path, key)
         elif key in ("per-file-ignores", "per-key-ignores"):
             target = (
                 settings.per_file_ignores if key == "per-file-ignores" else settings.per_key_ignores
@@ -209,11 +203,9 @@ def _fill(settings: Settings, table: dict[str, Any], path: str) -> None:
                 target[_anchored(pattern, path)] = _codes(codes, path, f"{key}.{pattern}")
         elif key == "severity":
             for name, severity in _dict(value, path, key).items():
-                if severity not in (*SEVERITIES, "off"):
-                    raise BadSettings(
-                        f"{path}: `severity.{name}` takes error, warning, info or off"
-                    )
-                settings.severity[_rule(name, path).code] = severity
+                allowed = ("error", "warning", "info", "off")
+                chosen = _one_of(allowed, severity, path, f"severity.{name}")
+                settings.severity[_rule(name, path).code] = chosen
         elif key == "rules":
             for name, limits in _dict(value, path, key).items():
                 _limits(settings, name, limits, path)
@@ -290,6 +282,14 @@ def _dict(value: object, path: str, key: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadSettings(f"{path}: `{key}` takes a table")
     return value
+
+
+def _one_of(allowed: tuple[str, ...], value: object, path: str, key: str) -> str:
+    for known in allowed:
+        if value == known:
+            return known
+    *most, last = allowed
+    raise BadSettings(f"{path}: `{key}` takes {', '.join(most)} or {last}")
 
 
 def _codes(value: object, path: str, key: str) -> list[str]:

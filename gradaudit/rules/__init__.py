@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     RuleFunction = Callable[..., Iterable[Finding]]
 
 PROFILES = ("default", "strict", "pedantic")
-"""From precise to everything: a rule runs in its own profile and in those after it. What would speak
-of most published recipes is strict; what is a matter of taste is pedantic."""
+"""From precise to everything: a rule runs in its own profile and in those after it. What would
+speak of most published recipes is strict; what is a matter of taste is pedantic."""
 
 DOCS_URL = "https://gradaudit.github.io/gradaudit/rules/"
 
