@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 
+from gradaudit.findings import SEVERITIES
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -194,7 +196,7 @@ def _fill(settings: Settings, table: dict[str, Any], path: str) -> None:
 
             settings.profile = _one_of(PROFILES, value, path, key)
         elif key == "fail-on":
-            settings.fail_on = _one_of(("error", "warning", "info"), value, path, key)
+            settings.fail_on = _one_of(SEVERITIES[::-1], value, path, key)
         elif key in ("per-file-ignores", "per-key-ignores"):
             target = (
                 settings.per_file_ignores if key == "per-file-ignores" else settings.per_key_ignores
@@ -203,7 +205,7 @@ def _fill(settings: Settings, table: dict[str, Any], path: str) -> None:
                 target[_anchored(pattern, path)] = _codes(codes, path, f"{key}.{pattern}")
         elif key == "severity":
             for name, severity in _dict(value, path, key).items():
-                allowed = ("error", "warning", "info", "off")
+                allowed = (*SEVERITIES[::-1], "off")
                 chosen = _one_of(allowed, severity, path, f"severity.{name}")
                 settings.severity[_rule(name, path).code] = chosen
         elif key == "rules":

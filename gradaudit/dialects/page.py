@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from gradaudit.dialects.compile import extended, sources
-from gradaudit.dialects.schema import LOADERS, listed
+from gradaudit.dialects.loaders import LOADERS
+from gradaudit.dialects.schema import listed
 
 
 def dialects() -> dict[str, dict[str, Any]]:
@@ -37,7 +38,8 @@ def index() -> str:
     ]
     for name, raw in dialects().items():
         lines.append(
-            f"| [{name}]({name}.md) | {raw['title']} | {_loader(raw)} | {_composed(raw)} |"
+            f"| [{name}]({name}.md) | {raw['title']} | {LOADERS[raw['loader']['kind']][0]} | "
+            f"{_composed(raw)} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -51,7 +53,7 @@ def page(raw: dict[str, Any]) -> str:
     parts += ["## How it is recognised", _markers(raw)]
     parts += [
         "## How it is read",
-        f"By {LOADERS[raw['loader']['kind']]}. {_source(raw['loader'])}".rstrip(),
+        f"By {LOADERS[raw['loader']['kind']][1]}. {_source(raw['loader'])}".rstrip(),
     ]
     if _composed(raw):
         parts.append(f"Composed of: {_composed(raw)} ([composition](../composition.md)).")
@@ -70,14 +72,6 @@ def page(raw: dict[str, Any]) -> str:
     if raw.get("traps"):
         parts += ["## Traps", "\n".join(f"- {trap}" for trap in listed(raw["traps"]))]
     return "\n\n".join(parts) + "\n"
-
-
-def _loader(raw: dict[str, Any]) -> str:
-    return {
-        "yaml11": "PyYAML", "yaml12": "YAML 1.2", "omegaconf": "OmegaConf", "yacs": "yacs",
-        "coerced": "a converting loader", "json": "JSON", "toml": "TOML", "python": "Python",
-        "unknown": "unknown",
-    }[raw["loader"]["kind"]]  # fmt: skip
 
 
 def _source(entry: dict[str, Any]) -> str:

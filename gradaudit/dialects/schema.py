@@ -7,17 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-LOADERS = {
-    "yaml11": "PyYAML: `1e-4` is text",
-    "yaml12": "a YAML 1.2 loader: `1e-4` is a number",
-    "omegaconf": "OmegaConf or hydra: `1e-4` is a number",
-    "yacs": "yacs, which evaluates text as a Python literal: `1e-4` is a number",
-    "coerced": "what arrives as text is converted by the framework",
-    "json": "JSON",
-    "toml": "TOML",
-    "python": "Python",
-    "unknown": "who loads the file is not known",
-}
+from gradaudit.dialects.loaders import LOADERS
 
 TOP = {
     "name", "title", "homepage", "about", "extends", "recognise", "loader", "compose",

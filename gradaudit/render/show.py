@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
+from gradaudit.dialects.loaders import LOADERS
 from gradaudit.plan.model import DEFAULT, INHERITED
 from gradaudit.render.dialect import chain_of, reasons
 from gradaudit.render.layout import clean, display_width, piece, wrap
 from gradaudit.render.plan import is_shown, known, note_of, unknown
 from gradaudit.syntax.tree import Mapping, resolve
-
-LOADERS = {
-    "yaml11": "PyYAML: `1e-4` is text",
-    "yaml12": "a YAML 1.2 loader",
-    "omegaconf": "OmegaConf",
-    "yacs": "yacs",
-    "coerced": "a loader that converts text to numbers",
-    "json": "a JSON loader",
-    "toml": "a TOML loader",
-    "python": "Python",
-    "unknown": "a loader that is not known: `1e-4` may be text",
-}
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +46,7 @@ def _dialect(result: FileResult, width: int) -> list[Line]:
     dialect = result.composed.dialect
     said = reasons(result)
     shown = ", ".join(said[:4]) + (f" and {len(said) - 4} more" if len(said) > 4 else "")
-    loader = LOADERS.get(dialect["loader"], dialect["loader"])
+    loader = LOADERS[dialect["loader"]][1]
     said = [f"dialect {dialect['name']} ({dialect['title']}): {shown}", f"read by {loader}"]
     chain = chain_of(result)
     if len(chain) > 1:
