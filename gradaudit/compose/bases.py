@@ -246,9 +246,18 @@ def add_bases(composed: Composed, opener: Opener | None) -> None:
 
 
 def _asks_for_files(tree: Tree, rules: dict[str, Any]) -> bool:
-    """Whether any key at all could name a file: most configs have none, and need no more work."""
-    text = tree.source.text
-    entries = (*rules.get("bases", ()), *rules.get("links", ()))
-    return any(entry["key"].rpartition(".")[2] in text for entry in entries) or (
-        "read_base" in text or (bool(rules.get("hydra")) and "defaults" in text)
-    )
+    """Whether any key at the top could lead to a file: most configs have none, and need no more
+    work."""
+    tops = {entry["key"].partition(".")[0] for kind in _NAMING for entry in rules.get(kind, ())}
+    if rules.get("hydra"):
+        tops.add("defaults")
+    tops.add("<<")  # what is merged there may have one
+    for root in tree.roots:
+        if type(root) is Mapping:
+            for key, _ in root.pairs:
+                if type(key) is Scalar and key.value in tops:
+                    return True
+    return False
+
+
+_NAMING = ("bases", "links")
