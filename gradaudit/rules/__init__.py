@@ -77,8 +77,8 @@ class Rule:
 
 
 FAMILIES = (
-    "batch", "clipping", "file", "history", "learning_rate", "loss", "names", "references",
-    "text_numbers", "values",
+    "batch", "clipping", "file", "history", "horizon", "learning_rate", "loss", "names",
+    "references", "schedule", "text_numbers", "values", "warmup",
 )  # fmt: skip
 """The modules that hold rules. A new family is named here."""
 
