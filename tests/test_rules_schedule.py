@@ -125,6 +125,10 @@ class TestTwoUnits:
     def test_generic(self, text: str, times: int) -> None:
         assert said(self.CODE, f"{self.HEAD}{text}\n") == [("warning", "high")] * times
 
+    def test_a_ratio_of_mmcv_is_a_start_factor(self) -> None:
+        text = f"{self.HEAD}lr_config: {{warmup: linear, warmup_iters: 500, warmup_ratio: 0.001}}\n"
+        assert not found(self.CODE, text)
+
     def test_transformers_takes_the_steps(self) -> None:
         (finding,) = found(self.CODE, HF + "warmup_steps: 100\nwarmup_ratio: 0.03\n")
         assert "`warmup_steps` wins" in finding.message
@@ -454,6 +458,7 @@ class TestLists:
             ("[30.5, 60]", (30.5, 60)),
             ("30", (30,)),
             ("[30, x]", None),
+            ("(30, 60", None),
             ("[]", None),
             ("[30, 1.0e+99]", None),
         ],

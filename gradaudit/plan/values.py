@@ -224,6 +224,8 @@ def _numbers(target: Node | str) -> tuple[Any, bool] | str:
     else:
         text = target.value if type(target) is Scalar else target if isinstance(target, str) else ""
         numbers = [to_number(part) for part in text.strip("()[] ").replace(",", " ").split()]
+        if text.count("(") != text.count(")"):  # cut in two by the comma of `{STEPS: (30, 60)}`
+            return "no list of numbers"
     found = [number for number in numbers if number is not None and is_usable(number)]
     if not found or len(found) < len(numbers):
         return "no list of numbers"
