@@ -204,12 +204,28 @@ class TestEndsEarly:
 
     def test_where_it_ends(self) -> None:
         (finding,) = found(self.CODE, COSINE)
+        assert "ends after 50 of 100 epochs" in finding.message
         assert "ends at 0.0001, 100 % of the peak rate" in finding.message
         (finding,) = found(self.CODE, COSINE.replace("T_max: 50", "T_max: 70\n  eta_min: 1.0e-5"))
         assert "4.5e-5, 45 % of the peak rate" in finding.message
 
     def test_a_known_interval_makes_it_sure(self) -> None:
         assert said(self.CODE, COSINE + "  interval: epoch\n") == [("warning", "high")]
+
+    def test_steps_per_epoch_that_cannot_be(self) -> None:
+        assert found(self.CODE, COSINE + "steps_per_epoch: -5\n")
+
+    def test_hydra(self) -> None:
+        text = (
+            "# @package _global_\n"
+            "trainer: {_target_: lightning.pytorch.trainer.Trainer, max_epochs: 100}\n"
+            "model:\n  optimizer: {_target_: torch.optim.AdamW, lr: 0.001}\n  scheduler:\n"
+            "    _target_: torch.optim.lr_scheduler.CosineAnnealingLR\n"
+            "    T_max: ${trainer.max_epochs}\n"
+        )
+        assert not found(self.CODE, text)
+        (finding,) = found(self.CODE, text.replace("${trainer.max_epochs}", "10"))
+        assert finding.key == "model.scheduler.T_max"
 
     def test_by_steps(self) -> None:
         steps = COSINE.replace("epochs: 100", "max_steps: 1000")

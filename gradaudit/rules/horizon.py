@@ -95,7 +95,7 @@ def _likely_unit(unit: TrainingUnit, calls: float) -> str:
 def in_lengths(unit: TrainingUnit, horizon: Duration) -> tuple[float, Duration, bool] | None:
     """The schedule as a multiple of the training, what ends the training, and whether nothing
     that cannot be compared may end it before."""
-    per_epoch = unit.number("steps_per_epoch")
+    per_epoch = max(0.0, unit.number("steps_per_epoch") or 0.0)
     found: list[tuple[float, Duration]] = []
     complete = True
     for name, measure in (("total_steps", "steps"), ("epochs", "epochs")):
@@ -217,9 +217,10 @@ def schedule_ends_early(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
         )
         why += "usual optimisers: these steps are paid for and learn nothing."
     warms_up = _is_periodic(unit, decay) and unit.warmup is not None
+    lasts = number(decay.value) if decay.unit == length.unit else str(decay)
     yield Finding(
         place_of(decay.setting, unit),
-        f"the schedule ends after {decay} of {length}, then {what}",
+        f"the schedule ends after {lasts} of {length}, then {what}",
         severity=WARNING,
         confidence=sure,
         key=decay.setting.key,
