@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 from support import audit_text
 
+from gradaudit.audit import audit_source
 from gradaudit.findings import Finding
 from gradaudit.options import Options
+from gradaudit.settings import Settings
+from gradaudit.source import Source
 
 STRICT = Options()
 STRICT.profile = "strict"
@@ -16,10 +19,19 @@ def found(code: str, text: str, options: Options | None = None) -> list[Finding]
     return [f for f in audit_text(text, options).findings if f.rule.code == code]
 
 
+def python(code: str, text: str) -> list[Finding]:
+    result = audit_source(Source("config.py", text), Options(), Settings())
+    return [f for f in result.findings if f.rule.code == code]
+
+
 def said(code: str, text: str) -> list[tuple[str, str]]:
     return [(f.severity, f.confidence) for f in found(code, text)]
 
 
+MM = (
+    "default_scope = 'mmdet'\n"
+    "optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.02))\n"
+)
 HF = "per_device_train_batch_size: 8\nlr_scheduler_type: cosine\nlearning_rate: 2.0e-5\n"
 NEOX = (
     '"train_micro_batch_size_per_gpu": 4\n"pipe_parallel_size": 1\n"lr_decay_style": "cosine"\n'
@@ -316,6 +328,21 @@ class TestOutlasts:
         per_epoch = text.replace("T_max: 200", "T_max: 500") + "steps_per_epoch: 5\n"
         assert not found(self.CODE, per_epoch)
 
+    def test_mmengine(self) -> None:
+        text = MM + (
+            "train_cfg = dict(max_epochs=100)\n"
+            "param_scheduler = [dict(type='CosineAnnealingLR', eta_min=0, begin=10, end=300)]\n"
+        )
+        (finding,) = python(self.CODE, text)
+        assert finding.message.endswith("the training for 100 epochs: its last 67 % never happens")
+        assert not python(self.CODE, text.replace("=100", "=300"))
+        assert not python(self.CODE, text.replace("=100", "=400"))
+        (finding,) = python("GA211", text.replace("=100", "=400"))
+        assert "the last 25 % of the training changes no weight" in finding.message
+        assert not python(
+            "GA211", text.replace("=100", "=400").replace("eta_min=0", "eta_min=1e-6")
+        )
+
     def test_gpt_neox(self) -> None:
         text = NEOX + '"train_iters": 10000\n"lr_decay_iters": 320000\n'
         assert found(self.CODE, text)
@@ -395,6 +422,19 @@ class TestMilestones:
         assert [f.severity for f in found(self.CODE, text.replace("20000", "70000"))] == ["info"]
         cosine = text + "  LR_SCHEDULER_NAME: WarmupCosineLR\n"
         assert not found(self.CODE, cosine)
+
+    def test_mmengine(self) -> None:
+        text = MM + (
+            "train_cfg = dict(max_epochs=12)\n"
+            "param_scheduler = [\n"
+            "    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=500),\n"
+            "    dict(type='MultiStepLR', milestones=[27, 33], by_epoch=True)]\n"
+        )
+        (finding,) = python(self.CODE, text)
+        assert (finding.severity, finding.confidence) == ("warning", "high")
+        assert not python(self.CODE, text.replace("12", "36"))
+        assert not python(self.CODE, text.replace("by_epoch=True", "by_epoch=False"))
+        assert not python(self.CODE, text.replace("by_epoch=True", "by_epoch=True, begin=3"))
 
     def test_openpcdet(self) -> None:
         text = (

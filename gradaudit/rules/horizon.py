@@ -39,7 +39,7 @@ HAS_NO_END = (
 )  # fmt: skip
 """Words in the names of schedules that begin again, go on for ever, or decay at the very end."""
 
-TIMES_EPOCHS = 10
+TIMES_EPOCHS = 4
 """Calls up to so many times the epochs are taken for epochs: so few steps make no epoch."""
 
 SHARE_OF_STEPS = 0.2
@@ -343,12 +343,14 @@ def schedule_outlasts_training(unit: TrainingUnit, limits: Limits) -> Iterator[F
     if length.unit == "steps" and length.value <= limits["debug_steps"]:
         return
     name, done = scheduler_name(unit), 1 / share
-    if "cosine" in name or _is_periodic(unit, decay):
+    if decay.setting.last_key == "end":  # it may begin anywhere
+        end = f"its last {percent(1 - done)} never happens"
+    elif "cosine" in name or _is_periodic(unit, decay):
         end = f"it ends at {_of_peak(unit, _cosine(done))}"
     elif "linear" in name:
         end = f"it ends at {_of_peak(unit, 1 - done)}"
     else:
-        end = f"{percent(done)} of the decay happens"
+        end = f"its last {percent(1 - done)} never happens"
     yield Finding(
         place_of(decay.setting, unit),
         f"the schedule runs for {decay}, the training for {length}: {end}",
