@@ -38,12 +38,14 @@ def registered() -> Iterator[None]:
 
 
 def test_the_example_is_a_rule(registered: None) -> None:
-    rule = RULES["GA207"]
+    rule = RULES["GA222"]
     doc = parse(rule)
-    assert [f.rule.code for f in audit_text(doc.bad).findings] == ["GA207"]
+    assert [f.rule.code for f in audit_text(doc.bad).findings] == ["GA222"]
     assert audit_text(doc.good).findings == []
-    equal = "optimizer: adamw\nlearning_rate: 1.0e-4\nmin_lr: 1.0e-4\n"
-    assert audit_text(equal).findings == []
+    above = "optimizer: adamw\nlearning_rate: 1.0e-4\nmin_lr: 1.0e-3\n"
+    assert [f.rule.code for f in audit_text(above).findings] == ["GA207"]
+    off = "optimizer: adamw\nlearning_rate: 0.0\nmin_lr: 0.0\n"
+    assert "GA222" not in [f.rule.code for f in audit_text(off).findings]
 
 
 @pytest.mark.skipif(shutil.which("ruff") is None, reason="ruff is not installed")

@@ -24,7 +24,7 @@ from gradaudit.syntax.plain import plain
 HERE = Path(__file__).parent
 TARGET = HERE / "compiled"
 
-SETTING_KINDS = {"number", "pair", "name", "optimizer", "precision", "norm", "flag"}
+SETTING_KINDS = {"number", "numbers", "pair", "name", "optimizer", "precision", "norm", "flag"}
 TIMES = {"warmup": "time", "length": "time"}
 """Settings whose value names its own unit (`100ba`, `2ep`), and with it the canonical setting."""
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gradaudit.syntax.scalars import Value
     from gradaudit.syntax.tree import Mapping, Node, Scalar, Tree
 
-    SettingValue = Value | tuple[float, float]
+    SettingValue = Value | tuple[float, ...]
 
 WRITTEN, INHERITED, DEFAULT = "written", "inherited", "default"
 COMPUTED, OVERRIDE, ASSUMED = "computed", "override", "assumed"

@@ -17,7 +17,7 @@ from gradaudit.plan.model import (
     Setting,
 )
 from gradaudit.plan.paths import SECTION, spelled
-from gradaudit.plan.values import UNUSABLE, is_usable, read_value, without_noise
+from gradaudit.plan.values import LIST_KINDS, UNUSABLE, is_usable, read_value, without_noise
 from gradaudit.syntax.scalars import to_number
 from gradaudit.syntax.tree import Mapping, Scalar, Sequence, dotted, path_of
 
@@ -202,7 +202,7 @@ def _read(
         text = (target.tag or "").rpartition(":")[2].lstrip("!") or None
     elif type(target) is Scalar:
         text = target.value
-    elif type(target) is Sequence and spec["kind"] == "pair":
+    elif type(target) is Sequence and spec["kind"] in LIST_KINDS:
         text = ""
     elif SECTION in entry.get("flags", ()):
         text = SECTION
@@ -244,7 +244,7 @@ def _counted(target: Node) -> str | None:
 
 
 def _pair_of(target: Sequence, composed: Composed) -> str | Sequence:
-    """A list of two, as text where its items stand for something else."""
+    """A list, as text where its items stand for something else."""
     items = [composed.value_of(item)[0] for item in target.items]
     if all(item is own for item, own in zip(items, target.items, strict=True)):
         return target

@@ -143,10 +143,10 @@ def read_value(
     kind: str, target: Node | str, dialect: Dialect, format: str
 ) -> tuple[Any, bool] | str:
     """A value in its setting's one unit, and whether its loader reads text where a number is
-    meant; or the reason why it cannot be known. `target` is a scalar, a list of two for a pair,
-    or bare text."""
-    if kind == "pair":
-        return _pair(target)
+    meant; or the reason why it cannot be known. `target` is a scalar, a list for a pair or for
+    numbers, or bare text."""
+    if kind in LIST_KINDS:
+        return _pair(target) if kind == "pair" else _numbers(target)
     value: Value
     if isinstance(target, str):
         text = value = target
@@ -184,6 +184,9 @@ _FORMATS = ("16", "32", "64", "8", "fp4", "nf4", "half", "float", "double", "mix
             "full", "high", "medium", "single")  # fmt: skip
 """A spelling of a precision has one of these in it (`O1` of apex is read by its own key)."""
 
+LIST_KINDS = frozenset(("pair", "numbers"))
+"""Kinds of settings whose value may be a list."""
+
 CONVERTS = frozenset(("coerced", "yacs"))
 """Loaders that turn text into the number that it spells."""
 
@@ -214,6 +217,21 @@ def _pair(target: Node | str) -> tuple[Any, bool] | str:
     return "not a pair of numbers"
 
 
+def _numbers(target: Node | str) -> tuple[Any, bool] | str:
+    """A list of numbers, or its text: `(60000, 80000)` to yacs and argparse."""
+    if type(target) is Sequence:
+        numbers = [_number(item) for item in target.items]
+    else:
+        text = target.value if type(target) is Scalar else target if isinstance(target, str) else ""
+        numbers = [to_number(part) for part in text.strip("()[] ").replace(",", " ").split()]
+        if text.count("(") != text.count(")"):  # cut in two by the comma of `{STEPS: (30, 60)}`
+            return "no list of numbers"
+    found = [number for number in numbers if number is not None and is_usable(number)]
+    if not found or len(found) < len(numbers):
+        return "no list of numbers"
+    return tuple(found), False
+
+
 def to_setting(
     name: str, kind: str, node: Node, key: Node | None, path: str, composed: Composed
 ) -> Setting | str:
@@ -221,7 +239,7 @@ def to_setting(
     target, via = composed.value_of(node)
     if target is None:
         return via
-    if type(target) is not Scalar and kind != "pair":
+    if type(target) is not Scalar and kind not in LIST_KINDS:
         return "a section, not a value"
     tree = composed.tree_of(node)
     if type(target) is Scalar:

@@ -17,6 +17,7 @@ UNITS = {
     "micro_batch": "samples", "global_batch": "samples", "accumulation": "micro-batches",
     "world_size": "devices", "warmup_steps": "steps", "total_steps": "steps",
     "steps_per_epoch": "steps", "warmup_epochs": "epochs", "epochs": "epochs",
+    "decay_steps": "steps", "decay_epochs": "epochs", "decay_calls": "scheduler calls",
     "warmup_ratio": "share of the training", "warmup_tokens": "tokens", "total_tokens": "tokens",
 }  # fmt: skip
 """The unit of each canonical setting that has one."""

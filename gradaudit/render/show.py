@@ -111,7 +111,11 @@ def _row(name: str, setting: Setting, framework: str) -> tuple[str, str, str]:
     if value is None:
         shown = "off" if "off" in setting.note else "null"
     elif isinstance(value, tuple):
-        shown = "[" + ", ".join(f"{part:g}" for part in value) + "]"
+        shown = (
+            "["
+            + ", ".join(f"{part:g}" if isinstance(part, float) else str(part) for part in value)
+            + "]"
+        )
     elif isinstance(value, bool):
         shown = str(value).lower()
     else:

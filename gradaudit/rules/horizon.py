@@ -1,0 +1,446 @@
+"""GA2: how long the schedule runs, against how long the training does."""
+
+from __future__ import annotations
+
+from math import cos, pi
+
+from gradaudit.findings import (
+    HIGH,
+    MEDIUM,
+    RECOMMENDED,
+    WARNING,
+    Finding,
+    Fix,
+    Related,
+)  # fmt: skip
+from gradaudit.plan.model import WRITTEN, Duration
+from gradaudit.rules import rule
+from gradaudit.rules.repair import change, place_of
+from gradaudit.rules.text import number, percent
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gradaudit.plan.model import TrainingUnit
+    from gradaudit.rules import Limits
+
+COSINE = (
+    "https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.CosineAnnealingLR.html"
+)
+LIGHTNING = (
+    "https://lightning.ai/docs/pytorch/stable/common/lightning_module.html#configure-optimizers "
+    "(`interval`: the scheduler is called after each epoch, or after each step)"
+)
+
+HAS_NO_END = (
+    "restart", "cycl", "wsd", "constant", "inverse", "exponential", "noam", "plateau",
+    "warmup_stable",
+)  # fmt: skip
+"""Words in the names of schedules that begin again, go on for ever, or decay at the very end."""
+
+TIMES_EPOCHS = 4
+"""Calls up to so many times the epochs are taken for epochs: so few steps make no epoch."""
+
+SHARE_OF_STEPS = 0.2
+"""Calls from this share of the steps on are taken for steps; fewer may be epochs."""
+
+
+def scheduler_name(unit: TrainingUnit) -> str:
+    """The schedule's name in lower case; empty where it is not known."""
+    scheduler = unit.get("scheduler")
+    return scheduler.value.lower() if scheduler and isinstance(scheduler.value, str) else ""
+
+
+def _is_endless(unit: TrainingUnit) -> bool:
+    name = scheduler_name(unit)
+    return any(word in name for word in HAS_NO_END)
+
+
+def call_unit(unit: TrainingUnit) -> str:
+    """`steps` or `epochs` where it is known what one call of the scheduler follows."""
+    setting = unit.get("scheduler_interval")
+    said = str(setting.value).lower() if setting else ""
+    return {"step": "steps", "epoch": "epochs"}.get(said, "")
+
+
+def _horizon(unit: TrainingUnit) -> tuple[Duration, str] | None:
+    """How long the schedule runs, and how sure its unit is."""
+    for name, measure in (("decay_steps", "steps"), ("decay_epochs", "epochs")):
+        setting = unit.get(name)
+        if setting and setting.number and setting.number > 0:
+            return Duration(setting.number, measure, setting), HIGH
+    setting = unit.get("decay_calls")
+    if setting is None or not setting.number or setting.number <= 0:
+        return None
+    interval = call_unit(unit)
+    if interval:
+        sure = unit.settings["scheduler_interval"].origin == WRITTEN
+        return Duration(setting.number, interval, setting), HIGH if sure else MEDIUM
+    measure = _likely_unit(unit, setting.number)
+    return (Duration(setting.number, measure, setting), MEDIUM) if measure else None
+
+
+def _likely_unit(unit: TrainingUnit, calls: float) -> str:
+    """What a number of calls counts, where no other unit makes sense of it."""
+    epochs, steps = unit.number("epochs"), unit.number("total_steps")
+    per_epoch = unit.number("steps_per_epoch")
+    if epochs and per_epoch and not steps:
+        steps = epochs * per_epoch
+    if steps and steps > 0 and calls >= SHARE_OF_STEPS * steps:
+        return "" if epochs and calls <= TIMES_EPOCHS * epochs else "steps"
+    return "epochs" if epochs and calls <= TIMES_EPOCHS * epochs else ""
+
+
+def in_lengths(unit: TrainingUnit, horizon: Duration) -> tuple[float, Duration, bool] | None:
+    """The schedule as a multiple of the training, what ends the training, and whether nothing
+    that cannot be compared may end it before."""
+    per_epoch = max(0.0, unit.number("steps_per_epoch") or 0.0)
+    found: list[tuple[float, Duration]] = []
+    complete = True
+    for name, measure in (("total_steps", "steps"), ("epochs", "epochs")):
+        setting = unit.get(name)
+        if setting is None:
+            complete = complete and name not in unit.unknown
+            continue
+        if not setting.number or setting.number <= 0:
+            continue
+        length = Duration(setting.number, measure, setting)
+        share = horizon.share_of(length, per_epoch)
+        if share is None:
+            complete = False
+        else:
+            found.append((share, length))
+    if not found:
+        return None
+    share, length = max(found, key=lambda pair: pair[0])
+    return share, length, complete
+
+
+def _miscounted(unit: TrainingUnit) -> tuple[str, Duration] | None:
+    """The unit in which the scheduler is called, and the length that its number is: the
+    training's in the other unit."""
+    calls, interval = unit.get("decay_calls"), call_unit(unit)
+    if calls is None or not calls.number or not interval or unit.number("steps_per_epoch") == 1:
+        return None
+    epochs, steps = unit.get("epochs"), unit.get("total_steps")
+    same, other = (steps, epochs) if interval == "steps" else (epochs, steps)
+    if other is None or other.number != calls.number:
+        return None
+    if same is not None and same.number == calls.number:
+        return None
+    return interval, Duration(calls.number, "epochs" if other is epochs else "steps", other)
+
+
+@rule(
+    "GA211",
+    "schedule-ends-early",
+    scope="unit",
+    needs=(("decay_steps", "decay_epochs", "decay_calls"), ("total_steps", "epochs")),
+    severities=(WARNING,),
+    confidence=HIGH,
+    limits={"share": 0.95, "end_rate": 0.05},
+    if_written=True,
+    references=(
+        f"{COSINE} (the formula is periodic: after T_max the rate rises again)",
+        "https://github.com/pytorch/pytorch/blob/main/torch/optim/lr_scheduler.py",
+        (
+            "https://github.com/NVIDIA/Megatron-LM (megatron/core/optimizer_param_scheduler.py: "
+            "after lr_decay_steps the rate stays at min_lr)"
+        ),
+    ),
+)
+def schedule_ends_early(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
+    """The schedule is over before the training: the rate climbs back, or the rest is wasted.
+
+    Why:
+        torch's `CosineAnnealingLR` does not stop at `T_max`: its formula is periodic, and after
+        `T_max` the rate climbs back as it fell. At twice `T_max` the training ends at the peak
+        rate, with none of what the decay had gained. Trainers that hold the rate where the
+        schedule left it train the rest at that rate: where it is 0, no weight changes any more.
+
+    Bad:
+        optimizer: adamw
+        learning_rate: 1.0e-4
+        epochs: 100
+        scheduler:
+          type: CosineAnnealingLR
+          T_max: 50
+
+    Good:
+        optimizer: adamw
+        learning_rate: 1.0e-4
+        epochs: 100
+        scheduler:
+          type: CosineAnnealingLR
+          T_max: 100
+
+    Tell:
+        Plot the logged learning rate: it turns round, or lies at 0, long before the last step.
+
+    Fix:
+        Recommended: as long as the training. None where a warm-up may come before the cosine.
+
+    Limits:
+        share: a schedule below this share of the training is looked at.
+        end-rate: a cosine that ends the training below this share of the peak is not reported.
+
+    False positives:
+        A training that is stopped by hand or by early stopping when the rate is lowest, and
+        cyclic schedules on purpose: an odd multiple of `T_max` ends at the lowest rate and is not
+        reported. Not reported either: a schedule that ends at a rate above 0 and stays there, as
+        GPT-3's; warm restarts; warm-up, stable, decay. A `T_max` whose unit no key says is judged
+        only where steps or epochs alone make sense of it.
+    """
+    horizon = _horizon(unit)
+    if horizon is None or _is_endless(unit) or _miscounted(unit):
+        return
+    decay, sure = horizon
+    compared = in_lengths(unit, decay)
+    if compared is None or not compared[2] or compared[0] >= limits["share"]:
+        return
+    share, length, _ = compared
+    if _is_periodic(unit, decay):
+        end = _end_of_cosine(unit, decay, length, share)
+        if end is None or end <= limits["end_rate"]:
+            return
+        what = f"climbs back: the training ends at {_of_peak(unit, end)}"
+        why = "The cosine is periodic: after `T_max` the rate rises as it fell, and undoes what "
+        why += "the decay gained."
+    else:
+        low = unit.get("min_learning_rate")
+        if low is None or low.number != 0:
+            return
+        what = f"stays at 0: the last {percent(1 - share)} of the training changes no weight"
+        why = (
+            "At a rate of 0 neither the gradient nor weight decay moves a weight under any of the "
+        )
+        why += "usual optimisers: these steps are paid for and learn nothing."
+    warms_up = _is_periodic(unit, decay) and unit.warmup is not None
+    lasts = number(decay.value) if decay.unit == length.unit else str(decay)
+    yield Finding(
+        place_of(decay.setting, unit),
+        f"the schedule ends after {lasts} of {length}, then {what}",
+        severity=WARNING,
+        confidence=sure,
+        key=decay.setting.key,
+        label=f"ends after {decay}",
+        related=[Related(place_of(length.setting, unit), f"training ends after {length}")],
+        why=[why],
+        next="Let the schedule run as long as the training.",
+        fix=None if warms_up else _as_long(decay, length, share),
+        no_fix="it depends on whether the warm-up comes before the cosine" if warms_up else "",
+    )
+
+
+def _is_periodic(unit: TrainingUnit, decay: Duration) -> bool:
+    """torch's `CosineAnnealingLR`, which alone calls its length `T_max`."""
+    name = scheduler_name(unit)
+    return decay.setting.last_key.lower() == "t_max" and (not name or "cosine" in name)
+
+
+def _end_of_cosine(
+    unit: TrainingUnit, decay: Duration, length: Duration, share: float
+) -> float | None:
+    """Where between 0 (lowest) and 1 (peak) the cosine is at the end of the training; the lower of
+    the two where it may begin after the warm-up; None where that is not known."""
+    ends = [_cosine(1 / share)]
+    warmup = unit.warmup
+    if warmup is not None:
+        part = warmup.share_of(length, unit.number("steps_per_epoch"))
+        if part is None:
+            return None
+        ends.append(_cosine(max(0.0, 1 - part) / share))
+    return min(ends)
+
+
+def _cosine(done: float) -> float:
+    return (1 + cos(pi * done)) / 2
+
+
+def _of_peak(unit: TrainingUnit, end: float) -> str:
+    peak = unit.number("learning_rate")
+    low = unit.number("min_learning_rate") or 0.0
+    if not peak or peak <= low:
+        return f"{percent(end)} of the peak rate"
+    rate = low + (peak - low) * end
+    return f"{number(rate)}, {percent(rate / peak)} of the peak rate"
+
+
+def _as_long(decay: Duration, length: Duration, share: float) -> Fix | None:
+    """The schedule made as long as the training, in its own unit."""
+    edit = change(decay.setting, round(decay.value / share))
+    if edit is None:
+        return None
+    return Fix(
+        RECOMMENDED,
+        f"set `{decay.setting.last_key}` from {decay.setting.raw} to {edit.new}",
+        [edit],
+        ["the rate is another one at nearly every step"],
+    )
+
+
+@rule(
+    "GA212",
+    "schedule-outlasts-training",
+    scope="unit",
+    needs=(("decay_steps", "decay_epochs", "decay_calls"), ("total_steps", "epochs")),
+    severities=(WARNING,),
+    confidence=MEDIUM,
+    limits={"share": 1.25, "debug_steps": 1000},
+    if_written=True,
+    references=(
+        (
+            "https://arxiv.org/abs/2203.15556 (Hoffmann et al. 2022, appendix B: a cosine planned "
+            "for over 25 % more steps than are trained ends at a clearly higher loss)"
+        ),
+        COSINE,
+    ),
+)
+def schedule_outlasts_training(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
+    """The schedule is planned for far more than the training: the rate never gets down.
+
+    Why:
+        The last part of the decay brings a large share of what a training gains, under every
+        optimiser. A run that stops on the way down keeps the noise of a high rate: a cosine
+        planned for more than 1.25 times the steps that are trained ends at a clearly higher loss
+        (Hoffmann et al. 2022).
+
+    Bad:
+        optimizer: adamw
+        learning_rate: 1.0e-4
+        max_steps: 10000
+        lr_decay_iters: 40000
+
+    Good:
+        optimizer: adamw
+        learning_rate: 1.0e-4
+        max_steps: 10000
+        lr_decay_iters: 10000
+
+    Tell:
+        Plot the logged learning rate: at the last step it is still far above its lowest value.
+
+    Fix:
+        Recommended: as long as the training.
+
+    Limits:
+        share: a schedule above this multiple of the training is reported.
+        debug-steps: a training of at most so many steps is taken for a test or a benchmark.
+
+    False positives:
+        The first part of a longer training, a run that is to be continued, an ablation that stops
+        early on purpose. Tests and benchmarks are not reported, nor schedules without an end.
+    """
+    horizon = _horizon(unit)
+    if horizon is None or _is_endless(unit) or _miscounted(unit):
+        return
+    decay, _ = horizon
+    compared = in_lengths(unit, decay)
+    if compared is None or compared[0] <= limits["share"]:
+        return
+    share, length, _ = compared
+    if length.unit == "steps" and length.value <= limits["debug_steps"]:
+        return
+    name, done = scheduler_name(unit), 1 / share
+    if decay.setting.last_key == "end":  # it may begin anywhere
+        end = f"its last {percent(1 - done)} never happens"
+    elif "cosine" in name or _is_periodic(unit, decay):
+        end = f"it ends at {_of_peak(unit, _cosine(done))}"
+    elif "linear" in name:
+        end = f"it ends at {_of_peak(unit, 1 - done)}"
+    else:
+        end = f"its last {percent(1 - done)} never happens"
+    yield Finding(
+        place_of(decay.setting, unit),
+        f"the schedule runs for {decay}, the training for {length}: {end}",
+        severity=WARNING,
+        confidence=MEDIUM,
+        key=decay.setting.key,
+        label=f"runs for {decay}",
+        related=[Related(place_of(length.setting, unit), f"training ends after {length}")],
+        why=["The last part of the decay, which brings a training's last gains, never happens."],
+        next="Let the schedule run as long as the training; leave it where this run is the first "
+        "part of a longer one.",
+        fix=_as_long(decay, length, share),
+    )
+
+
+@rule(
+    "GA213",
+    "schedule-unit-mismatch",
+    scope="unit",
+    needs=("decay_calls", "scheduler_interval", ("total_steps", "epochs")),
+    severities=(WARNING,),
+    confidence=MEDIUM,
+    if_written=True,
+    references=(LIGHTNING, COSINE),
+)
+def schedule_unit_mismatch(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
+    """The schedule's length is the training's in epochs, but it is called every step, or reverse.
+
+    Why:
+        A scheduler counts its own calls. Called after every step, a `T_max` of 100 is over after
+        100 steps, and the cosine swings up and down all through the run. Called after every
+        epoch, a `T_max` of 50,000 leaves the rate at its peak.
+
+    Bad:
+        optimizer: adamw
+        learning_rate: 1.0e-4
+        epochs: 100
+        scheduler:
+          type: CosineAnnealingLR
+          T_max: 100
+          interval: step
+
+    Good:
+        optimizer: adamw
+        learning_rate: 1.0e-4
+        epochs: 100
+        scheduler:
+          type: CosineAnnealingLR
+          T_max: 100
+          interval: epoch
+
+    Tell:
+        Plot the logged learning rate over the first epoch: it swings, or does not move.
+
+    Fix:
+        None: either the interval or the number is wrong.
+
+    False positives:
+        Epochs of one step, as in full-batch training (not reported where the file says so).
+    """
+    wrong = _miscounted(unit)
+    if wrong is None:
+        return
+    interval, length = wrong
+    calls = unit.settings["decay_calls"]
+    each = interval[:-1]
+    effect = (
+        f"the schedule is over after {number(length.value)} steps"
+        if interval == "steps"
+        else "the rate hardly moves"
+    )
+    called = unit.settings["scheduler_interval"]
+    yield Finding(
+        place_of(calls, unit),
+        f"`{calls.last_key}: {calls.raw}` is the training in {length.unit}, but the scheduler is "
+        f"called after every {each}: {effect}",
+        severity=WARNING,
+        confidence=HIGH if called.origin == WRITTEN else MEDIUM,
+        key=calls.key,
+        label=f"counted in {interval}",
+        related=[
+            Related(place_of(setting, unit), said)
+            for setting, said in (
+                (called, f"called after every {each}"),
+                (length.setting, f"training ends after {length}"),
+            )
+            if setting.place is not None
+        ],
+        why=["A scheduler counts its own calls, whatever they follow."],
+        next=f"Give the length in {interval}, or have the scheduler called after every "
+        f"{length.unit[:-1]}.",
+        no_fix="either the interval or the number is wrong",
+    )
