@@ -77,7 +77,8 @@ class Rule:
 
 
 FAMILIES = (
-    "batch", "clipping", "file", "history", "learning_rate", "loss", "names", "references",
+    "accumulation", "batch", "clip_kinds", "clip_missing", "clipping", "file", "history",
+    "learning_rate", "loss", "loss_parameters", "loss_terms", "names", "norm_layers", "references",
     "text_numbers", "values",
 )  # fmt: skip
 """The modules that hold rules. A new family is named here."""
