@@ -67,19 +67,29 @@ class FileResult:
     def not_judged(self) -> dict[str, list[tuple[Rule, list[str]]]]:
         """Unit name -> (rule, what it would need).
 
-        What is known to be off is not unknown: such a rule has nothing to judge.
+        What is known to be off is not unknown: such a rule has nothing to judge. Nor has one that
+        judges only what is written, where nothing is.
         """
+        unknown = {unit.name: unit.unknown for unit in self.units}
         return {
             name: missing
             for name, (have, off, rules) in self.known.items()
             if (
                 missing := [
-                    (rule, missing_needs(rule, have))
+                    (rule, needs)
                     for rule, _ in rules
-                    if not rule.can_judge(have) and not (off and rule.can_judge(have | off))
+                    if not rule.can_judge(have)
+                    and not (off and rule.can_judge(have | off))
+                    and (needs := missing_needs(rule, have))
+                    and not (rule.if_written and _is_unwritten(needs, unknown.get(name, {})))
                 ]
             )
         }
+
+
+def _is_unwritten(needs: list[str], unknown: dict[str, str]) -> bool:
+    """Whether there is a need of which nobody wrote anything, not even what cannot be known."""
+    return any(unknown.keys().isdisjoint(need.split(" or ")) for need in needs)
 
 
 def audit_path(path: str, options: Options, finder: Finder, named: bool = True) -> FileResult:

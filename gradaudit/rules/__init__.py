@@ -32,11 +32,13 @@ class Rule:
     severities  those that it can report, strongest first.
     limits      thresholds by name; a settings file may override each.
     profile     the first of `PROFILES` in which it runs without being named.
+    if_written  it judges what a file may leave out: where a need is not met because nobody wrote
+                it, there is nothing to judge, and `show` does not ask for it.
     """
 
     __slots__ = (
-        "check", "code", "confidence", "limits", "name", "needs", "one_of", "profile",
-        "references", "required", "scope", "severities",
+        "check", "code", "confidence", "if_written", "limits", "name", "needs", "one_of",
+        "profile", "references", "required", "scope", "severities",
     )  # fmt: skip
 
     def __init__(
@@ -51,6 +53,7 @@ class Rule:
         limits: Limits,
         references: tuple[str, ...],
         profile: str = "default",
+        if_written: bool = False,
     ) -> None:
         self.check = check
         self.code = code
@@ -62,6 +65,7 @@ class Rule:
         self.limits = limits
         self.references = references
         self.profile = profile
+        self.if_written = if_written
         self.required = frozenset(need for need in needs if isinstance(need, str))
         self.one_of = [frozenset(need) for need in needs if isinstance(need, tuple)]
 
@@ -98,6 +102,7 @@ def rule(
     limits: Limits | None = None,
     references: tuple[str, ...] = (),
     profile: str = "default",
+    if_written: bool = False,
 ) -> Callable[[RuleFunction], RuleFunction]:
     """Register a rule function; see `Rule` for the fields, CONTRIBUTING.md for its docstring."""
 
@@ -107,7 +112,7 @@ def rule(
             raise ValueError(f"{check.__name__} and {other} both have the code {code}")
         RULES[code] = Rule(
             check, code, name, scope, needs, severities, confidence, limits or {}, references,
-            profile,
+            profile, if_written,
         )  # fmt: skip
         return check
 

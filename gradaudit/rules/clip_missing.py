@@ -78,13 +78,14 @@ def clip_missing(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
 
     False positives:
         Most published recipes clip nothing and are fine, vision with BatchNorm and SGD above all:
-        that one is left alone, and the rule runs in the strict profile only. Silent for optimisers
-        that bound their own step (Adafactor, LAMB, LARS) or keep no size (signSGD), and where it
-        is not known whether the trainer clips: an absent key is not off.
+        SGD is reported only where the config names another normalisation, and the rule runs in the
+        strict profile only. Silent for optimisers that bound their own step (Adafactor, LAMB, LARS)
+        or keep no size (signSGD), and where it is not known whether the trainer clips: an absent
+        key is not off.
     """
     if not _clips_nothing(unit) or unit.optimizer in _BOUNDS_ITSELF or _is_recurrent(unit):
         return
-    if unit.is_sgd and unit.norm in ("batch", "sync_batch", "frozen_batch"):
+    if unit.is_sgd and unit.norm in (None, "batch", "sync_batch", "frozen_batch"):
         return
     clip = unit.settings["clip_norm"]
     if steps_with_gradient(unit):
@@ -122,6 +123,7 @@ def _is_recurrent(unit: TrainingUnit) -> bool:
     severities=(WARNING, INFO),
     confidence=MEDIUM,
     limits={"long": 100},
+    if_written=True,
     references=(
         "https://arxiv.org/abs/1211.5063 (Pascanu et al. 2013: recurrent gradients explode; clip)",
         (
