@@ -42,6 +42,13 @@ def words(finding: Finding) -> str:
     return " ".join((finding.message, *finding.why, *finding.evidence, finding.next))
 
 
+def deepspeed(**more: float | str) -> str:
+    return json.dumps({
+        "zero_optimization": {"stage": 2}, "train_micro_batch_size_per_gpu": 8,
+        "optimizer": {"type": "AdamW", "params": {"lr": 1e-4}}, **more,
+    })  # fmt: skip
+
+
 # GA104 clip-norm-never-acts
 
 
@@ -70,6 +77,15 @@ def test_a_frameworks_own_huge_clip_is_not_reported() -> None:
         "batch_size": 32, "lr": 1e-3, "optimizer": "Adam", "output_path": "out",
     })  # fmt: skip
     assert not found("GA104", text, "config.json")
+
+
+HF = "model_name_or_path: x\noutput_dir: z\nper_device_train_batch_size: 4\nlearning_rate: 5.0e-5\n"
+
+
+def test_a_clip_norm_that_never_acts_in_two_frameworks() -> None:
+    assert severity("GA104", f"{HF}max_grad_norm: 5000\n") == "info"
+    assert severity("GA104", f"{HF}max_grad_norm: 5\n") is None
+    assert severity("GA104", deepspeed(gradient_clipping=5000.0), "ds.json") == "info"
 
 
 # GA105 two-clips
@@ -165,12 +181,11 @@ def test_no_clip(text: str, expected: str | None) -> None:
 
 
 def test_a_clip_that_a_framework_leaves_off() -> None:
-    text = json.dumps({
-        "train_micro_batch_size_per_gpu": 4, "zero_optimization": {"stage": 2},
-        "optimizer": {"type": "AdamW", "params": {"lr": 1e-4}},
-    })  # fmt: skip
-    [finding] = found("GA107", text, "ds.json")
+    [finding] = found("GA107", deepspeed(), "ds.json")
     assert "by default" in finding.label
+    assert not found("GA107", deepspeed(gradient_clipping=1.0), "ds.json")
+    assert not found("GA107", HF)  # clips at 1.0 by default
+    assert found("GA107", f"{HF}max_grad_norm: 0\n")
 
 
 # GA108 recurrent-without-clip
@@ -253,13 +268,6 @@ def test_a_key_that_may_mean_all_devices_makes_it_an_info() -> None:
     assert severity("GA305", text) == "info"
 
 
-def deepspeed(**batch: int | str) -> str:
-    return json.dumps({
-        "zero_optimization": {"stage": 2}, **batch,
-        "optimizer": {"type": "AdamW", "params": {"lr": 1e-4}}, "gradient_clipping": 1.0,
-    })  # fmt: skip
-
-
 @pytest.mark.parametrize(
     ("total", "micro", "steps", "world", "expected"),
     [
@@ -309,6 +317,7 @@ LAST = f"{ADAM}batch_size: 32\nnorm: {{}}\ndataset_size: {{}}\ndrop_last: {{}}\n
         (LAST.format("batch", 3201, "false"), "warning"),
         (LAST.format("batch", 3202, "false"), None),
         (LAST.format("batch", 3200, "false"), None),
+        (LAST.format("batch", 1, "false"), None),  # a share of the data, 1.0, is as likely
         (LAST.format("batch", 3201, "true"), None),
         (LAST.format("layer", 3201, "false"), None),
         (f"{LAST.format('batch', 3201, 'false')}freeze_bn: true\n", None),
@@ -441,6 +450,8 @@ data: {target: main.DataModuleFromConfig, params: {batch_size: 8}}
         ("  ce: 1.0\n  mse: 0.0011\n", None),
         ("  ce: 1.0\n  mse: 0.0\n", None),
         ("  ce: 1.0\n  entropy: 0.0001\n", None),  # a regulariser
+        ("  recon: 1.0\n  kl: 0.000001\n", None),  # no task by its name
+        ("  ce: 1.0\n  consistency: 0.0001\n", None),  # auxiliary
         ("  l1: 100.0\n  gan: 0.001\n", None),
         ("  ce: 1.0\n  gp: 10000.0\n", None),
         ("  ce: 1.0\n  mse: 0.0001\nuse_gradnorm: true\n", None),
@@ -484,6 +495,11 @@ model:
   loss_weights: {mse: 1.0, dice: -0.5}
 """
     assert severity("GA405", text) == "warning"
+
+
+def test_a_negative_weight_in_a_config_that_is_read_by_its_paths() -> None:
+    assert severity("GA405", f"{HF}vf_coef: -0.1\nentropy_coef: -0.01\n") == "warning"
+    assert severity("GA405", f"{HF}vf_coef: 0.1\nentropy_coef: -0.01\n") is None
 
 
 def test_a_negative_weight_is_not_weighed_against_the_others() -> None:
@@ -550,10 +566,7 @@ def test_what_lies_outside_its_domain_is_said_by_another_rule() -> None:
 
 
 def test_swapped_preferences() -> None:
-    text = (
-        "model_name_or_path: x\ndataset_name: y\noutput_dir: z\nlearning_rate: 5.0e-7\n"
-        "per_device_train_batch_size: 4\nbeta: 0.1\nlabel_smoothing: {}\n"
-    )
+    text = f"{HF}dataset_name: y\nbeta: 0.1\nlabel_smoothing: {{}}\n"
     assert severity("GA407", text.format("0.45")) is None
     [half] = found("GA407", text.format("0.5"))
     assert "say nothing" in half.message
@@ -576,7 +589,7 @@ def test_a_weight_of_positives(weight: str, expected: str | None) -> None:
 
 def test_a_clip_undoes_the_weight_of_positives() -> None:
     [finding] = found("GA408", f"{ADAM}pos_weight: 500.0\ngradient_clip_norm: 1.0\n")
-    assert "undoes the weight" in words(finding)
+    assert "undoes part of the weight" in words(finding)
 
 
 # GA409 temperature-out-of-range

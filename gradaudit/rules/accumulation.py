@@ -45,10 +45,7 @@ _A_NODES = frozenset(
 )
 """Keys that may count one machine's processes."""
 
-_SHARDED = (
-    "tensor", "pipeline", "pipe", "tp", "pp", "cp", "sp", "ep", "mp", "expert", "context",
-    "sequence", "model_parallel", "parallel",
-)  # fmt: skip
+_SHARDED = ("parallel", "tensor", "pipeline", "pipe", "tp", "pp", "cp", "sp", "ep", "mp")
 """Words of keys that split a model over devices: those see the same samples."""
 
 
@@ -280,7 +277,7 @@ def last_batch_of_one(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     if unit.norm == "sync_batch" and world != 1:
         return
     each = ceil(samples / (world or 1))
-    if each % size != 1:
+    if each < size or each % size != 1:
         return
     edit = change(drop, True, "True" if drop.raw == "False" else "true")
     fix = None

@@ -139,8 +139,8 @@ def two_clips(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         What is left of a gradient depends on which clip comes first, and that stands in the code.
         After a clip to norm c no entry is larger than c: a bound by value at c or above then never
         acts. In the other order the bound by value changes the direction before the norm is taken.
-        Most trainers apply one of two clips and read over the other; Keras and JoeyNMT refuse
-        both. The optimiser makes no difference to which is in force.
+        Some trainers apply the one and read over the other (SlowFast takes the value); Keras and
+        JoeyNMT refuse both. The optimiser makes no difference to which is in force.
 
     Bad:
         optimizer: adamw
@@ -196,7 +196,7 @@ def two_clips(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         related=[Related(place_of(first, unit), f"clips {how}")],
         why=[
             (
-                "Trainers apply one and skip the other, apply both in an order of their own, or "
+                "Trainers apply one and skip the other, apply both in their own order, or "
                 f"refuse both.{effect}"
             )
         ],

@@ -6,7 +6,7 @@ from gradaudit.findings import HIGH, INFO, LOW, MEDIUM, WARNING, Finding, Relate
 from gradaudit.plan.model import DEFAULT
 from gradaudit.rules import rule
 from gradaudit.rules.repair import place_of
-from gradaudit.rules.text import number
+from gradaudit.rules.text import number, percent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,9 +43,9 @@ def label_smoothing_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator
     """The labels are smoothed so much that little of them is left.
 
     Why:
-        Smoothing takes this share of the target away from the right class and spreads it over all.
-        Published values are 0.05 to 0.2; from 0.5 on the network is asked to be wrong at least as
-        often as right, and its probabilities say nothing any more. In losses over preferences
+        Smoothing takes this share of the target and spreads it evenly over all classes. The right
+        class stays the likeliest, but the network is trained not to be sure of it: at 0.9 and a
+        thousand classes its target is 0.1. The usual value is 0.1. In losses over preferences
         (DPO) it is the chance that a pair's labels are swapped: at 0.5 the pairs say nothing, and
         above the training prefers the rejected answers. The optimiser makes no difference.
 
@@ -61,7 +61,7 @@ def label_smoothing_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator
 
     Tell:
         The loss cannot fall below the entropy of the smoothed labels, and the largest predicted
-        probability stays near 1 minus the smoothing.
+        probability stays near 1 minus the smoothing where there are many classes.
 
     Fix:
         None: whether 0.1 or no smoothing was meant is not known. 0.9 is often the share that
@@ -88,7 +88,7 @@ def label_smoothing_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator
             + ("they say nothing" if value == 0.5 else "the rejected answers are preferred")
         )
     else:
-        message = f"label smoothing {number(value)} leaves {number(1 - value)} to the right class"
+        message = f"label smoothing spreads {percent(value)} of each label over all classes"
     yield Finding(
         place_of(smoothing, unit),
         message,
@@ -103,8 +103,8 @@ def label_smoothing_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator
             )
             if preferences
             else (
-                "Published values are 0.05 to 0.2. The rest is spread over all classes, so that "
-                "the predicted probabilities say little."
+                "The network is trained not to be sure of any class, so that its probabilities "
+                "say little. The usual value is 0.1."
             )
         ],
         next="Take a value below 0.5, or 0."
@@ -173,7 +173,10 @@ def extreme_class_weight(unit: TrainingUnit, limits: Limits) -> Iterator[Finding
     effect = "its batches have a gradient far above all others."
     if clip is not None and clip.number and clip.number > 0:
         related.append(Related(place_of(clip, unit), "cuts the batches that have positives"))
-        effect = f"the clip norm {number(clip.number)} cuts those batches, and undoes the weight."
+        effect = (
+            f"the clip norm {number(clip.number)} cuts those batches, and undoes part of the "
+            "weight."
+        )
     yield Finding(
         place_of(weight, unit),
         f"a positive sample weighs {number(value)} times as much as a negative one",

@@ -45,7 +45,7 @@ _SUBTRACTED = frozenset((
     ),
 )
 def loss_weights_far_apart(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
-    """Two loss weights differ a thousand times.
+    """The weights of two tasks differ a thousand times.
 
     Why:
         Such a ratio says that one term is next to nothing, or that the terms have very different
@@ -79,9 +79,9 @@ def loss_weights_far_apart(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
 
     False positives:
         Weights that undo the units of their terms, and they often do: an info of low confidence.
-        Regularisers (entropy, L2, sparsity) are small by nature and not counted, nor are terms of
-        games between two networks, gradient penalties, weights of a framework's own recipe, and
-        losses that a scheme balances.
+        Only terms that are a task by their name are counted (mse, ce, dice, bbox, ...): penalties,
+        a KL and regularisers are small by nature. Nor are games between two networks, the weights
+        of a framework's own recipe, and losses that a scheme balances.
     """
     if unit.terms_by_design or _is_balanced(unit):
         return
@@ -89,7 +89,7 @@ def loss_weights_far_apart(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
     terms = [
         term
         for term in unit.loss_terms
-        if term.weight > 0 and term.role != "regulariser" and apart.isdisjoint(term.tokens)
+        if term.weight > 0 and term.role == "primary" and apart.isdisjoint(term.tokens)
     ]
     if len(terms) < 2:
         return
