@@ -56,7 +56,7 @@ def find_terms(
     for candidate in candidates:
         name = candidate.name
         setting = _weight(candidate, composed)
-        if setting is None or setting.number is None or setting.number < 0:
+        if setting is None or setting.number is None:
             continue
         tokens = tuple(token for token in name.split("_") if token)
         role = role_of(tokens, words["roles"])

@@ -411,7 +411,7 @@ def _term(spec: dict[str, Any], met: Met, reader: Reader) -> LossTerm | None:
         return None
     tree = reader.composed.tree_of(met.value)
     read = read_value("number", target, reader.dialect, tree.format)
-    if isinstance(read, str) or read[0] is None or read[0] < 0:
+    if isinstance(read, str) or read[0] is None:
         return None
     setting = _made(
         "loss_weight", read[0], met, target, tree, via, "", "", read[1], reader.composed

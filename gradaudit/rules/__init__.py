@@ -81,8 +81,9 @@ class Rule:
 
 
 FAMILIES = (
-    "batch", "clipping", "file", "history", "horizon", "learning_rate", "loss", "names",
-    "references", "schedule", "text_numbers", "values", "warmup",
+    "accumulation", "batch", "clip_kinds", "clip_missing", "clipping", "file", "history", "horizon",
+    "learning_rate", "loss", "loss_parameters", "loss_terms", "names", "norm_layers", "references",
+    "schedule", "text_numbers", "values", "warmup",
 )  # fmt: skip
 """The modules that hold rules. A new family is named here."""
 

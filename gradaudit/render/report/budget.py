@@ -49,14 +49,14 @@ def _findings(part: Part) -> list[str]:
 
 
 def _table(part: Part, terms: list[LossTerm]) -> list[str]:
-    total = sum(term.weight for term in terms)
+    total = sum(term.weight for term in terms if term.weight > 0)
     comments = {finding.key: finding for finding in part.by_code("GA704")}
     speaks = any(term.setting.key in comments for term in terms)
     header = ["term", "weight", "share of the sum", "role", "line"]
     rows = []
     for term in terms:
         setting = term.setting
-        share = percent(term.weight / total) if total else "0 %"
+        share = percent(max(term.weight, 0) / total) if total else "0 %"
         line = str(setting.place.line) if setting.place else ""
         row = [code(term.name), number(term.weight), share, term.role, line]
         if speaks:

@@ -1,0 +1,250 @@
+"""GA3: the parameters of normalisation layers."""
+
+from __future__ import annotations
+
+from gradaudit.findings import (
+    ERROR,
+    HIGH,
+    INFO,
+    LOW,
+    MEDIUM,
+    SPECULATIVE,
+    WARNING,
+    Finding,
+    Fix,
+    Related,
+)  # fmt: skip
+from gradaudit.plan.model import DEFAULT
+from gradaudit.rules import rule
+from gradaudit.rules.repair import change, place_of
+from gradaudit.rules.text import number, percent
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gradaudit.plan.model import Setting, TrainingUnit
+    from gradaudit.rules import Limits
+
+_OTHER_SENSE = ("keras", "tensorflow", "paddle", "flax", "mindspore", "mxnet", "jax")
+"""Words of a file whose framework counts the old statistics, not the new batch."""
+
+_TORCH = ("torch", ".pth", "cuda", "nn.")
+
+
+@rule(
+    "GA308",
+    "batch-norm-momentum",
+    scope="unit",
+    needs=("norm_momentum",),
+    severities=(WARNING, INFO),
+    confidence=MEDIUM,
+    limits={"newest": 0.5, "left": 0.05},
+    if_written=True,
+    references=(
+        (
+            "https://docs.pytorch.org/docs/stable/generated/torch.nn.BatchNorm2d.html (running = "
+            "(1 - momentum) x running + momentum x new: not the usual notion of momentum)"
+        ),
+        (
+            "https://keras.io/api/layers/normalization_layers/batch_normalization/ (0.99 by "
+            "default, the weight of the old)"
+        ),
+    ),
+)
+def batch_norm_momentum(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
+    """BatchNorm's running statistics are those of the last batches, or still those of the start.
+
+    Why:
+        In torch the momentum of BatchNorm is the weight of the newest batch, 0.1 by default; in
+        Keras, Paddle and flax it is the weight of all older ones, 0.99 or 0.9. Carried over as it
+        is, 0.99 makes the running mean and variance, which `eval()` uses, those of the last batch:
+        training looks healthy and validation jumps. A very small momentum errs on the other side:
+        after T steps the share (1 - momentum)^T of the running statistics is still what they began
+        with, mean 0 and variance 1. Neither touches a gradient, under any optimiser.
+
+    Bad:
+        # torch
+        optimizer: sgd
+        learning_rate: 0.1
+        bn_momentum: 0.99
+
+    Good:
+        # torch
+        optimizer: sgd
+        learning_rate: 0.1
+        bn_momentum: 0.01
+
+    Tell:
+        Evaluate twice with a few training batches in `train()` mode between: a validation loss
+        that jumps follows the last batches. `torch.optim.swa_utils.update_bn` computes the
+        statistics anew: does the validation improve?
+
+    Fix:
+        Speculative, for 0.9 and above: 1 - momentum, which is the same thing in torch's sense.
+        For a momentum that is too small there is none: 0.1 and 0.01 are usual.
+
+    Limits:
+        newest: the weight of the newest batch, from which it is reported.
+        left: share of the first statistics that may be left at the end of the training.
+
+    False positives:
+        A file for Keras, Paddle, flax or MindSpore, where 0.99 is right: left alone where the file
+        speaks of one, an info where it speaks neither of them nor of torch. 0 is a way to freeze
+        the statistics and 1 one to test them; statistics from a pretrained network are no bad
+        beginning. Frozen BatchNorm is not reported.
+    """
+    momentum = unit.settings["norm_momentum"]
+    value = momentum.number
+    if value is None or not 0 < value < 1 or momentum.origin == DEFAULT:
+        return
+    if unit.norm not in (None, "batch", "sync_batch"):
+        return
+    named = unit.composed.dialect["name"] != "generic"
+    text = "" if named else unit.tree.source.text.lower()
+    if any(word in text for word in _OTHER_SENSE):
+        return
+    torch = named or any(word in text for word in _TORCH)
+    if value >= limits["newest"]:
+        yield _newest(unit, momentum, value, torch)
+        return
+    length = unit.length
+    steps = length.value if length and length.unit == "steps" else None
+    if length and length.unit == "epochs" and (each := unit.number("steps_per_epoch")):
+        steps = length.value * each
+    if steps is None or not torch:
+        return
+    left = (1 - value) ** steps
+    if left < limits["left"]:
+        return
+    yield Finding(
+        place_of(momentum, unit),
+        f"after {number(steps)} steps {percent(left)} of BatchNorm's running statistics are still "
+        "those of the start",
+        severity=WARNING if named else INFO,
+        confidence=MEDIUM,
+        key=momentum.key,
+        label=f"(1 - {number(value)}) ^ {number(steps)} = {left:.2g}",
+        why=[
+            (
+                "They begin with mean 0 and variance 1, and `eval()` uses them: validation lags "
+                "behind training. Not where a pretrained network brings its own."
+            )
+        ],
+        next="Raise it towards torch's 0.1, or compute the statistics anew at the end "
+        "(`torch.optim.swa_utils.update_bn`).",
+        no_fix="how much the statistics should be smoothed is a choice",
+    )
+
+
+def _newest(unit: TrainingUnit, momentum: Setting, value: float, torch: bool) -> Finding:
+    fix = None
+    turned = float(f"{1 - value:.6g}")
+    edit = change(momentum, turned, f"{turned:g}") if value >= 0.9 and turned >= 1e-3 else None
+    if edit is not None:
+        fix = Fix(
+            SPECULATIVE,
+            f"set `{momentum.last_key}` to {edit.new}",
+            [edit],
+            [f"right if {number(value)} was meant as the weight of the old, as in Keras"],
+        )
+    return Finding(
+        place_of(momentum, unit),
+        f"in torch a BatchNorm momentum of {number(value)} gives the newest batch "
+        f"{percent(value)} of the running statistics",
+        severity=WARNING if torch else INFO,
+        confidence=MEDIUM if torch else LOW,
+        key=momentum.key,
+        label="the weight of the newest batch",
+        why=[
+            (
+                "`eval()` then normalises with the statistics of the last batches: validation "
+                "jumps while training looks healthy. Keras, Paddle and flax mean the opposite by "
+                "this number, the weight of the old."
+            )
+        ],
+        next=f"If PyTorch reads this file, check whether {number(turned)} was meant.",
+        fix=fix,
+        no_fix="" if fix else "which number was meant is not known",
+    )
+
+
+@rule(
+    "GA309",
+    "group-norm-groups",
+    scope="unit",
+    needs=("norm_groups", "norm_channels"),
+    severities=(ERROR, WARNING),
+    confidence=HIGH,
+    if_written=True,
+    references=(
+        (
+            "https://docs.pytorch.org/docs/stable/generated/torch.nn.GroupNorm.html (num_channels "
+            "must be divisible by num_groups)"
+        ),
+        "https://arxiv.org/abs/1803.08494 (Wu & He 2018: 32 groups, or 16 channels a group)",
+        (
+            "https://github.com/CompVis/latent-diffusion/blob/main/ldm/modules/diffusionmodules/"
+            "util.py (GroupNorm32(32, channels))"
+        ),
+    ),
+)
+def group_norm_groups(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
+    """The channels do not divide into GroupNorm's groups.
+
+    Why:
+        GroupNorm shares the channels out into groups of equal size. torch refuses a number of
+        channels that is no multiple of the number of groups when the layer is made, before the
+        first step. Diffusion networks have 32 groups written into their code, so that their width
+        must be a multiple of 32.
+
+    Bad:
+        optimizer: adamw
+        learning_rate: 1.0e-4
+        norm_cfg:
+          num_groups: 32
+          num_channels: 48
+
+    Good:
+        optimizer: adamw
+        learning_rate: 1.0e-4
+        norm_cfg:
+          num_groups: 16
+          num_channels: 48
+
+    Tell:
+        Construct the model: `ValueError: num_channels must be divisible by num_groups`.
+
+    Fix:
+        None: fewer groups and more channels are both right, and only one of them fits weights
+        that are already trained.
+
+    False positives:
+        A width that is multiplied before it is normalised: a warning where the framework is not
+        known. Groups and channels are compared only where they stand in the same section.
+    """
+    groups, channels = unit.settings["norm_groups"], unit.settings["norm_channels"]
+    count, width = groups.number, channels.number
+    if not count or not width or count < 1 or width < 1 or width % count == 0:
+        return
+    fixed = groups.origin == DEFAULT
+    if not fixed and groups.key.rpartition(".")[0] != channels.key.rpartition(".")[0]:
+        return
+    sure = fixed or channels.last_key == "num_channels"
+    related = []
+    if not fixed:
+        related.append(Related(place_of(groups, unit), f"{number(count)} groups"))
+    code = ", as the framework's code has it" if fixed else ""
+    yield Finding(
+        place_of(channels, unit),
+        f"{number(width)} channels do not divide into GroupNorm's {number(count)} groups{code}",
+        severity=ERROR if sure else WARNING,
+        confidence=HIGH if sure else MEDIUM,
+        key=channels.key,
+        label=f"{number(width)} mod {number(count)} = {number(width % count)}",
+        related=related,
+        why=["torch refuses it when the layer is made: the training does not start."],
+        next=f"Take a width that is a multiple of {number(count)}"
+        + ("." if fixed else ", or a number of groups that divides the width."),
+        no_fix="fewer groups and more channels are both right",
+    )
