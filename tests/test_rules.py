@@ -61,7 +61,8 @@ def example_of(rule: Rule, text: str, line: str) -> FileResult:
     options = options_of(line)
     options.extend_select = [rule.code]
     if "\n---\n" in text:
-        return audit_launched(*text.split("---\n"), options)
+        launcher, _, own = text.partition("---\n")
+        return audit_launched(launcher, own, options)
     return audit(text, options)
 
 

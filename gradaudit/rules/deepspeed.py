@@ -35,8 +35,10 @@ _HALF = frozenset(("fp16-mixed", "bf16-mixed"))
     severities=(ERROR,),
     confidence=HIGH,
     references=(
-        "https://github.com/huggingface/transformers/blob/main/src/transformers/integrations/"
-        "deepspeed.py (fill_match collects mismatches, trainer_config_finalize raises)",
+        (
+            "https://github.com/huggingface/transformers/blob/main/src/transformers/integrations/"
+            "deepspeed.py (fill_match collects mismatches, trainer_config_finalize raises)"
+        ),
         "https://github.com/hiyouga/LLaMA-Factory/issues/201 (the ValueError)",
     ),
 )

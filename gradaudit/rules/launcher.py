@@ -39,8 +39,10 @@ def _both(pair: Pair, name: str) -> tuple[Setting, Setting] | None:
     severities=(WARNING, INFO),
     confidence=HIGH,
     references=(
-        "https://github.com/huggingface/transformers/blob/main/src/transformers/training_args.py"
-        " (ACCELERATE_MIXED_PRECISION is set where fp16 or bf16 is true, else kept)",
+        (
+            "https://github.com/huggingface/transformers/blob/main/src/transformers/training_args.py"
+            " (ACCELERATE_MIXED_PRECISION is set where fp16 or bf16 is true, else kept)"
+        ),
         "https://huggingface.co/docs/accelerate/package_reference/cli (mixed_precision)",
     ),
 )
@@ -133,8 +135,10 @@ def launcher_precision_disagrees(pair: Pair, limits: Limits) -> Iterator[Finding
     references=(
         "https://github.com/hiyouga/LLaMA-Factory/issues/201 (the ValueError)",
         "https://github.com/huggingface/accelerate/issues/2210 (the plugin's value has priority)",
-        "https://github.com/huggingface/transformers/blob/main/src/transformers/integrations/"
-        "deepspeed.py (fill_match)",
+        (
+            "https://github.com/huggingface/transformers/blob/main/src/transformers/integrations/"
+            "deepspeed.py (fill_match)"
+        ),
     ),
 )
 def launcher_accumulation_disagrees(pair: Pair, limits: Limits) -> Iterator[Finding]:
