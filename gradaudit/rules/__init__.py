@@ -78,8 +78,8 @@ class Rule:
 
 
 FAMILIES = (
-    "batch", "clipping", "deepspeed", "file", "history", "keys", "launcher", "learning_rate",
-    "loss", "names", "references", "switches", "text_numbers", "values",
+    "batch", "clipping", "deepspeed", "effects", "file", "history", "keys", "launcher",
+    "learning_rate", "loss", "names", "references", "switches", "text_numbers", "values",
 )  # fmt: skip
 """The modules that hold rules. A new family is named here."""
 

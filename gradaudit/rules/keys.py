@@ -76,7 +76,7 @@ def unknown_key(composed: Composed, limits: Limits) -> Iterator[Finding]:
         for key, value in mapping.pairs:
             if type(key) is not Scalar:
                 continue
-            word: str | None = meant.get(key.value)
+            word = meant.get(key.value)
             if word is None:
                 word = meant[key.value] = words.near(normalised(key.value))
             if not word:
@@ -110,7 +110,7 @@ class _Words:
     def __init__(self, dialect: Dialect) -> None:
         self.paths = dialect["paths"]
         self.meant: dict[str, str] = {}
-        self._known = {*GENERIC["keys"], *_of_paths(dialect)}
+        self._known: set[str] = {*GENERIC["keys"], *_of_paths(dialect)}
         self._begins: dict[str, list[str]] = {}
         self._ends: dict[str, list[str]] = {}
         for word in self._known:
@@ -122,10 +122,11 @@ class _Words:
         """The known key that a normalised key misspells."""
         if len(name) < _SHORTEST - 1 or name in self._known:
             return ""
+        word: str
         for word in (*self._begins.get(name[:_HALF], ()), *self._ends.get(name[-_HALF:], ())):
             if abs(len(word) - len(name)) < 2 and _is_misspelt(name, word):
                 return word
-        bare: str = name.strip()
+        bare = name.strip()
         return bare if bare != name and bare in self._known else ""
 
 
