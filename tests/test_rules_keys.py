@@ -87,6 +87,12 @@ def test_beside_the_right_key_and_where_a_framework_has_it_a_key_is_left_alone()
     assert severity("GA708", PLAIN + "adamw_betas: [0.9, 0.95]\n") is None
 
 
+def test_a_value_of_another_kind_is_another_key() -> None:
+    """DeepSpeed's autotuner maps names of settings to options of the command line."""
+    text = "optimizer: adamw\nlr: 0.001\nmapping: {'gradient_accumulation_steps ': '--steps'}\n"
+    assert severity("GA708", text) is None
+
+
 def test_misspelt_keys_of_a_framework() -> None:
     text = HF.replace("learning_rate", "learing_rate")
     assert severity("GA708", text) == "warning"

@@ -9,6 +9,7 @@ from gradaudit.plan.model import DEFAULT
 from gradaudit.rules import rule
 from gradaudit.rules.repair import key_of, place_of
 from gradaudit.rules.text import number
+from gradaudit.syntax.scalars import to_number
 from gradaudit.syntax.tree import Mapping, Scalar, dotted, path_of, resolve
 
 TYPE_CHECKING = False
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from gradaudit.dialects import Dialect
     from gradaudit.plan.model import Setting, TrainingUnit
     from gradaudit.rules import Limits
+    from gradaudit.syntax.tree import Node
 
 _SHORTEST = 8
 """Letters of a known key: shorter ones have too many neighbours that are words of their own."""
@@ -67,7 +69,8 @@ def unknown_key(composed: Composed, limits: Limits) -> Iterator[Finding]:
     False positives:
         A key of your own that happens to be a letter away from a known one. Left alone are keys
         whose section has the right one too, that any framework known here has, that differ in a
-        plural or in the first letter of a word (`patch_size`, `batch_size`), and short ones.
+        plural or in the first letter of a word (`patch_size`, `batch_size`), whose value is of a
+        kind that the setting does not take, and short ones.
     """
     tree = composed.tree
     words = _vocabulary(composed.dialect)
@@ -83,7 +86,7 @@ def unknown_key(composed: Composed, limits: Limits) -> Iterator[Finding]:
                 continue
             name = normalised(key.value)
             here = {normalised(k.value) for k, _ in mapping.pairs if type(k) is Scalar}
-            if word in here or name in _everywhere():
+            if word in here or name in _everywhere() or not words.takes(word, value):
                 continue
             yield Finding(
                 Place(tree.source, key.start, key.end),
@@ -105,11 +108,13 @@ class _Words:
            key that it misspells, empty where it is none; files share most of their keys.
     """
 
-    __slots__ = ("_begins", "_ends", "_known", "meant", "paths")
+    __slots__ = ("_begins", "_ends", "_known", "_numbers", "meant", "paths")
 
     def __init__(self, dialect: Dialect) -> None:
         self.paths = dialect["paths"]
         self.meant: dict[str, str] = {}
+        kinds = GENERIC["kinds"]
+        self._numbers = {key for key, name in GENERIC["keys"].items() if kinds[name] == "number"}
         self._known: set[str] = {*GENERIC["keys"], *_of_paths(dialect)}
         self._begins: dict[str, list[str]] = {}
         self._ends: dict[str, list[str]] = {}
@@ -128,6 +133,13 @@ class _Words:
                 return word
         bare = name.strip()
         return bare if bare != name and bare in self._known else ""
+
+    def takes(self, word: str, value: Node) -> bool:
+        """Whether a value is of the kind that a known key takes."""
+        node = resolve(value)
+        if word not in self._numbers:
+            return True
+        return type(node) is Scalar and to_number(node.value) is not None
 
 
 _WORDS: dict[int, _Words] = {}
