@@ -61,6 +61,7 @@ def deepspeed(section: str, more: str = "") -> list[str]:
         ("bf16: {enabled: false}", "bf16: true\n"),
         ("train_batch_size: 40", ""),
         ("train_batch_size: 8", ""),
+        ("gradient_accumulation_steps: '2'", ""),  # `2 != "2"`
     ],
 )
 def test_what_deepspeed_says_otherwise_is_refused(section: str, more: str) -> None:
@@ -194,6 +195,21 @@ def test_launcher_precision(launcher: str, text: str, expected: str | None) -> N
 def test_launcher_accumulation(steps: str, text: str, expected: str | None) -> None:
     launcher = f"deepspeed_config: {{gradient_accumulation_steps: {steps}, zero_stage: 2}}"
     assert launched("GA803", launcher, text) == expected
+
+
+@pytest.mark.parametrize(
+    ("clip", "text", "expected"),
+    [
+        ("0.5", HF + "max_grad_norm: 1.0\n", "error"),
+        ("0.5", HF, "error"),
+        ("1.0", HF, None),
+        ("auto", HF, None),
+        ("0.5", PLAIN + "max_grad_norm: 1.0\n", None),  # a script of its own
+    ],
+)
+def test_the_clip_of_a_launcher(clip: str, text: str, expected: str | None) -> None:
+    launcher = f"deepspeed_config: {{gradient_clipping: {clip}, zero_stage: 2}}"
+    assert launched("GA801", launcher, text) == expected
 
 
 def test_a_launcher_that_leaves_the_accumulation_out_is_not_compared() -> None:

@@ -24,7 +24,12 @@ _SAME = (
 )  # fmt: skip
 """Settings that both write in one unit."""
 
-_BATCHES = frozenset(("micro_batch", "global_batch"))
+_AT = {"linked": "", "launcher": "deepspeed_config."}
+"""Where a launcher's file holds what it makes a DeepSpeed config of."""
+
+TRANSFORMERS = frozenset(("hf-trainer", "llama-factory", "axolotl"))
+"""Dialects whose trainer is that of transformers."""
+
 _HALF = frozenset(("fp16-mixed", "bf16-mixed"))
 
 
@@ -81,29 +86,40 @@ def deepspeed_disagrees(pair: Pair, limits: Limits) -> Iterator[Finding]:
         default and not written, the confidence is medium for that reason. `auto`, what only one of
         the two knows, and batch sizes that `auto_find_batch_size` looks for are not compared. The
         global batch depends on the number of processes: only one that no number of them can make
-        is reported.
+        is reported. Of an Accelerate config that is named beside it, the clip alone is compared.
     """
-    if pair.kind != "linked":
-        return
-    own, other = pair.own, pair.other
-    finds_batch = "auto_find_batch_size" in own.keys
-    for name in _SAME:
-        mine = own.get(name)
-        if mine is None or (finds_batch and name in _BATCHES):
+    if pair.kind == "linked":
+        finds_batch = "auto_find_batch_size" in pair.own.keys
+        yield from _numbers(pair, [n for n in _SAME if not (finds_batch and n == "micro_batch")])
+        yield from _betas(pair)
+        yield from _precision(pair)
+        if not finds_batch:
+            yield from _global_batch(pair)
+    elif pair.own.composed.dialect["name"] in TRANSFORMERS:
+        yield from _numbers(pair, ["clip_norm"])  # the accumulation is GA803's
+
+
+def _numbers(pair: Pair, names: list[str]) -> Iterator[Finding]:
+    """Settings that are numbers to both."""
+    for name in names:
+        mine = pair.own.get(name)
+        said = _said(mine) if mine is not None else None
+        if mine is None or said is None or (name == "total_steps" and said <= 0):
             continue
-        said = _said(mine)
-        if said is None or (name == "total_steps" and said <= 0):
-            continue
-        if name == "warmup_steps" and own.number("warmup_ratio"):
+        if name == "warmup_steps" and pair.own.number("warmup_ratio"):
             continue  # steps that follow from the length
-        for theirs in other.every(name):
+        for theirs in pair.other.every(name):
             value = _said(theirs)
-            if theirs.origin != DEFAULT and value is not None and value != said:
+            if (
+                theirs.origin == DEFAULT
+                or value is None
+                or not theirs.key.startswith(_AT[pair.kind])
+            ):
+                continue
+            if value != said:
                 yield _mismatch(pair, mine, theirs, number(said), number(value))
-    yield from _betas(pair)
-    yield from _precision(pair)
-    if not finds_batch:
-        yield from _global_batch(pair)
+            elif theirs.node is not None and theirs.node.style:  # in quotes: `8 != "8"`
+                yield _mismatch(pair, mine, theirs, number(said), f"the text {theirs.raw!r}")
 
 
 def _said(setting: Setting) -> float | None:

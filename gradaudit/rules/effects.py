@@ -5,6 +5,7 @@ from __future__ import annotations
 from gradaudit.findings import HIGH, INFO, MEDIUM, Finding, Related
 from gradaudit.plan.model import WRITTEN
 from gradaudit.rules import rule
+from gradaudit.rules.deepspeed import TRANSFORMERS
 from gradaudit.rules.repair import place_of
 from gradaudit.rules.text import listed, optimizer_name
 
@@ -19,7 +20,6 @@ _ADAM = frozenset(("adam", "adamw", "adamax", "nadam", "nadamw", "radam", "amsgr
 """Optimisers without a `momentum`: their first beta is one."""
 
 _WARMUPS = ("warmup_steps", "warmup_ratio", "warmup_epochs")
-_SCHEDULES_OF_TRANSFORMERS = frozenset(("hf-trainer", "llama-factory", "axolotl"))
 _UNSCALED = frozenset(("bf16", "bf16-mixed", "fp32", "tf32"))
 
 
@@ -90,7 +90,7 @@ def setting_without_effect(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
     if (
         scheduler
         and scheduler.value == "constant"
-        and unit.composed.dialect["name"] in _SCHEDULES_OF_TRANSFORMERS
+        and unit.composed.dialect["name"] in TRANSFORMERS
     ):
         warmups = [s for name in _WARMUPS if (s := _written(unit, name))]
         why = "transformers' `constant` has no warm-up: `constant_with_warmup` has"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gradaudit.findings import ERROR, HIGH, INFO, MEDIUM, WARNING, Finding, Related
 from gradaudit.plan.model import DEFAULT
 from gradaudit.rules import rule
+from gradaudit.rules.deepspeed import TRANSFORMERS
 from gradaudit.rules.repair import place_of
 from gradaudit.rules.text import number
 
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from gradaudit.plan.linked import Pair
     from gradaudit.plan.model import Setting
     from gradaudit.rules import Limits
-
-_TRANSFORMERS = frozenset(("hf-trainer", "llama-factory", "axolotl"))
-"""Dialects whose trainer is that of transformers."""
 
 _HALF = frozenset(("fp16-mixed", "bf16-mixed"))
 
@@ -98,7 +96,7 @@ def launcher_precision_disagrees(pair: Pair, limits: Limits) -> Iterator[Finding
     mine, theirs = both
     if theirs.value not in _HALF or mine.value not in (*_HALF, "fp32"):
         return
-    known = pair.own.composed.dialect["name"] in _TRANSFORMERS
+    known = pair.own.composed.dialect["name"] in TRANSFORMERS
     if mine.value == "fp32":
         if known and mine.last_key != "bf16":
             return  # `fp16: false` alone: TRL turns bf16 on
@@ -191,7 +189,7 @@ def launcher_accumulation_disagrees(pair: Pair, limits: Limits) -> Iterator[Find
     if both is None or both[0].number is None or both[1].number is None:
         return
     mine, theirs = both
-    known = pair.own.composed.dialect["name"] in _TRANSFORMERS
+    known = pair.own.composed.dialect["name"] in TRANSFORMERS
     yield Finding(
         place_of(mine, pair.own),
         f"the config accumulates over {number(both[0].number)} steps, its launcher over "
