@@ -324,7 +324,9 @@ def unknown_selector(text: str) -> str:
     ):
         return ""
     names = (*rules, *(rule.name for rule in rules.values()))
-    upper = wanted.upper() if wanted[:2].upper() == "GA" else wanted.lower()
+    upper = wanted.lower()
+    if upper[:2] == "ga":
+        upper = "GA" + wanted[2:].upper().replace("O", "0").replace("I", "1")
     return f"no rule is called {wanted!r}{did_you_mean(upper, names)}"
 
 

@@ -351,7 +351,8 @@ def test_published_recipes_are_not_accused(path: Path) -> None:
         return
     assert not loud
     quiet = [finding.rule.code for finding in result.findings]
-    assert quiet == (["GA301"] if path.stem == "pix2pix" else [])
+    # pix2pix knows what it does; QLoRA's warm-up beside `constant` does nothing.
+    assert quiet == {"pix2pix": ["GA301"], "qlora": ["GA710"]}.get(path.stem, [])
     assert result.units[0].settings
 
 

@@ -68,10 +68,14 @@ def setting_without_effect(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
         None: whether the setting or what makes it idle is meant is not known.
 
     False positives:
-        A file from which trainings with several optimisers begin, which override one another. A
-        value of 0, which says that it is off, and what a base file holds are not reported.
+        A file from which trainings with several optimisers begin; where the framework is not known,
+        what belongs to another optimiser is not reported for that reason. Nor are a value of 0,
+        which says that it is off, and what a base file holds. QLoRA's published recipe has a
+        warm-up beside `constant`: it trains well, and at the full rate from its first step.
     """
-    optimizer = unit.optimizer
+    framework = unit.composed.dialect["name"]
+    # A config of one's own often holds what every optimiser that may be chosen would take.
+    optimizer = unit.optimizer if framework != "generic" else None
     if optimizer == "sgd":
         betas = [s for name in ("betas", "beta1", "beta2") if (s := _written(unit, name))]
         yield from _idle(unit, betas, "optimizer", "SGD has no betas")
@@ -87,11 +91,7 @@ def setting_without_effect(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
         why = f"gradients are scaled in fp16 alone, and this is {precision.value}"
         yield from _idle(unit, [scale], "precision", why)
     scheduler = unit.get("scheduler")
-    if (
-        scheduler
-        and scheduler.value == "constant"
-        and unit.composed.dialect["name"] in TRANSFORMERS
-    ):
+    if scheduler and scheduler.value == "constant" and framework in TRANSFORMERS:
         warmups = [s for name in _WARMUPS if (s := _written(unit, name))]
         why = "transformers' `constant` has no warm-up: `constant_with_warmup` has"
         yield from _idle(unit, warmups, "scheduler", why)
