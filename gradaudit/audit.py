@@ -224,7 +224,11 @@ def _pairs(result: FileResult, options: Options) -> Iterator[Pair]:
     """The config beside each other file that its run reads by a dialect of its own."""
     composed = result.composed
     assert composed is not None
-    if composed.dialect["compose"].get("links"):
+    links = composed.dialect["compose"].get("links", ())
+    if any(
+        "dialect" in link and any(link["key"] in tree.source.text for tree in composed.trees)
+        for link in links
+    ):
         from gradaudit.plan.linked import linked_pairs
 
         yield from linked_pairs(composed)

@@ -181,7 +181,8 @@ def _mismatch(
     it is about the global batch. `no_fix`: why `auto` alone is no fix."""
     here = mine.place
     there = place_of(theirs, pair.other)
-    name = "the global batch" if whole else f"`{mine.last_key or mine.name}`"
+    name = f"`{mine.last_key}`" if mine.key else f"the trainer's {mine.name}"
+    name = "the global batch" if whole else name
     default = " by default" if mine.origin == DEFAULT else ""
     related = []
     if here is not None:
@@ -280,7 +281,7 @@ def tiny_initial_loss_scale(unit: TrainingUnit, limits: Limits) -> Iterator[Find
     doublings = limits["usual"] - value
     yield Finding(
         place_of(power, unit),
-        f"the loss scale begins at 2^{number(value)}: small gradients are zero in fp16 at first",
+        f"the loss scale begins at 2^{number(value)}: small gradients may be zero at first",
         severity=INFO,
         confidence=LOW,
         key=power.key,

@@ -145,8 +145,8 @@ def launcher_accumulation_disagrees(pair: Pair, limits: Limits) -> Iterator[Find
     Why:
         Accelerate makes a DeepSpeed config of its own file, with this number in it. transformers'
         trainer compares it with its own and ends with a ValueError. In a script that makes its own
-        Accelerator the launcher's number wins, so that the global batch is another than the config
-        says, and with it what the learning rate means.
+        Accelerator one of the two wins in silence (mostly the launcher's), so that the global batch
+        may be another than the config says, and with it what the learning rate means.
 
     Bad:
         # accelerate.yaml
@@ -202,7 +202,8 @@ def launcher_accumulation_disagrees(pair: Pair, limits: Limits) -> Iterator[Find
         why=[
             "transformers' trainer compares the two and ends with a ValueError."
             if known
-            else "The launcher's number wins where DeepSpeed runs: the global batch is another."
+            else "One of the two wins in silence, mostly the launcher's: the global batch is "
+            "another than one of the files says."
         ],
         next="Make the two equal, or take the launcher's out.",
         no_fix="which of the two files is meant is not known",
