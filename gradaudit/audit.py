@@ -17,9 +17,12 @@ from gradaudit.syntax import parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gradaudit.compose.model import Composed
     from gradaudit.dialects.recognise import Recognised
     from gradaudit.options import Calls, Options
+    from gradaudit.plan.linked import Pair
     from gradaudit.plan.model import TrainingUnit
     from gradaudit.rules import Rule
     from gradaudit.settings import Finder, Settings
@@ -221,6 +224,34 @@ def _run_rules(result: FileResult, options: Options, settings: Settings) -> None
         for rule, limits in options.judging(settings, frozenset(have)):
             for finding in rule.check(unit, limits):
                 _keep(finding, rule, unit.name, result, settings)
+    for pair in _pairs(result, options):
+        for rule, limits in options.of_runs(settings):
+            for finding in rule.check(pair, limits):
+                _keep(finding, rule, _unit_at(result.units, finding), result, settings)
+
+
+def _pairs(result: FileResult, options: Options) -> Iterator[Pair]:
+    """The config beside each other file that its run reads by a dialect of its own."""
+    composed = result.composed
+    assert composed is not None
+    links = composed.dialect["compose"].get("links", ())
+    if any(
+        "dialect" in link and any(link["key"] in tree.source.text for tree in composed.trees)
+        for link in links
+    ):
+        from gradaudit.plan.linked import linked_pairs
+
+        yield from linked_pairs(composed)
+    path = options.launched.get(result.path)
+    if path is not None and len(result.units) == 1:
+        from gradaudit.dialects import load as load_dialect
+        from gradaudit.plan.linked import Pair
+
+        opener = options.opener_for(path)
+        assert opener is not None
+        launcher = compose(opener.open(path), load_dialect("accelerate"), opener)
+        for unit in build_units(launcher)[:1]:
+            yield Pair(result.units[0], unit, "launcher")
 
 
 def _unit_at(units: list[TrainingUnit], finding: Finding) -> str | None:

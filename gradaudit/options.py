@@ -26,6 +26,7 @@ class Options:
     named           the files and directories that the user named: what they hold may be opened.
     run             files that a launcher (of `run_dialect`) reads side by side; the first stands
                     for all.
+    launched        path of a config -> that of the launcher's config that was named beside it.
     """
 
     def __init__(self) -> None:
@@ -40,10 +41,12 @@ class Options:
         self.unit: str | None = None
         self._active: dict[Settings, list[Rule]] = {}
         self._called: dict[Settings, tuple[Calls, Calls]] = {}
+        self._of_runs: dict[Settings, Calls] = {}
         self._judging: dict[tuple[Settings, frozenset[str]], Calls] = {}
         self.named: tuple[str, ...] = ()
         self.run: list[str] = []
         self.run_dialect = ""
+        self.launched: dict[str, str] = {}
         self._opener: Opener | None = None
 
     def opener_for(self, path: str) -> Opener | None:
@@ -90,6 +93,17 @@ class Options:
                 [pair for pair in pairs if pair[0].scope == "unit"],
             )
         return called
+
+    def of_runs(self, settings: Settings) -> Calls:
+        """The active rules of scope `run`, each with its limits."""
+        calls = self._of_runs.get(settings)
+        if calls is None:
+            calls = self._of_runs[settings] = [
+                (rule, {**rule.limits, **settings.limits.get(rule.code, {})})
+                for rule in self.active_rules(settings)
+                if rule.scope == "run"
+            ]
+        return calls
 
     def judging(self, settings: Settings, have: frozenset[str]) -> Calls:
         """Those of scope `unit` whose needs are met by what a unit has: as many units have the

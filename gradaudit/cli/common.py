@@ -88,9 +88,11 @@ def _find_run(options: Options) -> None:
     files = [path for path in options.named if path.endswith((".yml", ".yaml"))]
     opener = options.opener_for(files[0]) if 1 < len(files) <= MOST_IN_RUN else None
     if opener is not None:
-        from gradaudit.compose.runs import find_run
+        from gradaudit.compose.runs import find_launched, find_run
 
         options.run_dialect, options.run = find_run(files, opener)
+        if not options.run:
+            options.launched = find_launched(files, opener)
 
 
 def _check_assumed(key: str) -> None:

@@ -11,6 +11,7 @@ import re
 
 from gradaudit.compose import arithmetic
 from gradaudit.compose.merge import in_force
+from gradaudit.compose.model import LOST
 from gradaudit.compose.references import LONGEST, Unknown, arguments, brief, is_resolver, split
 from gradaudit.syntax.tree import Alias, Mapping, Scalar, Sequence, path_of, resolve
 
@@ -189,7 +190,7 @@ class _Search:
             return (
                 f"{written}: `{name}` may be in {self.composed.missing[0].path}, which was not read"
             )
-        return f"{written}: there is no `{name}` in what the file is made of"
+        return f"{written}: {LOST[0]}{name}{LOST[1]}"
 
     def _resolver(self, node: Scalar, inner: str, at: Path | None) -> Result:
         """`${name:arguments}`: two of OmegaConf's own say all that is needed; others are code."""

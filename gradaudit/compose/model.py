@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     Path = tuple[str, ...]
 
 
+LOST = "there is no `", "` in what the file is made of"
+"""What stands around the path to which a reference leads in vain, where its value is not known."""
+
+
 class Missing:
     """A file that the config is built on and that was not read.
 

@@ -1,5 +1,5 @@
-"""Several files that one launcher reads as one config: GPT-NeoX takes its settings from as many
-files as are named together."""
+"""Several files that make one run: GPT-NeoX takes its settings from as many files as are named
+together, Accelerate launches a training whose config is another file."""
 
 from __future__ import annotations
 
@@ -59,6 +59,34 @@ def _member(path: str, opener: Opener) -> Tree | None:
         return opener.open(path)
     except (OSError, NotOpened):
         return None
+
+
+_LAUNCHER = "accelerate"
+_BESIDE = ("deepspeed",)
+"""What a launcher's or a trainer's config names: neither of the two."""
+
+
+def find_launched(paths: list[str], opener: Opener) -> dict[str, str]:
+    """Of files that were named together, the config of the training that one launches.
+
+    One launcher's config and one of a training: with several of a kind, which belong together is
+    not known.
+    """
+    launchers: list[str] = []
+    others: list[str] = []
+    for path in paths:
+        try:
+            with open(path, "rb") as file:
+                data = file.read(MAX_BYTES)
+            launches = b"distributed_type" in data or b"compute_environment" in data
+            name = recognise(opener.open(path)).name if launches or len(paths) > 2 else ""
+        except (OSError, NotOpened):
+            continue
+        if name == _LAUNCHER:
+            launchers.append(path)
+        elif name not in _BESIDE:
+            others.append(path)
+    return {others[0]: launchers[0]} if len(launchers) == len(others) == 1 else {}
 
 
 def merge_run(files: list[Composed]) -> Composed:

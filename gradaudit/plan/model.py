@@ -217,6 +217,16 @@ class TrainingUnit:
         setting = self.settings.get(name)
         return setting.number if setting else None
 
+    def lost(self, name: str) -> tuple[str, str] | None:
+        """The reference that leads nowhere and the path that it names, where an unknown setting
+        comes to its end there."""
+        from gradaudit.compose.model import LOST
+
+        before, found, rest = self.unknown.get(name, "").partition(LOST[0])
+        if not found or not rest.endswith(LOST[1]):
+            return None
+        return before.removesuffix(": ").rpartition(": ")[2], rest.removesuffix(LOST[1])
+
     def every(self, name: str) -> list[Setting]:
         """The setting in force and the rest."""
         setting = self.settings.get(name)

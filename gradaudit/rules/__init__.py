@@ -25,8 +25,9 @@ DOCS_URL = "https://gradaudit.github.io/gradaudit/rules/"
 class Rule:
     """A rule's metadata and its function.
 
-    scope       `file`: called with the file as composed; `unit`: with each training unit; `tool`:
-                never called, its findings come from the engine itself (unparsable file, ...).
+    scope       `file`: called with the file as composed; `unit`: with each training unit; `run`:
+                with the plans of the config and of another file of its run (`plan.linked.Pair`);
+                `tool`: never called, its findings come from the engine (unparsable file, ...).
     needs       canonical settings without which the rule cannot judge; `loss_terms` and
                 `observed` stand for themselves. A tuple inside means one of several.
     severities  those that it can report, strongest first.
@@ -81,9 +82,10 @@ class Rule:
 
 
 FAMILIES = (
-    "accumulation", "batch", "clip_kinds", "clip_missing", "clipping", "file", "history", "horizon",
-    "learning_rate", "loss", "loss_parameters", "loss_terms", "names", "norm_layers", "references",
-    "schedule", "text_numbers", "values", "warmup",
+    "accumulation", "batch", "clip_kinds", "clip_missing", "clipping", "deepspeed", "effects",
+    "file", "history", "horizon", "keys", "launcher", "learning_rate", "loss", "loss_parameters",
+    "loss_terms", "names", "norm_layers", "references", "schedule", "switches", "text_numbers",
+    "values", "warmup",
 )  # fmt: skip
 """The modules that hold rules. A new family is named here."""
 

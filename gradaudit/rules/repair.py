@@ -9,7 +9,7 @@ from gradaudit.findings import RECOMMENDED, Edit, Fix, Place
 from gradaudit.plan.model import INHERITED, WRITTEN
 from gradaudit.rules.text import number
 from gradaudit.syntax.scalars import yaml_float
-from gradaudit.syntax.tree import Mapping, Scalar
+from gradaudit.syntax.tree import Mapping, Scalar, dotted, path_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,14 @@ def place_of(setting: Setting, unit: TrainingUnit) -> Place:
     mapping = unit.mapping
     first = mapping.pairs[0][0] if mapping.pairs else mapping
     return Place(unit.tree.source, first.start, first.end)
+
+
+def key_of(node: Scalar, tree: Tree) -> str | None:
+    """The dotted path of a value; None for one that an interpolation put together."""
+    try:
+        return dotted(path_of(node, tree))
+    except StopIteration:
+        return None
 
 
 def change(setting: Setting, value: float, spelled: str | None = None) -> Edit | None:

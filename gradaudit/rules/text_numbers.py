@@ -101,7 +101,7 @@ def number_as_text(composed: Composed, limits: Limits) -> Iterator[Finding]:
             ):
                 continue
             if names is None:
-                names = _numbers(dialect)
+                names = number_keys(dialect)
             known = normalised(key.value) in names
             if not value.style:
                 yield _exponent(tree, value, known, dialect)
@@ -113,7 +113,7 @@ _NUMBERS: dict[int, tuple[object, frozenset[str]]] = {}
 """`id` of a dialect's paths -> the paths, so that no others can get their id, and their names."""
 
 
-def _numbers(dialect: Dialect) -> frozenset[str]:
+def number_keys(dialect: Dialect) -> frozenset[str]:
     """The names of the keys that hold a number, normalised."""
     paths = dialect["paths"]
     known = _NUMBERS.get(id(paths))

@@ -5,10 +5,9 @@ from __future__ import annotations
 from gradaudit.findings import ERROR, HIGH, MEDIUM, WARNING, Finding, Place
 from gradaudit.plan.model import ADAPTIVE
 from gradaudit.rules import rule
-from gradaudit.rules.repair import place_of
+from gradaudit.rules.repair import key_of, place_of
 from gradaudit.rules.text import number
 from gradaudit.syntax.scalars import looks_botched
-from gradaudit.syntax.tree import dotted, path_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 
     from gradaudit.plan.model import Setting, TrainingUnit
     from gradaudit.rules import Limits
-    from gradaudit.syntax.tree import Scalar, Tree
 
 
 _COUNT = ((lambda v: v < 1, ERROR, "must be 1 or more"),)
@@ -201,14 +199,6 @@ def _out_of_domain(
     )
 
 
-def _key_of(node: Scalar, tree: Tree) -> str | None:
-    """Where a value stands; None for one that an interpolation put together."""
-    try:
-        return dotted(path_of(node, tree))
-    except StopIteration:
-        return None
-
-
 def _botched(unit: TrainingUnit) -> Iterator[Finding]:
     """A known number whose text no loader reads as one, `1.0e_8`."""
     for name, node in unit.unknown_nodes.items():
@@ -220,7 +210,7 @@ def _botched(unit: TrainingUnit) -> Iterator[Finding]:
                 f"`{text}` is text to every loader; {name} wants a number",
                 severity=ERROR,
                 confidence=HIGH,
-                key=_key_of(node, tree),
+                key=key_of(node, tree),
                 label="not a number",
                 why=["The optimiser refuses text, or its default is used in silence."],
                 no_fix="which number was meant is not known",

@@ -1,0 +1,393 @@
+"""GA7: keys that nobody reads, two names of one setting, references that lead nowhere."""
+
+from __future__ import annotations
+
+from gradaudit.dialects import GENERIC, load, names, normalised
+from gradaudit.dialects.paths import steps
+from gradaudit.findings import ERROR, HIGH, MEDIUM, WARNING, Finding, Place, Related
+from gradaudit.plan.model import DEFAULT
+from gradaudit.rules import rule
+from gradaudit.rules.repair import key_of, place_of
+from gradaudit.rules.text import number
+from gradaudit.syntax.scalars import to_number
+from gradaudit.syntax.tree import Mapping, Scalar, dotted, path_of, resolve
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gradaudit.compose.model import Composed
+    from gradaudit.dialects import Dialect
+    from gradaudit.plan.model import Setting, TrainingUnit
+    from gradaudit.rules import Limits
+    from gradaudit.syntax.tree import Node
+
+_SHORTEST = 8
+"""Letters of a known key: shorter ones have too many neighbours that are words of their own."""
+
+_HALF = _SHORTEST // 2
+
+
+@rule(
+    "GA708",
+    "unknown-key",
+    scope="file",
+    severities=(WARNING,),
+    confidence=MEDIUM,
+    references=(
+        "https://github.com/unslothai/unsloth/issues/10452 (keys that are dropped in silence)",
+        (
+            "Damerau 1964, A Technique for Computer Detection and Correction of Spelling Errors "
+            "(most misspellings are one letter too many, too few, wrong, or two exchanged)"
+        ),
+    ),
+)
+def unknown_key(composed: Composed, limits: Limits) -> Iterator[Finding]:
+    """A key is one letter away from that of a known setting, which the file does not have.
+
+    Why:
+        Most loaders keep a key that nobody asks for. The setting that it was meant to be stays at
+        its default, and the training runs with a value that stands nowhere in the file.
+
+    Bad:
+        optimizer: adamw
+        learing_rate: 1.0e-4
+        batch_size: 16
+
+    Good:
+        optimizer: adamw
+        learning_rate: 1.0e-4
+        batch_size: 16
+
+    Tell:
+        `gradaudit show FILE` lists the settings that are understood: the one that was meant is not
+        among them.
+
+    Fix:
+        None: that the program reads the other name is not known for certain.
+
+    False positives:
+        A key of your own that happens to be a letter away from a known one. Left alone are keys
+        whose section has the right one too, that any framework known here has, that differ in a
+        plural or in the first letter of a word (`patch_size`, `batch_size`), whose value is of a
+        kind that the setting does not take, and short ones.
+    """
+    tree = composed.tree
+    words = _vocabulary(composed.dialect)
+    meant = words.meant
+    for mapping in tree.mappings:
+        for key, value in mapping.pairs:
+            if type(key) is not Scalar:
+                continue
+            word = meant.get(key.value)
+            if word is None:
+                word = meant[key.value] = words.near(normalised(key.value))
+            if not word:
+                continue
+            name = normalised(key.value)
+            here = {normalised(k.value) for k, _ in mapping.pairs if type(k) is Scalar}
+            if word in here or name in _everywhere() or not words.takes(word, value):
+                continue
+            yield Finding(
+                Place(tree.source, key.start, key.end),
+                f"`{key.value}` is no known key; `{word}` may be meant",
+                severity=WARNING,
+                confidence=MEDIUM,
+                key=dotted(path_of(value, tree)),
+                label="one letter away" if word != name.strip() else "a blank too many",
+                why=["A key that nobody asks for is ignored, and the default is used in silence."],
+                next=f"Rename it to `{word}` if that is meant.",
+                no_fix="that the program reads the other name is not known for certain",
+            )
+
+
+class _Words:
+    """The keys of settings that a dialect knows; the long ones by how they begin, how they end.
+
+    paths  the dialect's, so that no others can get their id. meant: key as written -> the known
+           key that it misspells, empty where it is none; files share most of their keys.
+    """
+
+    __slots__ = ("_begins", "_ends", "_known", "_numbers", "meant", "paths")
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.paths = dialect["paths"]
+        self.meant: dict[str, str] = {}
+        kinds = GENERIC["kinds"]
+        self._numbers = {key for key, name in GENERIC["keys"].items() if kinds[name] == "number"}
+        self._known: set[str] = {*GENERIC["keys"], *_of_paths(dialect)}
+        self._begins: dict[str, list[str]] = {}
+        self._ends: dict[str, list[str]] = {}
+        for word in self._known:
+            if len(word) >= _SHORTEST:  # one wrong letter leaves one of the halves whole
+                self._begins.setdefault(word[:_HALF], []).append(word)
+                self._ends.setdefault(word[-_HALF:], []).append(word)
+
+    def near(self, name: str) -> str:
+        """The known key that a normalised key misspells."""
+        if len(name) < _SHORTEST - 1 or name in self._known:
+            return ""
+        word: str
+        for word in (*self._begins.get(name[:_HALF], ()), *self._ends.get(name[-_HALF:], ())):
+            if abs(len(word) - len(name)) < 2 and _is_misspelt(name, word):
+                return word
+        bare = name.strip()
+        return bare if bare != name and bare in self._known else ""
+
+    def takes(self, word: str, value: Node) -> bool:
+        """Whether a value is of the kind that a known key takes."""
+        node = resolve(value)
+        if word not in self._numbers:
+            return True
+        return type(node) is Scalar and to_number(node.value) is not None
+
+
+_WORDS: dict[int, _Words] = {}
+"""`id` of a dialect's paths -> its words."""
+
+_EVERY: set[str] = set()
+
+
+def _vocabulary(dialect: Dialect) -> _Words:
+    words = _WORDS.get(id(dialect["paths"]))
+    if words is None:
+        words = _WORDS[id(dialect["paths"])] = _Words(dialect)
+    return words
+
+
+def _of_paths(dialect: Dialect) -> set[str]:
+    return {
+        normalised(steps(entry["path"])[-1]) for spec in dialect["paths"] for entry in spec["from"]
+    }
+
+
+def _everywhere() -> set[str]:
+    """The keys that any dialect reads. Asked for only where a key looks misspelt."""
+    if not _EVERY:
+        for name in names():
+            _EVERY.update(_of_paths(load(name)))
+    return _EVERY
+
+
+def _is_misspelt(name: str, word: str) -> bool:
+    """Whether one slip inside of a word makes `name` of `word`: no plural, no other beginning."""
+    at = 0
+    while at < len(name) and at < len(word) and name[at] == word[at]:
+        at += 1
+    mine, theirs = name[at:], word[at:]
+    if at == 0 or word[at - 1 : at] == "_":
+        return False  # the first letter of a word: `patch_size`
+    if mine[:2] == theirs[1::-1] and len(mine) > 1 and mine[2:] == theirs[2:]:
+        return True  # two exchanged
+    longer, shorter = (mine, theirs) if len(mine) > len(theirs) else (theirs, mine)
+    wrong = {longer[:1], shorter[:1]} if mine[1:] == theirs[1:] else {longer[:1]}
+    if longer[1:] not in (shorter[1:], shorter) or not all(map(str.isalpha, wrong)):
+        return False
+    ends_word = longer[1:2] in ("", "_")
+    return not (ends_word and wrong <= {"s", "d", "r"})  # `schedules`, `scheduler`
+
+
+_ANY_NAME = (
+    "accumulation", "clip_norm", "clip_value", "epochs", "global_batch", "label_smoothing",
+    "total_steps", "warmup_epochs", "warmup_ratio", "warmup_steps",
+)  # fmt: skip
+"""Settings all of whose names mean the same to those who have either."""
+
+_THESE_NAMES = {
+    "learning_rate": frozenset(("learning_rate", "lr", "learningrate")),
+    "weight_decay": frozenset(("weight_decay", "wd", "weightdecay")),
+    "min_learning_rate": frozenset(("min_lr", "lr_min", "min_learning_rate", "minimum_lr")),
+    "micro_batch": frozenset(
+        key for key, name in GENERIC["keys"].items() if name == "micro_batch" and "per_" in key
+    ),
+}
+"""Those of which other names may mean something else (`lr` beside OneCycle's `max_lr`)."""
+
+
+@rule(
+    "GA709",
+    "two-names-for-one-setting",
+    scope="unit",
+    severities=(WARNING,),
+    confidence=MEDIUM,
+    references=(
+        (
+            "https://github.com/huggingface/transformers/blob/main/src/transformers/training_args.py"
+            " (per_gpu_train_batch_size beside per_device_train_batch_size)"
+        ),
+    ),
+)
+def two_names(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
+    """One section names a setting twice, by two names and with two values.
+
+    Why:
+        Which of the two is in force depends on what the code asks for first. The one that you
+        change may be the one that nobody reads.
+
+    Bad:
+        optimizer: adamw
+        lr: 1.0e-4
+        learning_rate: 3.0e-4
+        batch_size: 16
+
+    Good:
+        optimizer: adamw
+        learning_rate: 3.0e-4
+        batch_size: 16
+
+    Tell:
+        Change one of the two and look whether the logged value follows.
+
+    Fix:
+        None: which of the two is read is not known.
+
+    False positives:
+        Two things that share a section and a kind of name (`epochs` of one stage, `max_epochs` of
+        the other). Names that often differ on purpose are not compared (`lr` and `max_lr` of a
+        cycle, `batch_size` and what one device gets), nor are equal values.
+    """
+    if not unit.others:
+        return
+    for name, others in unit.others.items():
+        first = unit.get(name)
+        if first is None or first.key_node is None or first.number is None:
+            continue
+        if name not in _ANY_NAME and name not in _THESE_NAMES:
+            continue
+        for other in others:
+            if other.number is None or other.number == first.number or other.key_node is None:
+                continue
+            if other.key_node.parent is not first.key_node.parent or other.note or first.note:
+                continue
+            if _names(first) == _names(other) or not (_is_name(first) and _is_name(other)):
+                continue
+            yield Finding(
+                place_of(other, unit),
+                f"`{other.last_key}: {number(other.number)}` and `{first.last_key}: "
+                f"{number(first.number)}` are two names of one setting",
+                severity=WARNING,
+                confidence=MEDIUM,
+                key=other.key,
+                label="or is it this one",
+                related=[Related(place_of(first, unit), "this was judged")],
+                why=["Which of the two is in force depends on what the code asks for first."],
+                next="Delete the one that the code does not read.",
+                no_fix="which of the two is read is not known",
+            )
+
+
+def _names(setting: Setting) -> str:
+    return normalised(setting.last_key)
+
+
+def _is_name(setting: Setting) -> bool:
+    """Whether the key is one of those that mean the same as the others of its setting."""
+    name = _names(setting)
+    these = _THESE_NAMES.get(setting.name)
+    if setting.origin == DEFAULT:
+        return False
+    return name in these if these is not None else GENERIC["keys"].get(name) == setting.name
+
+
+@rule(
+    "GA711",
+    "unresolved-reference",
+    scope="unit",
+    severities=(ERROR, WARNING),
+    confidence=MEDIUM,
+    references=(
+        (
+            "https://omegaconf.readthedocs.io/en/2.3_branch/usage.html#variable-interpolation "
+            "(InterpolationKeyError)"
+        ),
+        "https://github.com/speechbrain/HyperPyYAML (!ref)",
+    ),
+)
+def unresolved_reference(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
+    """A setting refers to a key that stands nowhere in the config.
+
+    Why:
+        OmegaConf ends with an InterpolationKeyError when the value is read, which may be after the
+        data and the model are loaded; HyperPyYAML ends when it loads the file.
+
+    Bad:
+        model: {_component_: torchtune.models.llama3.llama3_8b}
+        tokenizer: {_component_: torchtune.models.llama3.llama3_tokenizer}
+        base_rate: 2.0e-5
+        optimizer:
+          _component_: torch.optim.AdamW
+          lr: ${base_lr}
+        batch_size: 2
+
+    Good:
+        model: {_component_: torchtune.models.llama3.llama3_8b}
+        tokenizer: {_component_: torchtune.models.llama3.llama3_tokenizer}
+        base_lr: 2.0e-5
+        optimizer:
+          _component_: torch.optim.AdamW
+          lr: ${base_lr}
+        batch_size: 2
+
+    Tell:
+        `python -c "import sys; from omegaconf import OmegaConf as O; print(O.to_container(
+        O.load(sys.argv[1]), resolve=True))" FILE` names the key.
+
+    Fix:
+        None: which key was meant is not known.
+
+    False positives:
+        A key that the launch adds (`+base_lr=...`), or that the program sets before it reads the
+        value. Silent where a file was not read, for resolvers (`${oc.env:X}`, `${now:}`) and
+        `${hydra:...}`, where who loads the file is not known, and where some section
+        has the whole path: programs take out a section and make it a root of its own.
+    """
+    composed = unit.composed
+    if not unit.unknown_nodes or composed.missing or not composed.dialect["interpolation"]:
+        return
+    for name in unit.unknown_nodes:
+        lost = unit.lost(name)
+        if lost is None:
+            continue
+        written, path = lost
+        if path.startswith("hydra.") or _below_some_section(composed, path.split(".")):
+            continue
+        node = unit.unknown_nodes[name]
+        tree = composed.tree_of(node)
+        refused = written.startswith("!")
+        yield Finding(
+            Place(tree.source, node.start, node.end),
+            f"`{written}` leads nowhere: there is no `{path}` in the config",
+            severity=ERROR if refused else WARNING,
+            confidence=HIGH if refused else MEDIUM,
+            key=key_of(node, tree),
+            label="leads nowhere",
+            why=[
+                "HyperPyYAML ends with an error when it loads the file."
+                if refused
+                else "OmegaConf ends with an InterpolationKeyError when the value is read."
+            ],
+            next="Correct the name, or write the key.",
+            no_fix="which key was meant is not known",
+        )
+
+
+def _below_some_section(composed: Composed, path: list[str]) -> bool:
+    """Whether a path stands below a section: it may be read with that as its root."""
+    for root in composed.roots:
+        top = resolve(root)
+        if type(top) is not Mapping:
+            continue
+        for _, section in top.pairs:
+            node = resolve(section)
+            for step in path:
+                below = None
+                if type(node) is Mapping:
+                    for key, value in node.pairs:
+                        if type(key) is Scalar and key.value == step:
+                            below = resolve(value)
+                if below is None:
+                    break
+                node = below
+            else:
+                return True
+    return False
