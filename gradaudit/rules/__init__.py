@@ -77,8 +77,8 @@ class Rule:
 
 
 FAMILIES = (
-    "batch", "clipping", "file", "history", "learning_rate", "loss", "names", "references",
-    "text_numbers", "values",
+    "batch", "checkpoints", "clipping", "depth", "evaluation", "file", "history", "learning_rate",
+    "loss", "names", "precision", "references", "text_numbers", "values",
 )  # fmt: skip
 """The modules that hold rules. A new family is named here."""
 
