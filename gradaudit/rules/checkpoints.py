@@ -119,6 +119,12 @@ def best_metric_direction(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
         name = metric.value
         if direction is None or not isinstance(name, str):
             continue
+        if (
+            direction.origin == DEFAULT
+            and name.lower().endswith("loss")
+            and direction.value is True
+        ):
+            continue  # to be raised before transformers 4.42, to be lowered since
         high = _wants_high(name)
         taken = direction.value if isinstance(direction.value, bool) else None
         if direction.value in ("max", "min"):
@@ -166,9 +172,11 @@ def _turned(metric: Setting, direction: Setting, high: bool) -> Edit | None:
         return switch(direction, high)
     if metric.origin != WRITTEN or metric.tree is None or metric.key_node is None:
         return None
-    if metric.last_key != "metric_for_best_model":
-        return None
-    return insert_after(metric.tree, metric.key_node, "greater_is_better", high)
+    if metric.last_key == "monitor":  # Lightning's callbacks
+        return insert_after(metric.tree, metric.key_node, "mode", "max" if high else "min")
+    if metric.last_key == "metric_for_best_model":
+        return insert_after(metric.tree, metric.key_node, "greater_is_better", high)
+    return None
 
 
 def _respelt(setting: Setting, word: str) -> Edit | None:
