@@ -213,6 +213,29 @@ def test_lightning_takes_the_lowest_unless_told() -> None:
     assert fixed_by(found.fix, text).count("monitor: val_acc, mode: max}") == 1
 
 
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ("{monitor: val_loss, mode: max, patience: 3}", "error"),
+        ("{monitor: val_loss, mode: min, patience: 3}", None),
+        ("{monitor: val_acc, mode: 'min'}", "error"),
+        ("{monitor: val_acc, mode: auto}", None),
+        ("{monitor: val_acc}", None),
+    ],
+)
+def test_an_early_stopping_section_has_a_direction_too(section: str, expected: str | None) -> None:
+    text = ADAM + f"early_stopping: {section}\n"
+    assert severity("GA623", text) == expected
+    for found in findings("GA623", text):
+        assert found.fix is not None
+        assert severity("GA623", fixed_by(found.fix, text)) is None
+
+
+def test_a_direction_of_another_section_is_not_the_metrics() -> None:
+    text = ADAM + "metric_for_best_model: wer\nearly_stopping: {mode: max}\n"
+    assert severity("GA623", text) is None
+
+
 BEST = HF + "load_best_model_at_end: true\n"
 
 

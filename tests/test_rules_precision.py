@@ -79,6 +79,24 @@ def test_fp16_and_bf16(text: str, expected: str | None) -> None:
     assert severity("GA502", text) == expected
 
 
+def test_axolotl_lets_bf16_win() -> None:
+    text = (
+        "base_model: a/b\ndatasets:\n  - {path: c/d, type: alpaca}\nmicro_batch_size: 4\n"
+        "fp16: true\nbf16: true\n"
+    )
+    assert severity("GA502", text) == "warning"
+
+
+@pytest.mark.parametrize("name", ["gemma-2-2b", "Llama-3-8B"])
+def test_what_litgpt_trains_in_half(name: str) -> None:
+    text = (
+        f"checkpoint_dir: checkpoints/x/{name}\nout_dir: out\nprecision: 16-true\nlora_r: 8\n"
+        "train: {global_batch_size: 8, micro_batch_size: 1, epochs: 1}\n"
+    )
+    assert severity("GA501", text) == "warning"
+    assert severity("GA505", text) == ("warning" if "gemma" in name else None)
+
+
 def test_deepspeed_refuses_the_pair() -> None:
     text = (
         '{"train_micro_batch_size_per_gpu": 4, "zero_optimization": {"stage": 1}, '

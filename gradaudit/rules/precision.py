@@ -100,7 +100,7 @@ def fp16_without_loss_scaling(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
     )
 
 
-_REFUSES = frozenset(("hf-trainer", "llama-factory", "axolotl", "deepspeed"))
+_REFUSES = frozenset(("hf-trainer", "llama-factory", "deepspeed"))
 """Dialects whose framework ends with an error where fp16 and bf16 are both asked for."""
 
 
@@ -150,7 +150,8 @@ def fp16_and_bf16(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         older than Ampere keep fp16 instead.
 
     False positives:
-        Code that reads one of the two for something other than the training.
+        axolotl lets bf16 win; there the fix changes nothing. Code that reads one of the two for
+        something other than the training.
     """
     fp16, bf16 = unit.settings["fp16"], unit.settings["bf16"]
     if fp16.value is not True or bf16.value is not True:
