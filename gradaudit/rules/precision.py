@@ -13,8 +13,9 @@ from gradaudit.findings import (
     Fix,
     Related,
 )  # fmt: skip
+from gradaudit.plan.model import ADAPTIVE, SIGN
 from gradaudit.rules import rule
-from gradaudit.rules.optimisers import forgets_scale, rate_is_factor, steps_with_gradient
+from gradaudit.rules.optimisers import LENIENT, RELATIVE, rate_is_factor
 from gradaudit.rules.repair import change, place_of, switch
 from gradaudit.rules.text import number, optimizer_name
 
@@ -307,6 +308,14 @@ _HELD = 512
 """A bf16 number has 8 significant bits: what is added to a weight is rounded away where it is less
 than 1/512 of it, and for half of the weights where it is less than 1/256."""
 
+
+def _steps_by_the_rate(family: str | None) -> bool:
+    """Whether each weight moves by about the learning rate a step."""
+    if family in SIGN:
+        return True
+    return family in ADAPTIVE and family not in RELATIVE | LENIENT and family != "adadelta"
+
+
 _COMPENSATED = ("kahan", "stochastic", "anyprecision")
 
 
@@ -361,7 +370,7 @@ def bf16_updates_vanish(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
     value = rate.number
     if precision.value != "bf16" or value is None or not 0 < value <= limits["rate"]:
         return
-    if not forgets_scale(unit) or steps_with_gradient(unit) or rate_is_factor(unit):
+    if not _steps_by_the_rate(unit.optimizer) or rate_is_factor(unit):
         return
     optimizer = unit.settings["optimizer"]
     spelled = optimizer.raw.lower()
