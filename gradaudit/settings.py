@@ -333,10 +333,19 @@ def unknown_selector(text: str) -> str:
 
 
 def did_you_mean(word: str, known: tuple[str, ...]) -> str:
-    """`; did you mean `x`?`, or nothing."""
+    """`; did you mean `x`?`, or nothing.
+
+    Of those that are as long, the one with most characters in their places: many codes share four
+    characters with `GA1O1`, and GA101 is meant.
+    """
     from difflib import get_close_matches
 
-    close = get_close_matches(word, known, 1, 0.6)
+    def in_place(other: str) -> int:
+        return sum(a == b for a, b in zip(word, other, strict=False))
+
+    close = get_close_matches(word, known, 20, 0.6)
+    if close and len(close[0]) == len(word):
+        close = sorted(close, key=lambda x: (len(x) != len(word), -in_place(x)))
     return f"; did you mean `{close[0]}`?" if close else ""
 
 

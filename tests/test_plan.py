@@ -75,7 +75,7 @@ def test_an_evaluation_section_says_nothing_of_the_training() -> None:
     "key",
     [
         "clip_qkv", "clip_range", "LR_CLIP", "num_clips", "value_clip_range", "do_clip",
-        "adagrad_accumulator_init", "output_weight_std", "loss_scale_window", "warmup_momentum",
+        "adagrad_accumulator_init", "output_weight_std", "warmup_momentum",
         "augment_warmup", "gradient_accumulation_fusion", "accumulate_grad_in_fp32",
         "use_bnb_optimizer", "clip_bbox", "frames_per_clip", "warmup_teacher_temp",
     ],

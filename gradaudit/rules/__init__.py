@@ -82,10 +82,10 @@ class Rule:
 
 
 FAMILIES = (
-    "accumulation", "batch", "clip_kinds", "clip_missing", "clipping", "deepspeed", "effects",
-    "file", "history", "horizon", "keys", "launcher", "learning_rate", "loss", "loss_parameters",
-    "loss_terms", "names", "norm_layers", "references", "schedule", "switches", "text_numbers",
-    "values", "warmup",
+    "accumulation", "batch", "checkpoints", "clip_kinds", "clip_missing", "clipping", "deepspeed",
+    "depth", "effects", "evaluation", "file", "history", "horizon", "keys", "launcher",
+    "learning_rate", "loss", "loss_parameters", "loss_terms", "names", "norm_layers", "precision",
+    "references", "schedule", "switches", "text_numbers", "values", "warmup",
 )  # fmt: skip
 """The modules that hold rules. A new family is named here."""
 

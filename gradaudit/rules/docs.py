@@ -31,7 +31,7 @@ FAMILIES = {
     "GA3": "Batch and normalisation",
     "GA4": "Loss",
     "GA5": "Precision",
-    "GA6": "Optimiser and regularisation",
+    "GA6": "Optimiser, regularisation and evaluation",
     "GA7": "Names, types and values in the file",
     "GA8": "Across files and frameworks",
     "GA9": "Measured",

@@ -138,3 +138,13 @@ def _global_batch(
         f"steps an epoch / {larger}: whatever is counted in steps lasts {larger} x as many epochs",
         f"review the learning rate{known}: a batch this much larger often takes a higher one",
     ]
+
+
+def switch(setting: Setting, on: bool) -> Edit | None:
+    """An edit that turns a written switch on or off, in the case of its old text; None where none
+    can be made, as for a word that stands for a switch (`16-true`)."""
+    old = setting.raw
+    if old.lower() not in ("true", "false"):
+        return None
+    new = "true" if on else "false"
+    return change(setting, on, new.capitalize() if old[0].isupper() else new)
