@@ -6,7 +6,7 @@ from gradaudit.compose import compose
 from gradaudit.compose.identify import identify
 from gradaudit.dialects import is_training_config, may_train
 from gradaudit.dialects.foreign import is_of_another_format, is_of_another_tool
-from gradaudit.findings import ERROR, HIGH, INFO, Finding, Place
+from gradaudit.findings import CONFIDENCES, ERROR, HIGH, INFO, Finding, Place
 from gradaudit.plan.build import build_units
 from gradaudit.plan.facts import add_facts
 from gradaudit.plan.model import DEFAULT
@@ -40,6 +40,7 @@ class FileResult:
 
     skipped     why a file of a directory was not judged; empty if it was.
     suppressed  findings silenced by comments or settings.
+    unsure      findings left out because they are below the confidence asked for.
     known       unit name -> (what is known of it, what is known to be off, the rules that ran or
                 would need more).
     problems    what the command line asked of this file and could not be done.
@@ -59,6 +60,7 @@ class FileResult:
         self.findings: list[Finding] = []
         self.said: set[tuple[str, int, int, str]] = set()
         self.suppressed = 0
+        self.unsure = 0
         self.skipped = ""
         self.known: dict[str, tuple[set[str], set[str], Calls]] = {}
         self.problems: list[str] = []
@@ -149,6 +151,7 @@ def audit_source(
     _run_rules(result, options, settings)
     result.findings.sort(key=_file_order)
     _suppress(result, options, settings)
+    _drop_unsure(result, options, settings)
     return result
 
 
@@ -303,6 +306,18 @@ def _suppress(result: FileResult, options: Options, settings: Settings) -> None:
             if problem:
                 _report_comment(comment, problem, rule, result, settings)
         result.findings.sort(key=_file_order)
+
+
+def _drop_unsure(result: FileResult, options: Options, settings: Settings) -> None:
+    """Drop what is less sure than asked for. Comments come first: one that silences such a finding
+    is none that silences nothing."""
+    least = options.min_confidence or settings.min_confidence
+    if least == CONFIDENCES[0]:
+        return
+    sure = CONFIDENCES[CONFIDENCES.index(least) :]
+    kept = [finding for finding in result.findings if finding.confidence in sure]
+    result.unsure = len(result.findings) - len(kept)
+    result.findings = kept
 
 
 def _stale(comment: Suppression, judged: list[Rule]) -> str:

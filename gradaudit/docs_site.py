@@ -97,11 +97,12 @@ def _index() -> str:
         if not family:
             continue
         lines += ["", f"## {prefix} {title}", ""]
-        lines += ["| code | name | severity | what |", "|---|---|---|---|"]
+        lines += ["| code | name | severity | profile | what |", "|---|---|---|---|---|"]
         for rule in family:
             severity = ", ".join(rule.severities)
             what = parse(rule).title
-            lines.append(f"| {rule.code} | [{rule.name}]({rule.name}.md) | {severity} | {what} |")
+            link = f"[{rule.name}]({rule.name}.md)"
+            lines.append(f"| {rule.code} | {link} | {severity} | {rule.profile} | {what} |")
     return "\n".join(lines) + "\n"
 
 

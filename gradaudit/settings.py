@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 
+from gradaudit.findings import CONFIDENCES
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -14,8 +16,9 @@ if TYPE_CHECKING:
     from gradaudit.rules import Rule
 
 KEYS = (
-    "profile", "select", "extend-select", "ignore", "fail-on", "per-file-ignores",
-    "per-key-ignores", "severity", "rules", "assume", "source", "dialect", "extend",
+    "profile", "select", "extend-select", "ignore", "min-confidence", "fail-on",
+    "per-file-ignores", "per-key-ignores", "severity", "rules", "assume", "source", "dialect",
+    "extend",
 )  # fmt: skip
 
 
@@ -30,6 +33,7 @@ class Settings:
     profile            one of `rules.PROFILES`.
     select, ignore     rule codes, prefixes of codes, or names. `select` None means all of the
                        profile. extend_select: those that run beside them, whatever their profile.
+    min_confidence     findings that are less sure are counted, not reported and not fixed.
     per_file_ignores   glob relative to the file -> codes. per_key_ignores: the same by
                        `glob:dotted.key`, or `dotted.key` for every file.
     severity           code -> severity, or `off`.
@@ -46,6 +50,7 @@ class Settings:
         self.select: list[str] | None = None
         self.ignore: list[str] = []
         self.fail_on: str | None = None
+        self.min_confidence = "low"
         self.per_file_ignores: dict[str, list[str]] = {}
         self.per_key_ignores: dict[str, list[str]] = {}
         self.severity: dict[str, str] = {}
@@ -193,6 +198,8 @@ def _fill(settings: Settings, table: dict[str, Any], path: str) -> None:
             from gradaudit.rules import PROFILES
 
             settings.profile = _one_of(PROFILES, value, path, key)
+        elif key == "min-confidence":
+            settings.min_confidence = _one_of(CONFIDENCES, value, path, key)
         elif key == "fail-on":
             settings.fail_on = _one_of(("error", "warning", "info"), value, path, key)
         elif key in ("per-file-ignores", "per-key-ignores"):

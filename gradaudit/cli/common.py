@@ -38,16 +38,20 @@ class UsageError(Exception):
 def options_of(arguments: CheckArguments) -> Options:
     """Raises: UsageError."""
     options = Options()
-    for name, chosen in (("select", arguments.select), ("ignore", arguments.ignore)):
+    for name in ("select", "extend_select", "ignore"):
+        chosen: list[str] = getattr(arguments, name)
+        option = f"--{name.replace('_', '-')}"
         codes = [code for item in chosen for code in item.split(",") if code.strip()]
         for code in codes:
             problem = unknown_selector(code)
             if problem:
-                raise UsageError(f"--{name}: {problem}")
+                raise UsageError(f"{option}: {problem}")
         if chosen and not codes:
-            raise UsageError(f"--{name}: names no rule; leave it out to run all")
+            raise UsageError(f"{option}: names no rule; leave it out to run all")
         if chosen:
             setattr(options, name, codes)
+    options.profile = arguments.profile
+    options.min_confidence = arguments.min_confidence
     for item in arguments.set:
         key, equals, text = item.partition("=")
         if not equals or not key:
@@ -229,10 +233,10 @@ def _requests_met(run: Run, options: Options) -> None:
 def command(name: str, arguments: CheckArguments, *more: str) -> str:
     """`gradaudit NAME` as a shell takes it, with the paths and all that decides what is found."""
     words = [*(arguments.paths or ["."])]
-    for option in ("select", "ignore", "assume", "source"):
+    for option in ("select", "extend_select", "ignore", "assume", "source"):
         for value in getattr(arguments, option):
-            words += [f"--{option}", value]
-    for option in ("config", "stdin_filename"):
+            words += [f"--{option.replace('_', '-')}", value]
+    for option in ("profile", "min_confidence", "config", "stdin_filename"):
         value = getattr(arguments, option)
         if value is not None:
             words += [f"--{option.replace('_', '-')}", value]

@@ -53,7 +53,8 @@ def run_fix(arguments: CheckArguments, own: FixArguments) -> int:
     width = width_of(sys.stdout)
     lines = fix_lines(
         files, run.problems, admitted=own.admitted, write=own.write,
-        command=command("fix", arguments, *own.words), width=width,
+        command=command("fix", arguments, *own.words), check=command("check", arguments),
+        width=width,
     )  # fmt: skip
     stream = sys.stderr if to_stdout else sys.stdout
     write_lines(lines, use_color(arguments.color, stream), stream)

@@ -25,6 +25,7 @@ def run_rules(format: str, color: str) -> int:
                     "scope": rule.scope,
                     "severities": list(rule.severities),
                     "confidence": rule.confidence,
+                    "profile": rule.profile,
                     "needs": [list(n) if isinstance(n, tuple) else n for n in rule.needs],
                     "thresholds": {key.replace("_", "-"): v for key, v in rule.limits.items()},
                     "title": parse(rule).title,

@@ -47,6 +47,7 @@ def check_document(results: list[FileResult], summary: Summary) -> str:
             "warnings": summary.warnings,
             "infos": summary.infos,
             "suppressed": summary.suppressed,
+            "below_confidence": summary.unsure,
             "fixable": summary.fixable,
         },
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gradaudit.render.layout import PROSE, clean, fit, piece, wrap
+from gradaudit.rules import PROFILES
 from gradaudit.rules.docs import FAMILIES, as_text, parse
 
 TYPE_CHECKING = False
@@ -12,7 +13,8 @@ if TYPE_CHECKING:
 
 
 def rule_list(rules: list[Rule], width: int) -> list[Line]:
-    """One line a rule under its family: code, severity, name, and what it says where it fits."""
+    """One line a rule under its family: code, severity, name, its profile where that is not the
+    default one, and what it says where it fits."""
     lines: list[Line] = []
     family = ""
     names = max(len(rule.name) for rule in rules)
@@ -31,10 +33,18 @@ def rule_list(rules: list[Rule], width: int) -> list[Line]:
         ]
         title = parse(rule).title
         room = width - (2 + len(rule.code) + 11 + names + 2)
+        if rule.profile != PROFILES[0]:
+            line.append(piece(f"  {rule.profile}", "bold"))
+            room -= len(rule.profile) + 2
         if room >= 20:
             line.append(piece("  " + fit(title, room), "dim"))
         lines.append(line)
     lines += [[], [piece("`gradaudit explain CODE` says more of one.")]]
+    beyond = [name for name in PROFILES[1:] if any(rule.profile == name for rule in rules)]
+    if beyond:
+        named = " or ".join(beyond)
+        text = f"Those marked {named} run with `--profile {named.replace(' or ', '|')}` or by name."
+        lines.append([piece(text)])
     return lines
 
 
