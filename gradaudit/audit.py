@@ -11,17 +11,25 @@ from gradaudit.plan.build import build_units
 from gradaudit.plan.facts import add_facts
 from gradaudit.plan.model import DEFAULT
 from gradaudit.rules import load, missing_needs
-from gradaudit.settings import did_you_mean, is_selected, matches, unknown_selector
+from gradaudit.settings import (
+    BadSettings,
+    did_you_mean,
+    is_selected,
+    matches,
+    unknown_selector,
+)
 from gradaudit.source import Source, Unreadable, read
 from gradaudit.syntax import parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from gradaudit.compose.model import Composed
     from gradaudit.dialects.recognise import Recognised
     from gradaudit.options import Calls, Options
     from gradaudit.plan.model import TrainingUnit
-    from gradaudit.rules import Rule
+    from gradaudit.rules import Limits, Rule
     from gradaudit.settings import Finder, Settings
     from gradaudit.suppress import Suppression
     from gradaudit.syntax.tree import Tree
@@ -116,7 +124,9 @@ def audit_source(
         tree = parse(source)
         part = source.path in options.run
         chosen = settings.dialect_of(source.path)
-        dialect, recognised = identify(tree, opener, chosen, options.run_dialect if part else "")
+        dialect, recognised = identify(
+            tree, opener, chosen, options.run_dialect if part else "", settings.plugins
+        )
         foreign = not recognised.weight and not chosen and is_of_another_format(tree)
         composed = compose(tree, dialect, opener)
         if options.overrides:
@@ -196,12 +206,16 @@ def add_overrides(tree: Tree, options: Options, whole: Composed | None = None) -
 
 
 def _run_rules(result: FileResult, options: Options, settings: Settings) -> None:
-    """Call every rule whose needs are met."""
+    """Call every rule whose needs are met.
+
+    Raises:
+        BadSettings: a rule of a plugin failed.
+    """
     file_rules, unit_rules = options.called(settings)
     composed = result.composed
     assert composed is not None
     for rule, limits in file_rules:
-        for finding in rule.check(composed, limits):
+        for finding in _findings(rule, composed, limits):
             _keep(finding, rule, _unit_at(result.units, finding), result, settings)
     for unit in result.units:
         have = {name for name, setting in unit.settings.items() if setting.value is not None}
@@ -212,8 +226,24 @@ def _run_rules(result: FileResult, options: Options, settings: Settings) -> None
             have.add("observed")
         result.known[unit.name] = have, off, unit_rules
         for rule, limits in options.judging(settings, frozenset(have)):
-            for finding in rule.check(unit, limits):
+            for finding in _findings(rule, unit, limits):
                 _keep(finding, rule, unit.name, result, settings)
+
+
+def _findings(rule: Rule, judged: Composed | TrainingUnit, limits: Limits) -> Iterable[Finding]:
+    """What a rule says. Where a plugin's fails, the fault is said to be the plugin's."""
+    if not rule.package:
+        return rule.check(judged, limits)
+    try:
+        return list(rule.check(judged, limits))
+    except Exception as error:
+        from gradaudit.plugins import where_raised
+
+        raise BadSettings(
+            f"plugin `{rule.package}`: {rule.code} {rule.name} failed with "
+            f"{type(error).__name__}: {error} ({where_raised(error)}); report it to its authors; "
+            f'until then `ignore = ["{rule.code}"]`'
+        ) from error
 
 
 def _unit_at(units: list[TrainingUnit], finding: Finding) -> str | None:
@@ -302,7 +332,7 @@ def _suppress(result: FileResult, options: Options, settings: Settings) -> None:
             *(o for have, _, rules in result.known.values() for o, _ in rules if o.can_judge(have)),
         ]
         for comment in comments:
-            problem = _stale(comment, judged)
+            problem = _stale(comment, judged, settings.plugins)
             if problem:
                 _report_comment(comment, problem, rule, result, settings)
         result.findings.sort(key=_file_order)
@@ -320,13 +350,13 @@ def _drop_unsure(result: FileResult, options: Options, settings: Settings) -> No
     result.findings = kept
 
 
-def _stale(comment: Suppression, judged: list[Rule]) -> str:
+def _stale(comment: Suppression, judged: list[Rule], plugins: tuple[str, ...]) -> str:
     """What is wrong with a comment; empty where it silences something, or may elsewhere."""
     from gradaudit.suppress import WORDS
 
     if comment.word not in WORDS:
         return f"`{comment.word}` is no word of gradaudit{did_you_mean(comment.word, WORDS)}"
-    unknown = [problem for code in comment.codes if (problem := unknown_selector(code))]
+    unknown = [problem for code in comment.codes if (problem := unknown_selector(code, plugins))]
     if unknown:
         return f"suppresses nothing: {unknown[0]}"
     ran = {code for rule in judged for code in comment.naming(rule)}

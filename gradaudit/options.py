@@ -68,7 +68,8 @@ class Options:
             rules = self._active[settings] = [
                 rule
                 for rule in load().values()
-                if settings.severity.get(rule.code) != "off"
+                if rule.is_of(settings.plugins)
+                and settings.severity.get(rule.code) != "off"
                 and (
                     is_selected(rule, more, ignore)
                     or (

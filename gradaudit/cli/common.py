@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from gradaudit.audit import FileResult, audit_path, audit_source
@@ -35,15 +36,15 @@ class UsageError(Exception):
     """A command line that cannot be meant; exit code 2."""
 
 
-def options_of(arguments: CheckArguments) -> Options:
-    """Raises: UsageError."""
+def options_of(arguments: CheckArguments, finder: Finder) -> Options:
+    """Raises: UsageError, BadSettings."""
     options = Options()
     for name in ("select", "extend_select", "ignore"):
         chosen: list[str] = getattr(arguments, name)
         option = f"--{name.replace('_', '-')}"
         codes = [code for item in chosen for code in item.split(",") if code.strip()]
         for code in codes:
-            problem = unknown_selector(code)
+            problem = _unknown_code(code, arguments, finder)
             if problem:
                 raise UsageError(f"{option}: {problem}")
         if chosen and not codes:
@@ -85,6 +86,16 @@ def options_of(arguments: CheckArguments) -> Options:
     if len(options.named) > 1:
         _find_run(options)
     return options
+
+
+def _unknown_code(code: str, arguments: CheckArguments, finder: Finder) -> str:
+    """Why a code selects no rule. It may be of a plugin that the settings of a path name."""
+    problem = unknown_selector(code)
+    if not problem:
+        return ""
+    for path in arguments.paths or ["."]:
+        finder.for_file(os.path.join(path, "config.yaml") if os.path.isdir(path) else path)
+    return unknown_selector(code)
 
 
 def _find_run(options: Options) -> None:
@@ -139,8 +150,8 @@ def audit_all(arguments: CheckArguments, draw: Callable[[FileResult], Drawn] | N
         UsageError, BadSettings: the command line or a settings file cannot be used.
     """
     run = Run()
-    options = options_of(arguments)
     finder = Finder(arguments.config, arguments.isolated)
+    options = options_of(arguments, finder)
 
     def judge(target: Target) -> Judged:
         try:

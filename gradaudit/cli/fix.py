@@ -44,8 +44,8 @@ class FixArguments:
 
 def run_fix(arguments: CheckArguments, own: FixArguments) -> int:
     try:
-        options = options_of(arguments)
         finder = Finder(arguments.config, arguments.isolated)
+        options = options_of(arguments, finder)
         run, files = _fix_all(arguments, own, options, finder)
     except (BadSettings, UsageError) as error:
         return fault(str(error))

@@ -69,7 +69,7 @@ def finding_object(finding: Finding) -> dict[str, Any]:
         ],
         "evidence": list(finding.evidence),
         "fix": _fix(finding.fix),
-        "url": finding.rule.url,
+        "url": finding.rule.url or None,
     }
 
 

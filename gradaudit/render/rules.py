@@ -19,11 +19,11 @@ def rule_list(rules: list[Rule], width: int) -> list[Line]:
     family = ""
     names = max(len(rule.name) for rule in rules)
     for rule in rules:
-        if rule.code[:3] != family:
-            family = rule.code[:3]
+        if (head := _family(rule)) != family:
+            family = head
             if lines:
                 lines.append([])
-            lines.append([piece(f"{family}  {FAMILIES[family]}", "heading")])
+            lines.append([piece(clean(family), "heading")])
         severity = rule.severities[0]
         line: Line = [
             piece("  "),
@@ -46,6 +46,13 @@ def rule_list(rules: list[Rule], width: int) -> list[Line]:
         text = f"Those marked {named} run with `--profile {named.replace(' or ', '|')}` or by name."
         lines.append([piece(text)])
     return lines
+
+
+def _family(rule: Rule) -> str:
+    """What stands above a rule: its family, or the plugin that it comes from."""
+    if rule.package:
+        return f"{rule.code.rstrip('0123456789')}  Plugin {rule.package}"
+    return f"{rule.code[:3]}  {FAMILIES[rule.code[:3]]}"
 
 
 def rule_page(rule: Rule, width: int) -> list[Line]:

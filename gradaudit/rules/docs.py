@@ -39,7 +39,7 @@ FAMILIES = {
 
 _HEADING = re.compile(r"([A-Z][A-Za-z ]*):\Z")
 _LIMIT = re.compile(r"([a-z][a-z0-9-]*): (\S.*)\Z", re.DOTALL)
-_CODE = re.compile(r"GA\d{3}\Z")
+_CODE = re.compile(r"[A-Z]{2,4}\d{3}\Z")
 _ANCHOR = re.compile(r"\bmeasurements#([a-z0-9_-]+)")
 _URL = re.compile(r"(https://\S+?)(?: \((.*)\))?\Z", re.DOTALL)
 
@@ -177,6 +177,8 @@ def facts(rule: Rule, doc: RuleDoc) -> str:
             for need in rule.needs
         ]
         parts.append("needs " + ", ".join(needs))
+    if rule.package:
+        parts.append(f"of the plugin `{rule.package}`")
     if rule.profile != PROFILES[0]:
         parts.append(f"from profile `{rule.profile}` on, or where it is selected by its code")
     return "; ".join(parts)
@@ -334,7 +336,8 @@ def as_text(rule: Rule) -> list[Block]:
         text("On the line, the line above, or the section's key; or in gradaudit.toml:")
         blocks.append(("code", f"# gradaudit: ignore[{rule.code}] the reason"))
     blocks.append(("code", f'ignore = ["{rule.code}"]'))
-    heading("References")
+    if rule.references:
+        heading("References")
     site = DOCS_URL.removesuffix("rules/") + "measurements/"
     items([site if entry == MEASUREMENTS else entry for entry in rule.references])
     return blocks
