@@ -14,12 +14,13 @@ import sys
 from pathlib import Path
 
 from gradaudit.dialects import page
-from gradaudit.rules import load
+from gradaudit.rules import coverage, load
 from gradaudit.rules.docs import FAMILIES, BadDocs, as_markdown, parse
 
 COMMAND = "python -m gradaudit.docs_site"
 MARK = f"<!-- Generated from the rule's docstring: edit that, then run `{COMMAND}`. -->"
 DIALECT_MARK = f"<!-- Generated from the dialect's file: edit that, then run `{COMMAND}`. -->"
+COVERAGE_MARK = f"<!-- Generated from the rules' needs and the dialects' files: `{COMMAND}`. -->"
 NAV = ("      # {}, generated: " + COMMAND, "      # end of {}")
 
 FOLDERS = ("rules", "dialects")
@@ -64,6 +65,7 @@ def pages(root: Path) -> dict[Path, str]:
         folder / f"{rule.name}.md": f"{MARK}\n\n{as_markdown(rule)}" for rule in rules.values()
     }
     found[folder / "index.md"] = f"{MARK}\n\n{_index()}"
+    found[folder / "coverage.md"] = f"{COVERAGE_MARK}\n\n{coverage.page()}"
     folder = root / "docs" / "dialects"
     frameworks = page.dialects()
     for name, raw in frameworks.items():
@@ -89,7 +91,8 @@ def _index() -> str:
         "",
         (
             "Codes and names are accepted alike: `--select GA1,warmup-exceeds-training`. "
-            "`gradaudit explain GA101` shows a page in the terminal."
+            "`gradaudit explain GA101` shows a page in the terminal. [Which rules judge which "
+            "framework](coverage.md)."
         ),
     ]
     for prefix, title in FAMILIES.items():
