@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from gradaudit.dialects import page
-from gradaudit.rules import coverage, load
+from gradaudit.rules import coverage, load, symptoms
 from gradaudit.rules.docs import FAMILIES, BadDocs, as_markdown, parse
 
 COMMAND = "python -m gradaudit.docs_site"
@@ -65,6 +65,7 @@ def pages(root: Path) -> dict[Path, str]:
         folder / f"{rule.name}.md": f"{MARK}\n\n{as_markdown(rule)}" for rule in rules.values()
     }
     found[folder / "index.md"] = f"{MARK}\n\n{_index()}"
+    found[folder / "symptoms.md"] = f"{MARK}\n\n{symptoms.page(list(rules.values()))}"
     found[folder / "coverage.md"] = f"{COVERAGE_MARK}\n\n{coverage.page()}"
     folder = root / "docs" / "dialects"
     frameworks = page.dialects()
@@ -91,8 +92,8 @@ def _index() -> str:
         "",
         (
             "Codes and names are accepted alike: `--select GA1,warmup-exceeds-training`. "
-            "`gradaudit explain GA101` shows a page in the terminal. [Which rules judge which "
-            "framework](coverage.md)."
+            "`gradaudit explain GA101` shows a page in the terminal. [By what a run "
+            "shows](symptoms.md). [Which rules judge which framework](coverage.md)."
         ),
     ]
     for prefix, title in FAMILIES.items():

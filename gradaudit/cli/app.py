@@ -266,12 +266,16 @@ def rules(
     format: Annotated[
         str, typer.Option(help="text or json.", callback=_one_of(("text", "json")))
     ] = "text",
+    symptom: Annotated[
+        str | None,
+        typer.Option(help="Only those that may cause this: 'loss nan', 'fp16', '8 gpus'."),
+    ] = None,
     color: Color = "auto",
 ) -> None:
-    """List all rules."""
+    """List all rules, or those that may cause what a run shows."""
     from gradaudit.cli.rules import run_rules
 
-    raise typer.Exit(run_rules(format, color))
+    raise typer.Exit(run_rules(format, color, symptom))
 
 
 def _version(value: bool) -> None:

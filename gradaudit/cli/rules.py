@@ -22,14 +22,33 @@ def _plugins_here() -> tuple[str, ...]:
     return Finder().for_file("config.yaml").plugins
 
 
-def run_rules(format: str, color: str) -> int:
+def run_rules(format: str, color: str, symptom: str | None = None) -> int:
     from gradaudit.rules.docs import BadDocs
 
     try:
         plugins = _plugins_here()
-        return _list([rule for rule in load().values() if rule.is_of(plugins)], format, color)
+        rules = [rule for rule in load().values() if rule.is_of(plugins)]
+        if symptom is not None:
+            return _by_symptom(rules, symptom, format, color)
+        return _list(rules, format, color)
     except (BadSettings, BadDocs) as error:
         return fault(str(error))
+
+
+def _by_symptom(rules: list[Rule], text: str, format: str, color: str) -> int:
+    from gradaudit.rules.symptoms import SYMPTOMS, by_symptom, search
+
+    phrases = search(text)
+    if not phrases:
+        return fault(f"--symptom: no symptom is like {text!r}; there are: {'; '.join(SYMPTOMS)}")
+    named = by_symptom(rules)
+    found = {phrase: named[phrase] for phrase in phrases}
+    if format == "json":
+        return _list([r for r in rules if any(r in some for some in found.values())], format, color)
+    from gradaudit.render.rules import symptom_list
+
+    write_lines(symptom_list(found, width_of(sys.stdout)), use_color(color, sys.stdout))
+    return 0
 
 
 def _list(rules: list[Rule], format: str, color: str) -> int:
@@ -51,6 +70,7 @@ def _list(rules: list[Rule], format: str, color: str) -> int:
                     "needs": [list(n) if isinstance(n, tuple) else n for n in rule.needs],
                     "thresholds": {key.replace("_", "-"): v for key, v in rule.limits.items()},
                     "title": parse(rule).title,
+                    "symptoms": list(parse(rule).symptoms),
                     "url": rule.url or None,
                     "plugin": rule.package or None,
                 }
