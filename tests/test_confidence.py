@@ -166,3 +166,20 @@ def test_rules_say_their_profile(strict: str) -> None:
     profiles = {rule["code"]: rule["profile"] for rule in rules}
     assert profiles["GA702"] == "strict"
     assert profiles["GA701"] == "default"
+
+
+def test_a_selection_that_the_profile_empties_is_no_clean_result(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for code, rule in load().items():
+        if code.startswith("GA7"):
+            monkeypatch.setattr(rule, "profile", "strict")
+    for command in ("check", "fix", "report"):
+        ran = run_cli(command, "x.yaml", "--select", "GA70")
+        assert ran.code == 2
+        assert "--select GA70: none of these rules runs below profile strict" in ran.err
+        assert run_cli(command, "x.yaml", "--select", "GA70", "--profile", "strict").code < 2
+        assert run_cli(command, "x.yaml", "--select", "GA702").code < 2
+        assert run_cli(command, "x.yaml", "--select", "GA1").code < 2
+    Path("gradaudit.toml").write_text('profile = "strict"\n', encoding="utf-8")
+    assert {"GA701", "GA702"} <= set(found("x.yaml", "--select", "GA70"))

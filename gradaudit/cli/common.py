@@ -178,7 +178,35 @@ def audit_all(arguments: CheckArguments, draw: Callable[[FileResult], Drawn] | N
         level = arguments.fail_on or finder.for_file(tally.path).fail_on
         run.fail_on[tally.path] = level or "warning"
     _requests_met(run, options)
+    check_select(run, options, finder)
     return run
+
+
+def check_select(run: Run, options: Options, finder: Finder) -> None:
+    """Where `--select` names rules, and the profile lets none of them run, an empty result would
+    say that all is well.
+
+    Raises: UsageError.
+    """
+    if options.select is None or not run.tallies:
+        return
+    known = [finder.for_file(tally.path) for tally in run.tallies]
+    if any(options.active_rules(settings) for settings in known):
+        return
+    from gradaudit.rules import PROFILES, load
+    from gradaudit.settings import is_selected
+
+    meant = [
+        PROFILES.index(rule.profile)
+        for rule in load().values()
+        if rule.is_of(known[0].plugins) and is_selected(rule, options.select, options.ignore or [])
+    ]
+    least = PROFILES[min(meant, default=0)]
+    if least != PROFILES[0]:
+        raise UsageError(
+            f"--select {','.join(options.select)}: none of these rules runs below profile {least}; "
+            f"add `--profile {least}`, or name them by their whole codes"
+        )
 
 
 def _judge_all(
