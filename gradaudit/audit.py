@@ -235,7 +235,12 @@ def _findings(rule: Rule, judged: Composed | TrainingUnit, limits: Limits) -> It
     if not rule.package:
         return rule.check(judged, limits)
     try:
-        return list(rule.check(judged, limits))
+        found = list(rule.check(judged, limits))
+        for finding in found:
+            if finding.severity not in rule.severities or finding.confidence not in CONFIDENCES:
+                said = f"{finding.severity}, confidence {finding.confidence}"
+                raise ValueError(f"a finding of severity {said}: not what its decorator says")
+        return found
     except Exception as error:
         from gradaudit.plugins import where_raised
 

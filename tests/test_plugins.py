@@ -435,6 +435,26 @@ def test_a_rule_that_fails_is_said_to_be_the_plugins(install: Callable[..., None
     assert codes("config.yaml") == {"config.yaml": []}
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("        severity=INFO", '        severity="hint"', "severity hint, confidence high"),
+        ("        confidence=HIGH", '        confidence="sure"', "severity info, confidence sure"),
+        ("    yield Finding(", "    yield 1\n    yield Finding(", "AttributeError: 'int'"),
+    ],
+)
+def test_findings_that_nothing_else_could_work_with(
+    install: Callable[..., None], old: str, new: str, said: str
+) -> None:
+    install(rules=RULE.replace(old, new))
+    write("gradaudit.toml", NAMED)
+    write("config.yaml", PLAIN)
+    ran = run_cli("check", "config.yaml")
+    assert ran.code == 2
+    assert said in ran.err
+    assert "plugin `gradaudit-acme`: ACME101" in ran.err
+
+
 def test_bad_docs_of_a_plugin_are_said(install: Callable[..., None]) -> None:
     install(rules=RULE.replace("    Tell:\n", "    Tells:\n"))
     write("gradaudit.toml", NAMED)
