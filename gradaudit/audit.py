@@ -6,25 +6,31 @@ from gradaudit.compose import compose
 from gradaudit.compose.identify import identify
 from gradaudit.dialects import is_training_config, may_train
 from gradaudit.dialects.foreign import is_of_another_format, is_of_another_tool
-from gradaudit.findings import ERROR, HIGH, INFO, Finding, Place
+from gradaudit.findings import CONFIDENCES, ERROR, HIGH, INFO, Finding, Place
 from gradaudit.plan.build import build_units
 from gradaudit.plan.facts import add_facts
 from gradaudit.plan.model import DEFAULT
 from gradaudit.rules import load, missing_needs
-from gradaudit.settings import did_you_mean, is_selected, matches, unknown_selector
+from gradaudit.settings import (
+    BadSettings,
+    did_you_mean,
+    is_selected,
+    matches,
+    unknown_selector,
+)
 from gradaudit.source import Source, Unreadable, read
 from gradaudit.syntax import parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from gradaudit.compose.model import Composed
     from gradaudit.dialects.recognise import Recognised
     from gradaudit.options import Calls, Options
     from gradaudit.plan.linked import Pair
     from gradaudit.plan.model import TrainingUnit
-    from gradaudit.rules import Rule
+    from gradaudit.rules import Limits, Rule
     from gradaudit.settings import Finder, Settings
     from gradaudit.suppress import Suppression
     from gradaudit.syntax.tree import Tree
@@ -43,6 +49,7 @@ class FileResult:
 
     skipped     why a file of a directory was not judged; empty if it was.
     suppressed  findings silenced by comments or settings.
+    unsure      findings left out because they are below the confidence asked for.
     known       unit name -> (what is known of it, what is known to be off, the rules that ran or
                 would need more).
     problems    what the command line asked of this file and could not be done.
@@ -62,6 +69,7 @@ class FileResult:
         self.findings: list[Finding] = []
         self.said: set[tuple[str, int, int, str]] = set()
         self.suppressed = 0
+        self.unsure = 0
         self.skipped = ""
         self.known: dict[str, tuple[set[str], set[str], Calls]] = {}
         self.problems: list[str] = []
@@ -127,7 +135,9 @@ def audit_source(
         tree = parse(source)
         part = source.path in options.run
         chosen = settings.dialect_of(source.path)
-        dialect, recognised = identify(tree, opener, chosen, options.run_dialect if part else "")
+        dialect, recognised = identify(
+            tree, opener, chosen, options.run_dialect if part else "", settings.plugins
+        )
         foreign = not recognised.weight and not chosen and is_of_another_format(tree)
         composed = compose(tree, dialect, opener)
         if options.overrides:
@@ -162,6 +172,7 @@ def audit_source(
     _run_rules(result, options, settings)
     result.findings.sort(key=_file_order)
     _suppress(result, options, settings)
+    _drop_unsure(result, options, settings)
     return result
 
 
@@ -206,12 +217,16 @@ def add_overrides(tree: Tree, options: Options, whole: Composed | None = None) -
 
 
 def _run_rules(result: FileResult, options: Options, settings: Settings) -> None:
-    """Call every rule whose needs are met."""
+    """Call every rule whose needs are met.
+
+    Raises:
+        BadSettings: a rule of a plugin failed.
+    """
     file_rules, unit_rules = options.called(settings)
     composed = result.composed
     assert composed is not None
     for rule, limits in file_rules:
-        for finding in rule.check(composed, limits):
+        for finding in _findings(rule, composed, limits):
             _keep(finding, rule, _unit_at(result.units, finding), result, settings)
     for unit in result.units:
         have = {name for name, setting in unit.settings.items() if setting.value is not None}
@@ -222,11 +237,11 @@ def _run_rules(result: FileResult, options: Options, settings: Settings) -> None
             have.add("observed")
         result.known[unit.name] = have, off, unit_rules
         for rule, limits in options.judging(settings, frozenset(have)):
-            for finding in rule.check(unit, limits):
+            for finding in _findings(rule, unit, limits):
                 _keep(finding, rule, unit.name, result, settings)
     for pair in _pairs(result, options):
         for rule, limits in options.of_runs(settings):
-            for finding in rule.check(pair, limits):
+            for finding in _findings(rule, pair, limits):
                 _keep(finding, rule, _unit_at(result.units, finding), result, settings)
 
 
@@ -252,6 +267,29 @@ def _pairs(result: FileResult, options: Options) -> Iterator[Pair]:
         launcher = compose(opener.open(path), load_dialect("accelerate"), opener)
         for unit in build_units(launcher)[:1]:
             yield Pair(result.units[0], unit, "launcher")
+
+
+def _findings(
+    rule: Rule, judged: Composed | TrainingUnit | Pair, limits: Limits
+) -> Iterable[Finding]:
+    """What a rule says. Where a plugin's fails, the fault is said to be the plugin's."""
+    if not rule.package:
+        return rule.check(judged, limits)
+    try:
+        found = list(rule.check(judged, limits))
+        for finding in found:
+            if finding.severity not in rule.severities or finding.confidence not in CONFIDENCES:
+                said = f"{finding.severity}, confidence {finding.confidence}"
+                raise ValueError(f"a finding of severity {said}: not what its decorator says")
+        return found
+    except Exception as error:
+        from gradaudit.plugins import where_raised
+
+        raise BadSettings(
+            f"plugin `{rule.package}`: {rule.code} {rule.name} failed with "
+            f"{type(error).__name__}: {error} ({where_raised(error)}); report it to its authors; "
+            f'until then `ignore = ["{rule.code}"]`'
+        ) from error
 
 
 def _unit_at(units: list[TrainingUnit], finding: Finding) -> str | None:
@@ -340,19 +378,31 @@ def _suppress(result: FileResult, options: Options, settings: Settings) -> None:
             *(o for have, _, rules in result.known.values() for o, _ in rules if o.can_judge(have)),
         ]
         for comment in comments:
-            problem = _stale(comment, judged)
+            problem = _stale(comment, judged, settings.plugins)
             if problem:
                 _report_comment(comment, problem, rule, result, settings)
         result.findings.sort(key=_file_order)
 
 
-def _stale(comment: Suppression, judged: list[Rule]) -> str:
+def _drop_unsure(result: FileResult, options: Options, settings: Settings) -> None:
+    """Drop what is less sure than asked for. Comments come first: one that silences such a finding
+    is none that silences nothing."""
+    least = options.min_confidence or settings.min_confidence
+    if least == CONFIDENCES[0]:
+        return
+    sure = CONFIDENCES[CONFIDENCES.index(least) :]
+    kept = [finding for finding in result.findings if finding.confidence in sure]
+    result.unsure = len(result.findings) - len(kept)
+    result.findings = kept
+
+
+def _stale(comment: Suppression, judged: list[Rule], plugins: tuple[str, ...]) -> str:
     """What is wrong with a comment; empty where it silences something, or may elsewhere."""
     from gradaudit.suppress import WORDS
 
     if comment.word not in WORDS:
         return f"`{comment.word}` is no word of gradaudit{did_you_mean(comment.word, WORDS)}"
-    unknown = [problem for code in comment.codes if (problem := unknown_selector(code))]
+    unknown = [problem for code in comment.codes if (problem := unknown_selector(code, plugins))]
     if unknown:
         return f"suppresses nothing: {unknown[0]}"
     ran = {code for rule in judged for code in comment.naming(rule)}

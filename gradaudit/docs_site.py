@@ -14,12 +14,13 @@ import sys
 from pathlib import Path
 
 from gradaudit.dialects import page
-from gradaudit.rules import load
+from gradaudit.rules import coverage, load, symptoms
 from gradaudit.rules.docs import FAMILIES, BadDocs, as_markdown, parse
 
 COMMAND = "python -m gradaudit.docs_site"
 MARK = f"<!-- Generated from the rule's docstring: edit that, then run `{COMMAND}`. -->"
 DIALECT_MARK = f"<!-- Generated from the dialect's file: edit that, then run `{COMMAND}`. -->"
+COVERAGE_MARK = f"<!-- Generated from the rules' needs and the dialects' files: `{COMMAND}`. -->"
 NAV = ("      # {}, generated: " + COMMAND, "      # end of {}")
 
 FOLDERS = ("rules", "dialects")
@@ -64,6 +65,8 @@ def pages(root: Path) -> dict[Path, str]:
         folder / f"{rule.name}.md": f"{MARK}\n\n{as_markdown(rule)}" for rule in rules.values()
     }
     found[folder / "index.md"] = f"{MARK}\n\n{_index()}"
+    found[folder / "symptoms.md"] = f"{MARK}\n\n{symptoms.page(list(rules.values()))}"
+    found[folder / "coverage.md"] = f"{COVERAGE_MARK}\n\n{coverage.page()}"
     folder = root / "docs" / "dialects"
     frameworks = page.dialects()
     for name, raw in frameworks.items():
@@ -89,7 +92,8 @@ def _index() -> str:
         "",
         (
             "Codes and names are accepted alike: `--select GA1,warmup-exceeds-training`. "
-            "`gradaudit explain GA101` shows a page in the terminal."
+            "`gradaudit explain GA101` shows a page in the terminal. [By what a run "
+            "shows](symptoms.md). [Which rules judge which framework](coverage.md)."
         ),
     ]
     for prefix, title in FAMILIES.items():
@@ -97,11 +101,12 @@ def _index() -> str:
         if not family:
             continue
         lines += ["", f"## {prefix} {title}", ""]
-        lines += ["| code | name | severity | what |", "|---|---|---|---|"]
+        lines += ["| code | name | severity | profile | what |", "|---|---|---|---|---|"]
         for rule in family:
             severity = ", ".join(rule.severities)
             what = parse(rule).title
-            lines.append(f"| {rule.code} | [{rule.name}]({rule.name}.md) | {severity} | {what} |")
+            link = f"[{rule.name}]({rule.name}.md)"
+            lines.append(f"| {rule.code} | {link} | {severity} | {rule.profile} | {what} |")
     return "\n".join(lines) + "\n"
 
 

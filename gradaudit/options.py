@@ -20,6 +20,7 @@ class Options:
 
     select, ignore  replace those of the settings file where given.
     profile         replaces that of the settings file. extend_select: rules beyond it.
+    min_confidence  replaces that of the settings file: what is less sure is not reported.
     overrides       (dotted key, text) of each `--set`. assume: setting -> text of `--assume`.
     sources         (unit or None, path) of each `--source`.
     unit            the unit that the evidence is of.
@@ -34,6 +35,7 @@ class Options:
         self.ignore: list[str] | None = None
         self.profile: str | None = None
         self.extend_select: list[str] = []
+        self.min_confidence: str | None = None
         self.overrides: list[tuple[str, str]] = []
         self.assume: dict[str, str] = {}
         self.sources: list[tuple[str | None, str]] = []
@@ -69,7 +71,8 @@ class Options:
             rules = self._active[settings] = [
                 rule
                 for rule in load().values()
-                if settings.severity.get(rule.code) != "off"
+                if rule.is_of(settings.plugins)
+                and settings.severity.get(rule.code) != "off"
                 and (
                     is_selected(rule, more, ignore)
                     or (

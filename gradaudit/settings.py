@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from gradaudit.findings import SEVERITIES
+from gradaudit.findings import CONFIDENCES, SEVERITIES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from gradaudit.rules import Rule
 
 KEYS = (
-    "profile", "select", "extend-select", "ignore", "fail-on", "per-file-ignores",
-    "per-key-ignores", "severity", "rules", "assume", "source", "dialect", "extend",
+    "profile", "select", "extend-select", "ignore", "min-confidence", "fail-on",
+    "per-file-ignores", "per-key-ignores", "severity", "rules", "assume", "source", "dialect",
+    "extend", "plugins",
 )  # fmt: skip
 
 
@@ -32,6 +33,7 @@ class Settings:
     profile            one of `rules.PROFILES`.
     select, ignore     rule codes, prefixes of codes, or names. `select` None means all of the
                        profile. extend_select: those that run beside them, whatever their profile.
+    min_confidence     findings that are less sure are counted, not reported and not fixed.
     per_file_ignores   glob relative to the file -> codes. per_key_ignores: the same by
                        `glob:dotted.key`, or `dotted.key` for every file.
     severity           code -> severity, or `off`.
@@ -39,6 +41,7 @@ class Settings:
     assume             canonical setting (or UNIT.setting) -> text.
     sources            glob relative to the file -> unit -> Python files, absolute.
     dialects           glob relative to the file -> dialect.
+    plugins            the packages whose rules and dialects take part, as pip normalises names.
     """
 
     def __init__(self, path: str | None = None) -> None:
@@ -48,6 +51,7 @@ class Settings:
         self.select: list[str] | None = None
         self.ignore: list[str] = []
         self.fail_on: str | None = None
+        self.min_confidence = "low"
         self.per_file_ignores: dict[str, list[str]] = {}
         self.per_key_ignores: dict[str, list[str]] = {}
         self.severity: dict[str, str] = {}
@@ -55,6 +59,7 @@ class Settings:
         self.assume: dict[str, str] = {}
         self.sources: dict[str, dict[str, list[str]]] = {}
         self.dialects: dict[str, str] = {}
+        self.plugins: tuple[str, ...] = ()
 
     def dialect_of(self, path: str) -> str | None:
         """The dialect that the settings name for a file; the last glob that fits decides."""
@@ -177,24 +182,29 @@ def load(path: str, seen: tuple[str, ...] = ()) -> Settings:
             raise BadSettings(f"{path}: `extend`: no such file {target}")
         settings = load(target, (*seen, real))
         settings.path = path
+    if "plugins" in table:  # first: other keys name their rules and dialects
+        settings.plugins += _plugins(table["plugins"], path)
     _fill(settings, table, path)
     return settings
 
 
 def _fill(settings: Settings, table: dict[str, Any], path: str) -> None:
+    packages = settings.plugins
     for key, value in table.items():
         if key not in KEYS:
             raise BadSettings(f"{path}: unknown key `{key}`{did_you_mean(key, KEYS)}")
         if key == "select":
-            settings.select = _codes(value, path, key)
+            settings.select = _codes(value, path, key, packages)
         elif key == "ignore":
-            settings.ignore = _codes(value, path, key)
+            settings.ignore = _codes(value, path, key, packages)
         elif key == "extend-select":
-            settings.extend_select = _codes(value, path, key)
+            settings.extend_select = _codes(value, path, key, packages)
         elif key == "profile":
             from gradaudit.rules import PROFILES
 
             settings.profile = _one_of(PROFILES, value, path, key)
+        elif key == "min-confidence":
+            settings.min_confidence = _one_of(CONFIDENCES, value, path, key)
         elif key == "fail-on":
             settings.fail_on = _one_of(SEVERITIES[::-1], value, path, key)
         elif key in ("per-file-ignores", "per-key-ignores"):
@@ -202,12 +212,13 @@ def _fill(settings: Settings, table: dict[str, Any], path: str) -> None:
                 settings.per_file_ignores if key == "per-file-ignores" else settings.per_key_ignores
             )
             for pattern, codes in _dict(value, path, key).items():
-                target[_anchored(pattern, path)] = _codes(codes, path, f"{key}.{pattern}")
+                where = f"{key}.{pattern}"
+                target[_anchored(pattern, path)] = _codes(codes, path, where, packages)
         elif key == "severity":
             for name, severity in _dict(value, path, key).items():
                 allowed = (*SEVERITIES[::-1], "off")
                 chosen = _one_of(allowed, severity, path, f"severity.{name}")
-                settings.severity[_rule(name, path).code] = chosen
+                settings.severity[_rule(name, path, packages).code] = chosen
         elif key == "rules":
             for name, limits in _dict(value, path, key).items():
                 _limits(settings, name, limits, path)
@@ -217,6 +228,18 @@ def _fill(settings: Settings, table: dict[str, Any], path: str) -> None:
             _sources(settings, value, path)
         elif key == "dialect":
             _dialects(settings, value, path)
+
+
+def _plugins(value: object, path: str) -> tuple[str, ...]:
+    """Load what `plugins` names; the names in the form that tells packages apart."""
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise BadSettings(f"{path}: `plugins` takes a list of installed packages")
+    from gradaudit.plugins import BadPlugin, load_plugin
+
+    try:
+        return tuple(load_plugin(item) for item in value)
+    except BadPlugin as error:
+        raise BadSettings(f"{path}: `plugins`: {error}") from error
 
 
 def _assume(settings: Settings, table: dict[str, Any], path: str, unit: str = "") -> None:
@@ -240,7 +263,7 @@ def _assume(settings: Settings, table: dict[str, Any], path: str, unit: str = ""
 
 
 def _limits(settings: Settings, name: str, limits: object, path: str) -> None:
-    rule = _rule(name, path)
+    rule = _rule(name, path, settings.plugins)
     for limit, value in _dict(limits, path, f"rules.{name}").items():
         wanted = limit.replace("-", "_")
         if wanted not in rule.limits:
@@ -272,7 +295,7 @@ def _dialects(settings: Settings, value: object, path: str) -> None:
     from gradaudit.dialects import names
 
     table = {"*": value} if isinstance(value, str) else _dict(value, path, "dialect")
-    known = names()
+    known = names(settings.plugins)
     for pattern, name in table.items():
         if name not in known:
             hint = did_you_mean(str(name), known)
@@ -294,30 +317,32 @@ def _one_of(allowed: tuple[str, ...], value: object, path: str, key: str) -> str
     raise BadSettings(f"{path}: `{key}` takes {', '.join(most)} or {last}")
 
 
-def _codes(value: object, path: str, key: str) -> list[str]:
+def _codes(value: object, path: str, key: str, packages: tuple[str, ...]) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise BadSettings(f"{path}: `{key}` takes a list of rule codes or names")
     for item in value:
-        problem = unknown_selector(item)
+        problem = unknown_selector(item, packages)
         if problem:
             raise BadSettings(f"{path}: `{key}`: {problem}")
     return list(value)
 
 
-def _rule(name: str, path: str) -> Rule:
+def _rule(name: str, path: str, packages: tuple[str, ...]) -> Rule:
     from gradaudit.rules import find
 
-    rule = find(name)
+    rule = find(name, packages)
     if rule is None:
-        raise BadSettings(f"{path}: {unknown_selector(name) or f'{name!r} is not one rule'}")
+        problem = unknown_selector(name, packages) or f"{name!r} is not one rule"
+        raise BadSettings(f"{path}: {problem}")
     return rule
 
 
-def unknown_selector(text: str) -> str:
-    """Why `text` selects no rule, with a did-you-mean; empty if it selects some."""
+def unknown_selector(text: str, packages: tuple[str, ...] | None = None) -> str:
+    """Why `text` selects no rule, with a did-you-mean; empty if it selects some. Of plugins' rules
+    those of `packages` are known; None stands for all that are loaded."""
     from gradaudit.rules import load as load_rules
 
-    rules = load_rules()
+    rules = {code: rule for code, rule in load_rules().items() if rule.is_of(packages)}
     wanted = text.strip()
     if wanted.upper() == "ALL" or any(
         code.startswith(wanted.upper()) or rule.name == wanted.lower()
@@ -326,10 +351,12 @@ def unknown_selector(text: str) -> str:
     ):
         return ""
     names = (*rules, *(rule.name for rule in rules.values()))
-    upper = wanted.lower()
+    meant = wanted.lower()
     if wanted[:2].upper() == "GA":  # after its first letters a code has digits only
-        upper = "GA" + wanted[2:].upper().replace("O", "0").replace("I", "1").replace("L", "1")
-    return f"no rule is called {wanted!r}{did_you_mean(upper, names)}"
+        meant = "GA" + wanted[2:].upper().replace("O", "0").replace("I", "1").replace("L", "1")
+    elif wanted[-3:].isdigit():
+        meant = wanted.upper()
+    return f"no rule is called {wanted!r}{did_you_mean(meant, names)}"
 
 
 def did_you_mean(word: str, known: tuple[str, ...]) -> str:

@@ -113,7 +113,8 @@ def test_json_has_the_contracts_fields(in_root: Path) -> None:
         "rl_controller",
     ]
     assert list(document["summary"]) == [
-        "files", "skipped", "errors", "warnings", "infos", "suppressed", "fixable",
+        "files", "skipped", "errors", "warnings", "infos", "suppressed",
+        "below_confidence", "fixable",
     ]  # fmt: skip
     source = Path(SAMPLE).read_text(encoding="utf-8").splitlines()
     for finding in file["findings"]:

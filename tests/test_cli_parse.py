@@ -16,7 +16,9 @@ from gradaudit.__main__ import main
 from gradaudit.cli import app as typer_app
 from gradaudit.cli.options import (
     COLORS,
+    CONFIDENCE_CHOICES,
     FORMATS,
+    PROFILE_CHOICES,
     SEVERITY_CHOICES,
     CheckArguments,
     read_check,
@@ -29,6 +31,9 @@ VALUES: dict[str, tuple[str, ...]] = {
     "--format": (*FORMATS, "xml", "", "FULL"),
     "--color": (*COLORS, "blue"),
     "--fail-on": (*SEVERITY_CHOICES, "loud"),
+    "--profile": (*PROFILE_CHOICES, "lax", "", "STRICT"),
+    "--min-confidence": (*CONFIDENCE_CHOICES, "none", "High"),
+    "--extend-select": ("GA7", "GA704,GA2", "-"),
     "--unit": ("main", "", "-", "a b", "--verbose", "-x", "größe"),
     "--observed-grad-norm": (
         "28.9", "1e3", "1_000", " 5 ", "-1", "0", "nan", "inf", "Infinity", "x", "٣", "0x10", "",
@@ -123,6 +128,7 @@ def test_whatever_the_short_way_reads_typer_reads_alike(line: list[str]) -> None
         ["--format", "json", "a.yaml"],
         ["--format=concise", "--verbose", "--isolated", "--exit-zero"],
         ["--select", "GA1,GA2", "--ignore=GA301"],
+        ["--profile", "strict", "--extend-select=GA704", "--min-confidence", "medium"],
         ["--observed-grad-norm", "28.9", "--observed-epoch", "3", "--unit", "main"],
         ["--assume", "norm=batch", "--set", "lr=1", "--source", "unit=net.py"],
     ],

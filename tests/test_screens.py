@@ -407,6 +407,11 @@ The rate begins at factor x learning rate. Above 1 the training starts at its
 highest rate, below 0 it climbs the loss; torch's `LinearLR` refuses both. From
 0.5 on there is hardly any warm-up.
 
+Symptoms
+  - loss is nan
+  - loss spikes
+  - training ends with an error, or never starts
+
 Bad
     optimizer: adamw
     learning_rate: 1.0e-4

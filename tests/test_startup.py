@@ -121,6 +121,14 @@ def test_other_formats_load_what_they_need(
     assert loaded(modules, NEVER) - {"typing"} == needs  # tomllib itself imports typing
 
 
+def test_settings_without_plugins_ask_for_no_entry_points(config: Path) -> None:
+    text = 'extend-select = ["GA7"]\nmin-confidence = "low"\n'
+    (config.parent / "gradaudit.toml").write_text(text, encoding="utf-8")
+    modules = modules_of("check", config.name, cwd=config.parent, code=1)
+    assert "gradaudit.plugins" not in modules
+    assert loaded(modules, NEVER) == {"tomllib", "typing"}  # tomllib itself imports typing
+
+
 @pytest.mark.parametrize("words", [["--version"], ["-V"]])
 def test_the_version_loads_the_entry_point_only(config: Path, words: list[str]) -> None:
     modules = modules_of(*words, cwd=config.parent, code=0)

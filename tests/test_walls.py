@@ -27,15 +27,17 @@ ARROWS: dict[str, set[str]] = {
     "plan": {"compose", "dialects", "evidence", "findings", "source", "syntax", "settings"},
     "rules": {"dialects", "edits", "findings", "plan", "syntax"},
     # what a user says about rules and files
-    "settings": {"dialects", "findings", "rules"},
+    "settings": {"dialects", "findings", "plugins", "rules"},
+    # other packages' rules and dialects: loaded where settings name one
+    "plugins": {"dialects", "findings", "rules", "settings"},
     "suppress": {"syntax"},
     "discover": {"source", "syntax"},
     # what the command line says about every file
     "options": {"compose", "rules", "settings"},
     # the whole flow in one page
     "audit": {
-        "compose", "dialects", "findings", "plan", "rules", "settings", "source", "suppress",
-        "syntax",
+        "compose", "dialects", "findings", "plan", "plugins", "rules", "settings", "source",
+        "suppress", "syntax",
     },
     # from findings to bytes
     "fix": {"edits", "findings", "source", "syntax"},
@@ -60,10 +62,11 @@ ONLY_IN = {
     ("plan", "settings"): {"gradaudit.plan.facts"},
     ("plan", "evidence"): {"gradaudit.plan.facts"},
     ("plan", "source"): {"gradaudit.plan.build", "gradaudit.plan.facts"},
-    ("dialects", "source"): {"gradaudit.dialects.compile"},
+    ("dialects", "source"): {"gradaudit.dialects.compile", "gradaudit.dialects.plugged"},
     ("dialects", "syntax"): {
         "gradaudit.dialects.compile",
         "gradaudit.dialects.foreign",
+        "gradaudit.dialects.plugged",
         "gradaudit.dialects.recognise",
     },
     ("rules", "syntax"): set(),

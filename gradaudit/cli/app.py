@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from gradaudit.cli.options import COLORS, FORMATS, SEVERITY_CHOICES, CheckArguments
+from gradaudit.cli.options import (
+    COLORS,
+    CONFIDENCE_CHOICES,
+    FORMATS,
+    PROFILE_CHOICES,
+    SEVERITY_CHOICES,
+    CheckArguments,
+)
 
 app = typer.Typer(
     name="gradaudit",
@@ -56,7 +63,24 @@ Color = Annotated[
 Select = Annotated[
     list[str] | None, typer.Option(help="Rules to run: codes, prefixes (GA1) or names.")
 ]
+ExtendSelect = Annotated[
+    list[str] | None, typer.Option(help="Rules to run beside them, whatever their profile.")
+]
 Ignore = Annotated[list[str] | None, typer.Option(help="Rules not to run.")]
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        help="default, strict (also what speaks of most recipes) or pedantic (also taste).",
+        callback=_one_of(PROFILE_CHOICES),
+    ),
+]
+MinConfidence = Annotated[
+    str | None,
+    typer.Option(
+        help="Report and fix only what is at least this sure: low (all), medium or high.",
+        callback=_one_of(CONFIDENCE_CHOICES),
+    ),
+]
 FailOn = Annotated[
     str | None,
     typer.Option(
@@ -111,7 +135,10 @@ def check(
     paths: Paths = None,
     format: Format = "full",
     select: Select = None,
+    extend_select: ExtendSelect = None,
     ignore: Ignore = None,
+    profile: Profile = None,
+    min_confidence: MinConfidence = None,
     fail_on: FailOn = None,
     exit_zero: ExitZero = False,
     unit: Unit = None,
@@ -145,7 +172,10 @@ def fix(
         bool, typer.Option("--unsafe", help="Also fixes that may help: measure first.")
     ] = False,
     select: Select = None,
+    extend_select: ExtendSelect = None,
     ignore: Ignore = None,
+    profile: Profile = None,
+    min_confidence: MinConfidence = None,
     fail_on: FailOn = None,
     exit_zero: ExitZero = False,
     assume: Assume = None,
@@ -175,7 +205,10 @@ def report(
         str | None, typer.Option("--output", "-o", help="Write here instead of the screen.")
     ] = None,
     select: Select = None,
+    extend_select: ExtendSelect = None,
     ignore: Ignore = None,
+    profile: Profile = None,
+    min_confidence: MinConfidence = None,
     unit: Unit = None,
     observed_grad_norm: GradNorm = None,
     observed_epoch: Epoch = None,
@@ -233,12 +266,16 @@ def rules(
     format: Annotated[
         str, typer.Option(help="text or json.", callback=_one_of(("text", "json")))
     ] = "text",
+    symptom: Annotated[
+        str | None,
+        typer.Option(help="Only those that may cause this: 'loss nan', 'fp16', '8 gpus'."),
+    ] = None,
     color: Color = "auto",
 ) -> None:
-    """List all rules."""
+    """List all rules, or those that may cause what a run shows."""
     from gradaudit.cli.rules import run_rules
 
-    raise typer.Exit(run_rules(format, color))
+    raise typer.Exit(run_rules(format, color, symptom))
 
 
 def _version(value: bool) -> None:

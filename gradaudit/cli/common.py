@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from gradaudit.audit import FileResult, audit_path, audit_source
@@ -35,19 +36,23 @@ class UsageError(Exception):
     """A command line that cannot be meant; exit code 2."""
 
 
-def options_of(arguments: CheckArguments) -> Options:
-    """Raises: UsageError."""
+def options_of(arguments: CheckArguments, finder: Finder) -> Options:
+    """Raises: UsageError, BadSettings."""
     options = Options()
-    for name, chosen in (("select", arguments.select), ("ignore", arguments.ignore)):
+    for name in ("select", "extend_select", "ignore"):
+        chosen: list[str] = getattr(arguments, name)
+        option = f"--{name.replace('_', '-')}"
         codes = [code for item in chosen for code in item.split(",") if code.strip()]
         for code in codes:
-            problem = unknown_selector(code)
+            problem = _unknown_code(code, arguments, finder)
             if problem:
-                raise UsageError(f"--{name}: {problem}")
+                raise UsageError(f"{option}: {problem}")
         if chosen and not codes:
-            raise UsageError(f"--{name}: names no rule; leave it out to run all")
+            raise UsageError(f"{option}: names no rule; leave it out to run all")
         if chosen:
             setattr(options, name, codes)
+    options.profile = arguments.profile
+    options.min_confidence = arguments.min_confidence
     for item in arguments.set:
         key, equals, text = item.partition("=")
         if not equals or not key:
@@ -81,6 +86,16 @@ def options_of(arguments: CheckArguments) -> Options:
     if len(options.named) > 1:
         _find_run(options)
     return options
+
+
+def _unknown_code(code: str, arguments: CheckArguments, finder: Finder) -> str:
+    """Why a code selects no rule. It may be of a plugin that the settings of a path name."""
+    problem = unknown_selector(code)
+    if not problem:
+        return ""
+    for path in arguments.paths or ["."]:
+        finder.for_file(os.path.join(path, "config.yaml") if os.path.isdir(path) else path)
+    return unknown_selector(code)
 
 
 def _find_run(options: Options) -> None:
@@ -137,8 +152,8 @@ def audit_all(arguments: CheckArguments, draw: Callable[[FileResult], Drawn] | N
         UsageError, BadSettings: the command line or a settings file cannot be used.
     """
     run = Run()
-    options = options_of(arguments)
     finder = Finder(arguments.config, arguments.isolated)
+    options = options_of(arguments, finder)
 
     def judge(target: Target) -> Judged:
         try:
@@ -165,7 +180,35 @@ def audit_all(arguments: CheckArguments, draw: Callable[[FileResult], Drawn] | N
         level = arguments.fail_on or finder.for_file(tally.path).fail_on
         run.fail_on[tally.path] = level or "warning"
     _requests_met(run, options)
+    check_select(run, options, finder)
     return run
+
+
+def check_select(run: Run, options: Options, finder: Finder) -> None:
+    """Where `--select` names rules, and the profile lets none of them run, an empty result would
+    say that all is well.
+
+    Raises: UsageError.
+    """
+    if options.select is None or not run.tallies:
+        return
+    known = [finder.for_file(tally.path) for tally in run.tallies]
+    if any(options.active_rules(settings) for settings in known):
+        return
+    from gradaudit.rules import PROFILES, load
+    from gradaudit.settings import is_selected
+
+    meant = [
+        PROFILES.index(rule.profile)
+        for rule in load().values()
+        if rule.is_of(known[0].plugins) and is_selected(rule, options.select, options.ignore or [])
+    ]
+    least = PROFILES[min(meant, default=0)]
+    if least != PROFILES[0]:
+        raise UsageError(
+            f"--select {','.join(options.select)}: none of these rules runs below profile {least}; "
+            f"add `--profile {least}`, or name them by their whole codes"
+        )
 
 
 def _judge_all(
@@ -231,10 +274,10 @@ def _requests_met(run: Run, options: Options) -> None:
 def command(name: str, arguments: CheckArguments, *more: str) -> str:
     """`gradaudit NAME` as a shell takes it, with the paths and all that decides what is found."""
     words = [*(arguments.paths or ["."])]
-    for option in ("select", "ignore", "assume", "source"):
+    for option in ("select", "extend_select", "ignore", "assume", "source"):
         for value in getattr(arguments, option):
-            words += [f"--{option}", value]
-    for option in ("config", "stdin_filename"):
+            words += [f"--{option.replace('_', '-')}", value]
+    for option in ("profile", "min_confidence", "config", "stdin_filename"):
         value = getattr(arguments, option)
         if value is not None:
             words += [f"--{option.replace('_', '-')}", value]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from gradaudit.cli.common import Run, UsageError, command, fault, options_of
+from gradaudit.cli.common import Run, UsageError, check_select, command, fault, options_of
 from gradaudit.discover import Target, Unavailable, describe, discover
 from gradaudit.findings import RECOMMENDED, SAFE, SPECULATIVE
 from gradaudit.fix.write import WriteFailed, write
@@ -44,16 +44,18 @@ class FixArguments:
 
 def run_fix(arguments: CheckArguments, own: FixArguments) -> int:
     try:
-        options = options_of(arguments)
         finder = Finder(arguments.config, arguments.isolated)
+        options = options_of(arguments, finder)
         run, files = _fix_all(arguments, own, options, finder)
+        check_select(run, options, finder)
     except (BadSettings, UsageError) as error:
         return fault(str(error))
     to_stdout = "-" in arguments.paths and own.write
     width = width_of(sys.stdout)
     lines = fix_lines(
         files, run.problems, admitted=own.admitted, write=own.write,
-        command=command("fix", arguments, *own.words), width=width,
+        command=command("fix", arguments, *own.words), check=command("check", arguments),
+        width=width,
     )  # fmt: skip
     stream = sys.stderr if to_stdout else sys.stdout
     write_lines(lines, use_color(arguments.color, stream), stream)

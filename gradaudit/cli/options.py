@@ -10,6 +10,8 @@ from __future__ import annotations
 FORMATS = ("full", "concise", "json", "markdown")
 COLORS = ("auto", "always", "never")
 SEVERITY_CHOICES = ("error", "warning", "info")
+CONFIDENCE_CHOICES = ("low", "medium", "high")
+PROFILE_CHOICES = ("default", "strict", "pedantic")
 
 
 class CheckArguments:
@@ -20,7 +22,10 @@ class CheckArguments:
         self.format = "full"
         self.color = "auto"
         self.select: list[str] = []
+        self.extend_select: list[str] = []
         self.ignore: list[str] = []
+        self.profile: str | None = None
+        self.min_confidence: str | None = None
         self.fail_on: str | None = None
         self.exit_zero = False
         self.unit: str | None = None
@@ -63,6 +68,8 @@ _VALUES = {
     "--format": ("format", _choice(FORMATS)),
     "--color": ("color", _choice(COLORS)),
     "--fail-on": ("fail_on", _choice(SEVERITY_CHOICES)),
+    "--profile": ("profile", _choice(PROFILE_CHOICES)),
+    "--min-confidence": ("min_confidence", _choice(CONFIDENCE_CHOICES)),
     "--unit": ("unit", str),
     "--observed-grad-norm": ("observed_grad_norm", _positive_float),
     "--observed-epoch": ("observed_epoch", _positive_int),
@@ -72,6 +79,7 @@ _VALUES = {
 }
 _LISTS = {
     "--select": "select",
+    "--extend-select": "extend_select",
     "--ignore": "ignore",
     "--set": "set",
     "--assume": "assume",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gradaudit.compose.opener import NotOpened
 from gradaudit.dialects import load
 from gradaudit.dialects.compiled.markers import BASE_KEYS
-from gradaudit.dialects.recognise import CERTAIN, Recognised, recognise
+from gradaudit.dialects.recognise import CERTAIN, Recognised, recognise, takes_part
 from gradaudit.source import Source
 from gradaudit.syntax.tree import Mapping, Scalar, Sequence, Tree, resolve
 
@@ -20,27 +20,35 @@ _MAX_DEPTH = 5
 
 
 def identify(
-    tree: Tree, opener: Opener | None, chosen: str | None = None, run: str = ""
+    tree: Tree,
+    opener: Opener | None,
+    chosen: str | None = None,
+    run: str = "",
+    plugins: tuple[str, ...] = (),
 ) -> tuple[Dialect, Recognised]:
     """The dialect of a file, and why. `chosen` is what the settings say, `run` the dialect of the
-    files that it is read with."""
+    files that it is read with. Dialects of `plugins` take part."""
     if chosen is not None:
         return load(chosen), Recognised(chosen, CERTAIN, {"the settings name it": 0})
-    found = recognise(tree)
+    found = recognise(tree, plugins)
     if run and found.name != run:
         return load(run), Recognised(run, CERTAIN, {"read with the other files of the run": 0})
     if not found.weight and opener is not None:
-        found = _by_base(tree, opener, 0) or _by_defaults(tree, opener, 0) or found
+        found = _by_base(tree, opener, plugins) or _by_defaults(tree, opener, plugins) or found
     return load(found.name), found
 
 
-def _by_base(tree: Tree, opener: Opener, depth: int) -> Recognised | None:
+def _by_base(
+    tree: Tree, opener: Opener, plugins: tuple[str, ...], depth: int = 0
+) -> Recognised | None:
     """What a leaf of three lines is says its base."""
     for key, dialects in BASE_KEYS.items():
         written = _first(tree, key)
         if written is None:
             continue
         for name in dialects:
+            if not takes_part(name, plugins):
+                continue
             bases = load(name)["compose"]["bases"]
             search = next(base for base in bases if base["key"] == key)["relative_to"] == "search"
             try:
@@ -48,13 +56,13 @@ def _by_base(tree: Tree, opener: Opener, depth: int) -> Recognised | None:
                 base = opener.open(path)
             except NotOpened:
                 continue
-            found = recognise(base)
+            found = recognise(base, plugins)
             if not found.weight and depth < _MAX_DEPTH:
-                found = _by_base(base, opener, depth + 1) or found
+                found = _by_base(base, opener, plugins, depth + 1) or found
             if found.name == name:
                 return Recognised(name, CERTAIN, {f"built on {path}, which is of it": 0})
             if not found.weight:
-                both = recognise(_together(tree, base))
+                both = recognise(_together(tree, base), plugins)
                 if both.name == name:
                     both.markers[f"together with {path}"] = 0
                     return both
@@ -68,7 +76,9 @@ def _together(leaf: Tree, base: Tree) -> Tree:
     return Tree(source, leaf.roots + base.roots, mappings, set(), leaf.format)
 
 
-def _by_defaults(tree: Tree, opener: Opener, depth: int) -> Recognised | None:
+def _by_defaults(
+    tree: Tree, opener: Opener, plugins: tuple[str, ...], depth: int = 0
+) -> Recognised | None:
     """A hydra config whose defaults list begins with another (`- train`) is of its dialect."""
     if "defaults" not in tree.source.text:
         return None
@@ -85,9 +95,9 @@ def _by_defaults(tree: Tree, opener: Opener, depth: int) -> Recognised | None:
             continue
         if base is None or base is tree:
             continue
-        found = recognise(base)
+        found = recognise(base, plugins)
         if not found.weight and depth < _MAX_DEPTH:
-            found = _by_defaults(base, opener, depth + 1) or found
+            found = _by_defaults(base, opener, plugins, depth + 1) or found
         if found.weight and load(found.name)["compose"].get("hydra"):
             reason = f"built on {base.source.path}, which is of it"
             return Recognised(found.name, CERTAIN, {reason: 0})

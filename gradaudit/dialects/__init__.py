@@ -14,6 +14,9 @@ GENERIC: Dialect = TABLE
 
 _loaded: dict[str, Dialect] = {"generic": GENERIC}
 
+PLUGGED: dict[str, str] = {}
+"""Dialect of a plugin -> the package that it comes from (`plugged.py` puts them here)."""
+
 
 def load(name: str) -> Dialect:
     """The table of a dialect.
@@ -68,11 +71,17 @@ def with_words(dialect: Dialect) -> Dialect:
     return dialect
 
 
-def names() -> tuple[str, ...]:
-    """Every dialect, in the order of the alphabet; `generic` last."""
+def names(plugins: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Every dialect, in the order of the alphabet; `generic` last, then those of plugins."""
     from gradaudit.dialects.compiled.markers import NAMES
 
-    return NAMES
+    return (*NAMES, *(name for name, package in PLUGGED.items() if package in plugins))
+
+
+def add(table: Dialect, package: str) -> None:
+    """Make a dialect of a plugin known."""
+    _loaded[table["name"]] = table
+    PLUGGED[table["name"]] = package
 
 
 def normalised(key: str) -> str:

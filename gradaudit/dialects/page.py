@@ -30,7 +30,8 @@ def index() -> str:
         "",
         (
             "A config that no dialect recognises is read by the names of its keys: every name that "
-            "means one thing wherever it was seen. [How to add a dialect](../dialects-howto.md)."
+            "means one thing wherever it was seen. [Which rules judge "
+            "which](../rules/coverage.md). [How to add a dialect](../dialects-howto.md)."
         ),
         "",
         "| dialect | framework | read by | composed of |",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import cache
 
+from gradaudit.dialects import PLUGGED
 from gradaudit.dialects.compiled.markers import MARKERS
 from gradaudit.syntax.tree import Alias, Mapping, Scalar, Sequence, resolve
 
@@ -55,8 +56,22 @@ class Recognised:
         return [f"{marker} ({weight:+d})" if weight else marker for marker, weight in ranked]
 
 
-def recognise(tree: Tree) -> Recognised:
-    """The dialect with the greatest weight, `generic` where none is certain."""
+def add_markers(more: dict[str, Any]) -> None:
+    """Look for the markers of more dialects, those of a plugin, from now on."""
+    global _TAGS, _COMMENTS, _FILES
+    for table, name in ((_PATHS, "paths"), (_DEEP, "deep"), (_BELOW, "below")):
+        for path, said in more[name].items():
+            before = table.get(path, "")
+            both = ";".join(filter(None, (before.lstrip(">"), said.lstrip(">"))))
+            table[path] = (">" if ">" in (before[:1], said[:1]) else "") + both
+    _TAGS += more["tags"]
+    _COMMENTS += more["comments"]
+    _FILES += more["files"]
+
+
+def recognise(tree: Tree, plugins: tuple[str, ...] = ()) -> Recognised:
+    """The dialect with the greatest weight, `generic` where none is certain. Of the dialects that
+    plugins brought, those of `plugins` alone are candidates."""
     seen: dict[str, dict[str, int]] = {}
 
     def met(name: str, marker: str, weight: int) -> None:
@@ -74,6 +89,8 @@ def recognise(tree: Tree) -> Recognised:
     for pattern, name, weight in _FILES:
         if _fits(path, pattern):
             met(name, f"the file's name ({pattern})", weight)
+    if PLUGGED:
+        seen = {name: found for name, found in seen.items() if takes_part(name, plugins)}
     # The heaviest first, of two the first by name; what nothing speaks for is no candidate.
     ranked = sorted([(-sum(found.values()), name) for name, found in seen.items()])
     heavy = [(name, -weight) for weight, name in ranked[:2] if weight < 0]
@@ -81,6 +98,11 @@ def recognise(tree: Tree) -> Recognised:
         return Recognised("generic", 0, {}, heavy[0] if heavy else None)
     name, weight = heavy[0]
     return Recognised(name, weight, seen[name], heavy[1] if len(heavy) > 1 else None)
+
+
+def takes_part(name: str, plugins: tuple[str, ...]) -> bool:
+    """Whether a dialect is one of ours, or of one of these plugins."""
+    return name not in PLUGGED or PLUGGED[name] in plugins
 
 
 def _fits(path: str, pattern: str) -> bool:

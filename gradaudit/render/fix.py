@@ -21,11 +21,13 @@ def fix_lines(
     admitted: Collection[str],
     write: bool,
     command: str,
+    check: str,
     width: int,
 ) -> list[Line]:
     """The diffs, what they are for, what was refused and why, and what to type next.
 
-    `admitted` are the applicabilities that were taken, `command` is what was typed but `--write`.
+    `admitted` are the applicabilities that were taken, `command` is what was typed but `--write`,
+    `check` is the check that explains what is left.
     """
     lines: list[Line] = []
     for file in files:
@@ -53,7 +55,7 @@ def fix_lines(
     for path, message in problems:
         text = f"error: {path}: {message}"
         lines.extend([piece(line, "error")] for line in wrap(clean(text), width, "", "  "))
-    lines.extend(_closing(files, admitted, write, command, width))
+    lines.extend(_closing(files, admitted, write, (command, check), width))
     return lines
 
 
@@ -115,8 +117,13 @@ def _what(finding: Finding) -> str:
 
 
 def _closing(
-    files: list[Fixed], admitted: Collection[str], write: bool, command: str, width: int
+    files: list[Fixed],
+    admitted: Collection[str],
+    write: bool,
+    commands: tuple[str, str],
+    width: int,
 ) -> list[Line]:
+    command, check = commands
     changed = [file for file in files if file.changed]
     left = [finding for file in files for finding in file.after.findings]
     lines: list[Line] = []
@@ -136,6 +143,8 @@ def _closing(
             if (count := sum(f.severity == severity for f in left))
         )
         lines.append([piece(f"Left: {counts}.")])
+    if unsure := sum(file.after.unsure for file in files):
+        lines.append([piece(f"Not looked at: {unsure} below the confidence asked for.")])
     steps = []
     if changed and not write:
         steps.append(f"`{command} --write` applies the diff above.")
@@ -146,8 +155,7 @@ def _closing(
     if RECOMMENDED not in admitted and any(fix.applicability != SAFE for fix in fixable):
         steps.append("Without `--safe-only` there are more.")
     if left and not steps:
-        path = files[0].after.path if len(files) == 1 else "."
-        steps.append(f"`gradaudit check {path}` explains what is left.")
+        steps.append(f"`{check}` explains what is left.")
     for step in steps:
         lines.extend([piece(line)] for line in wrap(step, max(width, 60), "", "  "))
     return lines

@@ -47,6 +47,7 @@ def check_document(results: list[FileResult], summary: Summary) -> str:
             "warnings": summary.warnings,
             "infos": summary.infos,
             "suppressed": summary.suppressed,
+            "below_confidence": summary.unsure,
             "fixable": summary.fixable,
         },
     }
@@ -68,7 +69,7 @@ def finding_object(finding: Finding) -> dict[str, Any]:
         ],
         "evidence": list(finding.evidence),
         "fix": _fix(finding.fix),
-        "url": finding.rule.url,
+        "url": finding.rule.url or None,
     }
 
 

@@ -53,9 +53,9 @@ def _row(finding: Finding) -> str:
     rule = finding.rule
     unit = f"`{finding.unit}`: " if finding.unit and finding.unit != "main" else ""
     path = finding.place.source.path
+    code = f'[{rule.code}]({rule.url} "{rule.name}, in {path}")' if rule.url else rule.code
     return (
-        f"| {_MARKS[finding.severity]} | {finding.place.line} | "
-        f'[{rule.code}]({rule.url} "{rule.name}, in {path}") | '
+        f"| {_MARKS[finding.severity]} | {finding.place.line} | {code} | "
         f"{unit}{escaped(finding.message)} |"
     )
 

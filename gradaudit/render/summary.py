@@ -18,6 +18,7 @@ class Tally:
 
     skipped            why it was not judged; empty if it was.
     fixable            findings with a fix that `fix --write` applies; speculative: of --unsafe.
+    unsure             findings below the confidence asked for.
     silent             it has no findings because it holds no training settings.
     parsed, units      whether its text could be read; the names of its units.
     in_run             it is read in one run with another file.
@@ -26,7 +27,7 @@ class Tally:
 
     __slots__ = (
         "errors", "fixable", "in_run", "infos", "parsed", "path", "problems", "silent", "skipped",
-        "speculative", "suppressed", "units", "warnings",
+        "speculative", "suppressed", "units", "unsure", "warnings",
     )  # fmt: skip
 
     def __init__(self, result: FileResult) -> None:
@@ -36,6 +37,7 @@ class Tally:
         self.path = result.path
         self.skipped = result.skipped
         self.suppressed = result.suppressed
+        self.unsure = result.unsure
         self.errors = severities.count(ERROR)
         self.warnings = severities.count(WARNING)
         self.infos = severities.count(INFO)
@@ -89,6 +91,7 @@ class Summary:
         self.infos = sum(tally.infos for tally in judged)
         self.total = self.errors + self.warnings + self.infos
         self.suppressed = sum(tally.suppressed for tally in judged)
+        self.unsure = sum(tally.unsure for tally in judged)
         self.speculative = sum(tally.speculative for tally in judged)
         self.fixable = sum(tally.fixable for tally in judged)
         self.with_findings = sum(tally.total > 0 for tally in judged)
@@ -120,6 +123,8 @@ class Summary:
         parts = []
         if self.suppressed:
             parts.append(f"{self.suppressed} suppressed")
+        if self.unsure:
+            parts.append(f"{self.unsure} below the confidence asked for")
         if self.skipped:
             files = "file" if self.skipped == 1 else "files"
             parts.append(f"{self.skipped} other {files} skipped")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from gradaudit.findings import Finding
 
@@ -35,10 +35,13 @@ class Rule:
     profile     the first of `PROFILES` in which it runs without being named.
     if_written  it judges what a file may leave out: where a need is not met because nobody wrote
                 it, there is nothing to judge, and `show` does not ask for it.
+    page        the address of its page, for a rule of another package.
+    package     the plugin that it comes from; empty for those of this package.
     """
 
     __slots__ = (
         "check", "code", "confidence", "if_written", "limits", "name", "needs", "one_of",
+        "package", "page",
         "profile", "references", "required", "scope", "severities",
     )  # fmt: skip
 
@@ -55,6 +58,7 @@ class Rule:
         references: tuple[str, ...],
         profile: str = "default",
         if_written: bool = False,
+        page: str = "",
     ) -> None:
         self.check = check
         self.code = code
@@ -67,6 +71,8 @@ class Rule:
         self.references = references
         self.profile = profile
         self.if_written = if_written
+        self.page = page
+        self.package = ""
         self.required = frozenset(need for need in needs if isinstance(need, str))
         self.one_of = [frozenset(need) for need in needs if isinstance(need, tuple)]
 
@@ -78,7 +84,12 @@ class Rule:
 
     @property
     def url(self) -> str:
-        return f"{DOCS_URL}{self.name}/"
+        """The address of its page; empty for a plugin's rule that names none."""
+        return self.page if self.package else f"{DOCS_URL}{self.name}/"
+
+    def is_of(self, packages: Collection[str] | None) -> bool:
+        """Whether it is one of this package, or of these plugins; None stands for all."""
+        return not self.package or packages is None or self.package in packages
 
 
 FAMILIES = (
@@ -105,16 +116,18 @@ def rule(
     references: tuple[str, ...] = (),
     profile: str = "default",
     if_written: bool = False,
+    page: str = "",
 ) -> Callable[[RuleFunction], RuleFunction]:
     """Register a rule function; see `Rule` for the fields, CONTRIBUTING.md for its docstring."""
 
     def register(check: RuleFunction) -> RuleFunction:
         if code in RULES:
-            other = RULES[code].check.__name__
-            raise ValueError(f"{check.__name__} and {other} both have the code {code}")
+            other = RULES[code]
+            of = other.package or "gradaudit"
+            raise ValueError(f"{name}: the code {code} is that of {other.name}, of {of}")
         RULES[code] = Rule(
             check, code, name, scope, needs, severities, confidence, limits or {}, references,
-            profile, if_written,
+            profile, if_written, page,
         )  # fmt: skip
         return check
 
@@ -126,18 +139,24 @@ def load() -> dict[str, Rule]:
     if not RULES:
         for family in FAMILIES:
             __import__(f"gradaudit.rules.{family}")
-        for code in sorted(RULES):
-            RULES[code] = RULES.pop(code)
+        sort()
     return RULES
 
 
-def find(text: str) -> Rule | None:
-    """A rule by its code or name, in any case."""
-    rules = load()
+def sort() -> None:
+    """Put the rules in code order, those of plugins last."""
+    for _, code in sorted((rule.package != "", code) for code, rule in RULES.items()):
+        RULES[code] = RULES.pop(code)
+
+
+def find(text: str, packages: Collection[str] | None = None) -> Rule | None:
+    """A rule by its code or name, in any case; of plugins only those in `packages`, if given."""
     wanted = text.strip()
-    if wanted.upper() in rules:
-        return rules[wanted.upper()]
-    return next((r for r in rules.values() if r.name == wanted.lower()), None)
+    rules = [rule for rule in load().values() if rule.is_of(packages)]
+    for rule in rules:
+        if rule.code == wanted.upper():
+            return rule
+    return next((rule for rule in rules if rule.name == wanted.lower()), None)
 
 
 def missing_needs(rule: Rule, have: set[str]) -> list[str]:

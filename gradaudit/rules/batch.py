@@ -111,6 +111,10 @@ def batch_norm_tiny_batch(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
         Compare the loss of one batch in `train()` and in `eval()` mode, with dropout set to 0: a
         gap of more than half says that the statistics are not those of the data.
 
+    Symptoms:
+        validation far worse than training
+        works on one GPU, not on eight
+
     Fix:
         Recommended for a warning, speculative for an info: double the micro-batch until BatchNorm
         sees 16 or more; what is accumulated is taken back as far as the numbers divide. Where
@@ -223,6 +227,10 @@ def accumulation_cannot_cure_batch_norm(unit: TrainingUnit, limits: Limits) -> I
         the same size: where their cosine is well below 1, accumulation is not what it stands for.
         The logged norm does not show it.
 
+    Symptoms:
+        validation far worse than training
+        worse than the published result
+
     Fix:
         Recommended up to 8 samples, speculative above: move the accumulation into the micro-batch,
         the global batch as it is where the numbers divide.
@@ -314,6 +322,10 @@ def pairwise_loss_tiny_batch(unit: TrainingUnit, limits: Limits) -> Iterator[Fin
     Tell:
         Log the share of pairs with a non-zero loss: at a handful of pairs it jumps between 0 and 1.
 
+    Symptoms:
+        gradient norm spikes
+        worse than the published result
+
     Fix:
         Recommended: double the micro-batch to 16 or more. Where memory forbids it: a queue (MoCo)
         or GradCache. Measured on the reconstructed training, together with its BatchNorm and its
@@ -397,6 +409,10 @@ def batch_statistic_penalty_tiny_batch(unit: TrainingUnit, limits: Limits) -> It
     Tell:
         Log the gradient norm of the term alone for 100 steps: its 95th percentile is ten times
         its median or more.
+
+    Symptoms:
+        loss spikes
+        gradient norm spikes
 
     Fix:
         Recommended up to 8 samples, speculative above: double the micro-batch to 16 or more.

@@ -113,6 +113,10 @@ def clip_norm_too_tight(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
         half of the steps clipped is aggressive under SGD; under Adam it is a normalisation, and
         only a heavy tail (90th percentile at ten times the median) is worth a repair.
 
+    Symptoms:
+        gradient norm spikes
+        slow or wasted training
+
     Fix:
         Speculative: the smallest customary threshold that is at least a fifth of the sum of the
         weights. It cannot lower the norm. Measured on the reconstructed training: raised from 2.0
@@ -378,6 +382,10 @@ def clip_not_positive(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         `grep clip_grad_norm_` in the trainer: is it called under `if clip > 0`? With 0 the logged
         loss stays flat from the first step; with a negative threshold it rises.
 
+    Symptoms:
+        loss is flat
+        loss rises, from the start or after falling
+
     Fix:
         Speculative, for a negative threshold other than -1: the same number without its sign.
 
@@ -479,6 +487,10 @@ def clip_norm_degenerate(unit: TrainingUnit, limits: Limits) -> Iterator[Finding
 
     Tell:
         Every logged pre-clip norm is far above the threshold, and under SGD the loss hardly moves.
+
+    Symptoms:
+        loss is flat
+        slow or wasted training
 
     Fix:
         Speculative: 1.0, the threshold of 42 % of the 418. Better: the 90th percentile of 100

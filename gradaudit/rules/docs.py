@@ -5,6 +5,7 @@ Cold path: `explain` and the docs site read docstrings, a plain check never does
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import re
 import textwrap
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 
 from gradaudit.findings import APPLICABILITIES
 from gradaudit.rules import DOCS_URL, PROFILES
+from gradaudit.rules.symptoms import SYMPTOMS, anchor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ Block = tuple[str, str]
 """A kind (`heading`, `text`, `code` or `item`) and its text."""
 
 REQUIRED = ("Why", "Bad", "Good", "Tell", "Fix", "False positives")
-OPTIONAL = ("Options", "With", "Limits")
+OPTIONAL = ("Symptoms", "Options", "With", "Limits")
 MEASUREMENTS = "docs/measurements.md"
 
 FAMILIES = {
@@ -39,7 +41,7 @@ FAMILIES = {
 
 _HEADING = re.compile(r"([A-Z][A-Za-z ]*):\Z")
 _LIMIT = re.compile(r"([a-z][a-z0-9-]*): (\S.*)\Z", re.DOTALL)
-_CODE = re.compile(r"GA\d{3}\Z")
+_CODE = re.compile(r"[A-Z]{2,4}\d{3}\Z")
 _ANCHOR = re.compile(r"\bmeasurements#([a-z0-9_-]+)")
 _URL = re.compile(r"(https://\S+?)(?: \((.*)\))?\Z", re.DOTALL)
 
@@ -59,6 +61,7 @@ class RuleDoc:
     with_codes       rules that fire beside this one on the bad example.
     limits           threshold as in `gradaudit.toml` -> what it means.
     applicabilities  those that its fixes can have, safest first; empty where it has none.
+    symptoms         phrases of `symptoms.SYMPTOMS`; none where no run shows it.
     """
 
     title: str
@@ -72,6 +75,7 @@ class RuleDoc:
     fix: tuple[str, ...]
     false_positives: tuple[str, ...]
     applicabilities: tuple[str, ...]
+    symptoms: tuple[str, ...]
 
 
 def parse(rule: Rule) -> RuleDoc:
@@ -97,6 +101,7 @@ def parse(rule: Rule) -> RuleDoc:
         fix=fix,
         false_positives=_paragraphs(sections["False positives"]),
         applicabilities=_applicabilities(rule, fix[0]),
+        symptoms=_symptoms(rule, sections.get("Symptoms", "")),
     )
 
 
@@ -154,6 +159,22 @@ def _limits(rule: Rule, text: str) -> dict[str, str]:
     return {name: found[name] for name in wanted}
 
 
+def _symptoms(rule: Rule, text: str) -> tuple[str, ...]:
+    """One phrase of the vocabulary a line, or `None` and why."""
+    found = tuple(line.strip() for line in text.splitlines() if line.strip())
+    if found and found[0].startswith("None"):
+        return ()
+    for phrase in found:
+        if phrase not in SYMPTOMS:
+            close = difflib.get_close_matches(phrase, SYMPTOMS, 1, 0.5)
+            hint = f"; did you mean `{close[0]}`?" if close else ""
+            raise BadDocs(
+                rule,
+                f"`Symptoms:` takes phrases of rules/symptoms.py, one a line, not `{phrase}`{hint}",
+            )
+    return found
+
+
 def _applicabilities(rule: Rule, text: str) -> tuple[str, ...]:
     """What stands before the first colon or full stop says how far a fix can be trusted."""
     opening = re.split(r"[:.]", text, maxsplit=1)[0].lower()
@@ -177,6 +198,8 @@ def facts(rule: Rule, doc: RuleDoc) -> str:
             for need in rule.needs
         ]
         parts.append("needs " + ", ".join(needs))
+    if rule.package:
+        parts.append(f"of the plugin `{rule.package}`")
     if rule.profile != PROFILES[0]:
         parts.append(f"from profile `{rule.profile}` on, or where it is selected by its code")
     return "; ".join(parts)
@@ -197,6 +220,9 @@ def as_markdown(rule: Rule) -> str:
 
     section("What", _linked(doc.title))
     section("Why it hurts", *map(_linked, doc.why))
+    if doc.symptoms:
+        links = [f"- [{phrase}](symptoms.md#{anchor(phrase)})" for phrase in doc.symptoms]
+        section("Symptoms", "\n".join(links))
     beside = [f"This example also shows {_codes(doc)}."] if doc.with_codes else []
     command = (
         ["Checked with:", _fenced("console", f"$ gradaudit check {doc.options} config.yaml\n")]
@@ -305,6 +331,9 @@ def as_text(rule: Rule) -> list[Block]:
     text(doc.title, facts(rule, doc))
     heading("Why it hurts")
     text(*doc.why)
+    if doc.symptoms:
+        heading("Symptoms")
+        items(list(doc.symptoms))
     heading("Bad")
     blocks.append(("code", doc.bad.rstrip()))
     if doc.options:
@@ -334,7 +363,8 @@ def as_text(rule: Rule) -> list[Block]:
         text("On the line, the line above, or the section's key; or in gradaudit.toml:")
         blocks.append(("code", f"# gradaudit: ignore[{rule.code}] the reason"))
     blocks.append(("code", f'ignore = ["{rule.code}"]'))
-    heading("References")
+    if rule.references:
+        heading("References")
     site = DOCS_URL.removesuffix("rules/") + "measurements/"
     items([site if entry == MEASUREMENTS else entry for entry in rule.references])
     return blocks

@@ -44,6 +44,9 @@ def unparsable_file(tree: Tree, limits: Limits) -> Iterable[Finding]:
         `python -c "import sys, yaml; yaml.safe_load(open(sys.argv[1]))" FILE` fails on the same
         line.
 
+    Symptoms:
+        training ends with an error, or never starts
+
     Fix:
         None. What cannot be parsed is never edited.
 
@@ -83,6 +86,9 @@ def unused_suppression(tree: Tree, limits: Limits) -> Iterable[Finding]:
 
     Tell:
         Delete the comment and check again: nothing new appears.
+
+    Symptoms:
+        None: the run is what it would be without the comment.
 
     Fix:
         None: the comment may hold other words worth keeping.

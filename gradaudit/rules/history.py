@@ -86,6 +86,10 @@ def raised_by_its_own_comment(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
     Tell:
         Train with the value before the change, everything else equal, over several seeds.
 
+    Symptoms:
+        gradient norm grows
+        one loss term drowns the others
+
     Fix:
         Speculative, for loss weights: back to the value named in the comment. Measured for a
         minor term of the reconstructed training: no effect that can be told from noise

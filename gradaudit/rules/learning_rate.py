@@ -92,6 +92,13 @@ def learning_rate_too_high(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
         After the warm-up, the ratio of update to weight per matrix is far above 1e-3, or the loss
         rises within the first hundred steps. Train 500 steps at half the rate and compare.
 
+    Symptoms:
+        loss is nan
+        loss is nan after some hundred steps
+        loss spikes
+        loss rises, from the start or after falling
+        gradient norm grows
+
     Fix:
         None: the right rate depends on the model. Start from a published recipe of its kind.
 
@@ -214,6 +221,10 @@ def learning_rate_too_low(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
 
     Tell:
         The median ratio of update to weight per matrix stays below 1e-6 after the warm-up.
+
+    Symptoms:
+        loss is flat
+        slow or wasted training
 
     Fix:
         None: a slip of the exponent is likely, but which one is not known.
@@ -341,6 +352,10 @@ def warmup_exceeds_training(unit: TrainingUnit, limits: Limits) -> Iterator[Find
     Tell:
         Plot the logged learning rate: it rises to the last step.
 
+    Symptoms:
+        worse than the published result
+        slow or wasted training
+
     Fix:
         Recommended: a tenth of the training.
 
@@ -440,6 +455,9 @@ def warmup_too_long(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     Tell:
         Halve the warm-up: if the first steps at the peak are stable, it was too long.
 
+    Symptoms:
+        slow or wasted training
+
     Fix:
         Speculative: a tenth of the training.
 
@@ -519,6 +537,11 @@ def warmup_start_factor(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
     Tell:
         Print the learning rate of the first step.
 
+    Symptoms:
+        loss is nan
+        loss spikes
+        training ends with an error, or never starts
+
     Fix:
         None: 2.0 may be 0.02, 0.2 or 2 %.
 
@@ -595,6 +618,9 @@ def observed_inside_warmup(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
 
     Tell:
         Log the learning rate beside the gradient norm, and look at both after the warm-up.
+
+    Symptoms:
+        gradient norm spikes
 
     Fix:
         None: nothing is wrong in the file.

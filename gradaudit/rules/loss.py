@@ -86,6 +86,9 @@ def auxiliary_weight_dominates(unit: TrainingUnit, limits: Limits) -> Iterator[F
         (`torch.autograd.grad(w * term, parameters, retain_graph=True)`) and log its norm; average
         over the steps on which the term is active. An auxiliary share above one half dominates.
 
+    Symptoms:
+        one loss term drowns the others
+
     Fix:
         Recommended: lower each auxiliary weight that exceeds the largest primary weight to that
         weight, and leave the others alone. Measured on the reconstructed training: the 95th
@@ -232,6 +235,9 @@ def unbalanced_multi_term_loss(unit: TrainingUnit, limits: Limits) -> Iterator[F
         Log each weighted term's gradient norm: the largest share is above 80 %, or the largest
         root mean square above a hundred times the smallest.
 
+    Symptoms:
+        one loss term drowns the others
+
     Fix:
         None of its own: which ratio is right is a matter of measurement. Lowering what dominates
         (auxiliary-weight-dominates) usually silences it too.
@@ -323,6 +329,10 @@ def steep_hinge_penalty(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
     Tell:
         Log on which steps the penalty is above zero, and the pre-clip norm on those steps and on
         the others.
+
+    Symptoms:
+        loss spikes
+        gradient norm spikes
 
     Fix:
         None of its own; auxiliary-weight-dominates lowers the weight where it applies. A smooth

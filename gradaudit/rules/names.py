@@ -61,6 +61,10 @@ def duplicate_key(composed: Composed, limits: Limits) -> Iterator[Finding]:
         `python -c "import sys, yaml; print(yaml.safe_load(open(sys.argv[1])))" FILE` shows the
         value that is used.
 
+    Symptoms:
+        training ends with an error, or never starts
+        loads other values than the file seems to say
+
     Fix:
         Safe where both values are equal, recommended where they differ: delete the entry that
         loses (none where the loader refuses the file and the values differ). A run that PyYAML

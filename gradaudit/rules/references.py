@@ -45,6 +45,10 @@ def base_file_not_read(composed: Composed, limits: Limits) -> Iterator[Finding]:
     Tell:
         `gradaudit show FILE` lists the files that were put together, and those that were not read.
 
+    Symptoms:
+        training ends with an error, or never starts
+        loads other values than the file seems to say
+
     Fix:
         None: where the file should be is not known.
 
@@ -121,6 +125,9 @@ def base_file_cycle(composed: Composed, limits: Limits) -> Iterator[Finding]:
 
     Tell:
         Load the config: the framework ends with a RecursionError, or with a message of its own.
+
+    Symptoms:
+        training ends with an error, or never starts
 
     Fix:
         None: which of the files should not name the other is not known.

@@ -62,6 +62,10 @@ def number_as_text(composed: Composed, limits: Limits) -> Iterator[Finding]:
     Tell:
         `python -c "import yaml; print(type(yaml.safe_load('1e-4')))"` prints `str`.
 
+    Symptoms:
+        training ends with an error, or never starts
+        loads other values than the file seems to say
+
     Fix:
         Safe: the same number with a dot and a signed exponent, which every loader reads alike.
         None for a number in quotes, which may be wanted.

@@ -150,6 +150,11 @@ def value_out_of_domain(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
         error for most. It does not for a momentum of 1 or more, a learning rate of 0 or a dropout
         of 1: there, look at the loss of the first steps.
 
+    Symptoms:
+        loss is nan
+        loss is flat
+        training ends with an error, or never starts
+
     Fix:
         None: which value was meant is not known.
 

@@ -113,6 +113,11 @@ def _header(result: FileResult, command: str) -> list[str]:
             f"- **Suppressed:** {result.suppressed} "
             f"finding{'s' if result.suppressed != 1 else ''}, by comments or settings; not below"
         )
+    if result.unsure:
+        lines.append(
+            f"- **Less sure than asked for:** {result.unsure} "
+            f"finding{'s' if result.unsure != 1 else ''}; not below"
+        )
     lines += [f"- **Could not be done:** {prose(problem)}" for problem in result.problems]
     return lines
 

@@ -55,7 +55,7 @@ def judged(findings: Iterable[Finding], otherwise: str, *, at_most: str = HARM) 
     first = ordered[0]
     harmful = first.severity == ERROR or (first.severity == WARNING and first.confidence != LOW)
     status = HARM if harmful and at_most == HARM else LOOK
-    return f"{status}: {rule_link(first)} ({graded(first)})"
+    return f"{status}: {rule_link(first.rule)} ({graded(first)})"
 
 
 def observed_text(unit: TrainingUnit) -> str:

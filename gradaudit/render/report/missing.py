@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradaudit.render.report.words import code, table
+from gradaudit.render.report.words import code, rule_link, table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ def not_judged(part: Part) -> list[str]:
         return []
     rows: dict[tuple[str, ...], list[str]] = {}
     for rule, missing in part.result.not_judged.get(part.unit.name, []):
-        rows.setdefault(tuple(missing), []).append(f"[{rule.code}]({rule.url}) {rule.name}")
+        rows.setdefault(tuple(missing), []).append(f"{rule_link(rule)} {rule.name}")
     if not rows:
         return []
     return [

@@ -35,7 +35,10 @@ _SETTINGS = {
     ),
     NORMALISATION: ("norm", "micro_batch", "global_batch", "accumulation", "world_size"),
 }  # fmt: skip
-_CARRIED = ("--assume", "--source", "--set", "--config", "--ignore", "--isolated")
+_CARRIED = (
+    "--assume", "--source", "--set", "--config", "--ignore", "--isolated", "--profile",
+    "--extend-select", "--min-confidence",
+)  # fmt: skip
 _PAIRS = ("--assume", "--set")
 
 

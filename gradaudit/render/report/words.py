@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from gradaudit.findings import Finding, Place
     from gradaudit.plan.model import Setting, TrainingUnit
+    from gradaudit.rules import Rule
     from gradaudit.source import Source
 
 _BACKTICKS = re.compile(r"`+")
@@ -137,8 +138,8 @@ def settings_lines(unit: TrainingUnit, names: Iterable[str]) -> list[str]:
     return lines
 
 
-def rule_link(finding: Finding) -> str:
-    return f"[{finding.rule.code}]({finding.rule.url})"
+def rule_link(rule: Rule) -> str:
+    return f"[{rule.code}]({rule.url})" if rule.url else rule.code
 
 
 def strength(finding: Finding) -> tuple[int, int]:
@@ -155,7 +156,7 @@ def finding_lines(
 ) -> list[str]:
     """A finding as a bullet with its reasons below; what `said` has already is left out."""
     head = (
-        f"- {rule_link(finding)} `{finding.rule.name}` ({graded(finding)}), "
+        f"- {rule_link(finding.rule)} `{finding.rule.name}` ({graded(finding)}), "
         f"{line_of(finding, source)}: {message or sentence(finding.message)}"
     )
     lines = [head]

@@ -1,0 +1,87 @@
+"""The table of dialects and rules says what the plans of real files know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gradaudit.audit import audit_source
+from gradaudit.dialects.compile import TIMES
+from gradaudit.options import Options
+from gradaudit.plan.model import ASSUMED
+from gradaudit.plan.reading import _TIME_NAMES
+from gradaudit.rules import coverage, load
+from gradaudit.settings import Settings
+from gradaudit.source import read
+
+HERE = Path(__file__).parent
+TABLE = coverage.table()
+FILES = sorted(
+    path
+    for folder in ("dialects", "recipes")
+    for path in (HERE / folder).rglob("*")
+    if path.suffix in (".yaml", ".yml", ".json", ".toml", ".py")
+)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_whatever_a_plan_knows_its_dialect_is_said_to_know(path: Path) -> None:
+    result = audit_source(read(str(path)), Options(), Settings())
+    assert result.recognised is not None
+    name = result.recognised.name
+    known = TABLE[coverage.OTHER if name == "generic" else name]
+    for unit in result.units:
+        have = {
+            setting
+            for setting, found in unit.settings.items()
+            if found.value is not None and found.origin != ASSUMED and setting[0] != "_"
+        }
+        have |= {"loss_terms"} if unit.loss_terms else set()
+        assert have <= known
+        for rule in load().values():
+            if rule.scope == "unit" and rule.can_judge(have):
+                assert coverage.mark(rule, known) == coverage.YES
+
+
+def test_defaults_count_and_off_does_not() -> None:
+    raw = {
+        "settings": {
+            "clip_norm": {"absent": None, "source": "x"},
+            "optimizer": {"absent": "adamw", "source": "x"},
+            "norm": {"absent": {"unknown": "the model's"}},
+            "_helper": {"from": {"path": "a", "as": "epochs"}},
+            "warmup_steps": {"from": {"path": "b", "fraction_as": "warmup_ratio"}},
+            "length": "c",
+        }
+    }
+    assert coverage.settings_of(raw) == {
+        "optimizer", "epochs", "warmup_steps", "warmup_ratio", "total_steps", "total_tokens",
+    }  # fmt: skip
+
+
+def test_time_strings_become_what_the_reader_makes_of_them() -> None:
+    made: dict[str, set[str]] = {}
+    for (name, _), setting in _TIME_NAMES.items():
+        made.setdefault(name, set()).add(setting)
+    assert made == coverage.TIMED
+    assert set(made) == set(TIMES)
+
+
+def test_marks() -> None:
+    rules = load()
+    every = frozenset({"micro_batch", "accumulation", "norm"})
+    assert coverage.mark(rules["GA302"], every) == coverage.YES
+    assert coverage.mark(rules["GA302"], every - {"norm"}) == coverage.OPTION
+    assert coverage.mark(rules["GA302"], every - {"accumulation"}) == coverage.NO
+    assert coverage.mark(rules["GA301"], frozenset({"global_batch"})) == coverage.OPTION
+    assert coverage.mark(rules["GA701"], frozenset()) == coverage.YES
+    assert coverage.missing(rules["GA102"], frozenset()) == [("clip_norm", "clip_value")]
+
+
+def test_the_page_has_every_rule_and_dialect() -> None:
+    page = coverage.page()
+    for rule in load().values():
+        assert f"[{rule.code}]({rule.name}.md)" in page
+    for name in TABLE:
+        assert f"| {coverage._dialect(name)} | " in page
