@@ -237,8 +237,8 @@ def save_and_eval_out_of_step(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
 
     False positives:
         A launcher that gives the other of the two on its command line: medium confidence where one
-        of them is the default. `save_strategy: best` is exempt, as in transformers. Before 4.10 (2021) it saved
-        at every evaluation instead.
+        of them is the default. `save_strategy: best` is exempt, as in transformers. Before 4.10
+        (2021) it saved at every evaluation instead.
     """
     if unit.settings["load_best_at_end"].value is not True:
         return
