@@ -276,6 +276,24 @@ def test_save_and_eval_out_of_step(entries: str, says: str) -> None:
     assert not findings("GA624", HF + entries)
 
 
+@pytest.mark.parametrize(
+    ("code", "entries", "confidence"),
+    [
+        ("GA624", "eval_strategy: epoch\nsave_strategy: steps\n", "high"),
+        ("GA624", "eval_strategy: epoch\n", "medium"),
+        ("GA624", "eval_strategy: steps\neval_steps: 200\nsave_steps: 300\n", "high"),
+        ("GA624", "eval_strategy: steps\neval_steps: 200\n", "medium"),
+        ("GA623", "metric_for_best_model: wer\n", "medium"),
+        ("GA623", "metric_for_best_model: wer\ngreater_is_better: true\n", "high"),
+    ],
+)
+def test_what_a_command_line_may_still_say_is_less_certain(
+    code: str, entries: str, confidence: str
+) -> None:
+    (found,) = findings(code, BEST + entries)
+    assert found.confidence == confidence
+
+
 def test_saving_is_not_judged_where_a_framework_sets_it_itself() -> None:
     text = (
         "base_model: a/b\ndatasets:\n  - {path: c/d, type: alpaca}\nmicro_batch_size: 4\n"

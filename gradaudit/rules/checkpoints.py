@@ -6,6 +6,7 @@ from gradaudit.edits import insert_after, replace_value
 from gradaudit.findings import (
     ERROR,
     HIGH,
+    MEDIUM,
     RECOMMENDED,
     SAFE,
     WARNING,
@@ -155,7 +156,7 @@ def _worst_is_kept(metric: Setting, direction: Setting, high: bool, unit: Traini
         place_of(shown, unit),
         f"{said} takes the {'lowest' if high else 'highest'} value for the best",
         severity=ERROR if sure else WARNING,
-        confidence=HIGH,
+        confidence=HIGH if written else MEDIUM,
         key=shown.key,
         label=f"{'more' if high else 'less'} of `{name}` is better",
         related=[Related(place_of(metric, unit), "the metric")] if written else (),
@@ -235,8 +236,9 @@ def save_and_eval_out_of_step(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
         not have started.
 
     False positives:
-        None known. `save_strategy: best` is exempt, as in transformers. Before 4.10 (2021) it saved
-        at every evaluation instead.
+        A launcher that gives the other of the two on its command line: medium confidence where one
+        of them is the default. `save_strategy: best` is exempt, as in transformers. Before 4.10
+        (2021) it saved at every evaluation instead.
     """
     if unit.settings["load_best_at_end"].value is not True:
         return
@@ -260,7 +262,7 @@ def save_and_eval_out_of_step(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
         f"{'' if each.key else ' (the default)'}, evaluates every {number(every.number)}: no "
         "multiple, and the trainer refuses to start",
         severity=ERROR,
-        confidence=HIGH,
+        confidence=HIGH if each.key else MEDIUM,
         key=each.key or every.key,
         label=f"no multiple of {number(every.number)}",
         related=[Related(place_of(every, unit), "evaluates here")] if each.key else (),
@@ -316,7 +318,7 @@ def _strategies_differ(
         place_of(shown, unit),
         f"evaluates {said[when]}, saves {said[saved]}: the trainer refuses to load the best model",
         severity=ERROR,
-        confidence=HIGH,
+        confidence=HIGH if evaluates.key and saves.key else MEDIUM,
         key=shown.key,
         label="not when the other is",
         related=[Related(place_of(load, unit), "the best model is to be loaded")]
