@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from support import ROOT
 
@@ -16,6 +19,27 @@ from gradaudit.syntax.plain import plain
 def test_the_dialect_tables_are_fresh() -> None:
     written = {path.name: path.read_text(encoding="utf-8") for path in dialects.TARGET.glob("*.py")}
     assert written == dialects.render()
+
+
+def test_the_table_of_rules_is_fresh() -> None:
+    """In a process of its own: this one has rules already."""
+    command = [sys.executable, "-m", "gradaudit.rules.compile", "--check"]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (made.returncode, made.stderr) == (0, "")
+
+
+def test_a_rule_that_is_not_what_the_table_says_is_refused() -> None:
+    """Its module, changed and not compiled, would be called by what it needed before."""
+    code = (
+        "from gradaudit import rules\n"
+        "from gradaudit.rules.table import TABLE\n"
+        "[row] = [row for row in TABLE if row[1] == 'GA101']\n"
+        "rules.RULES['GA101'] = rules.Rule(None, *row[:4], ('micro_batch',), *row[5:])\n"
+        "rules.RULES['GA101'].check\n"
+    )
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert made.returncode == 1
+    assert "GA101 clip-norm-too-tight is not what the table says; run `python -m" in made.stderr
 
 
 def test_the_picture_shows_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:

@@ -179,7 +179,9 @@ def _with_docstring(docstring: str | None, limits: dict[str, float] | None = Non
         return ()
 
     check.__doc__ = docstring
-    return Rule(check, "GA999", "an-example", "unit", (), ("info",), "low", limits or {}, ("x",))
+    return Rule(
+        check, __name__, "GA999", "an-example", "unit", (), ("info",), "low", limits or {}, ("x",)
+    )
 
 
 GOOD_DOCS = """Title.

@@ -52,7 +52,7 @@ def rule_with(section: str) -> Rule:
         return ()
 
     check.__doc__ = EXAMPLE.format(section)
-    return Rule(check, "GA999", "an-example", "unit", (), ("info",), "low", {}, ("x",))
+    return Rule(check, __name__, "GA999", "an-example", "unit", (), ("info",), "low", {}, ("x",))
 
 
 def test_every_rule_says_what_a_run_shows() -> None:

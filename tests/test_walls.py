@@ -95,7 +95,7 @@ FOREIGN: dict[str, tuple[str, ...]] = {
 """Packages and the only modules that import them: no network, no pickled data anywhere."""
 
 PRINTERS = ("gradaudit.cli.", "gradaudit.render.", "gradaudit.__main__")
-GENERATORS = ("gradaudit.docs_site", "gradaudit.dialects.compile")
+GENERATORS = ("gradaudit.docs_site", "gradaudit.dialects.compile", "gradaudit.rules.compile")
 """Run by maintainers as `python -m`."""
 
 

@@ -2,6 +2,10 @@
 
 A rule is one object that feeds everything: `check`, `explain`, its docs page, its own tests. It
 is a pure function of what its scope hands it, and speaks of settings, never of lines.
+
+What is asked of a rule before it is called (its needs, its scope, ...) is compiled into `table`, so
+that only the modules of rules that can judge a file are imported: ninety rules cost a file that
+says little no more than those few.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ DOCS_URL = "https://gradaudit.github.io/gradaudit/rules/"
 class Rule:
     """A rule's metadata and its function.
 
+    module      the name of the module that holds its function, imported by the first call.
     scope       `file`: called with the file as composed; `unit`: with each training unit; `run`:
                 with the plans of the config and of another file of its run (`plan.linked.Pair`);
                 `tool`: never called, its findings come from the engine (unparsable file, ...).
@@ -40,14 +45,15 @@ class Rule:
     """
 
     __slots__ = (
-        "check", "code", "confidence", "if_written", "limits", "name", "needs", "one_of",
-        "package", "page",
-        "profile", "references", "required", "scope", "severities",
+        "_check", "_references", "code", "confidence", "if_written", "limits", "module", "name",
+        "needs", "one_of", "package", "page",
+        "profile", "required", "scope", "severities",
     )  # fmt: skip
 
     def __init__(
         self,
-        check: RuleFunction,
+        check: RuleFunction | None,
+        module: str,
         code: str,
         name: str,
         scope: str,
@@ -55,12 +61,13 @@ class Rule:
         severities: tuple[str, ...],
         confidence: str,
         limits: Limits,
-        references: tuple[str, ...],
+        references: tuple[str, ...] = (),
         profile: str = "default",
         if_written: bool = False,
         page: str = "",
     ) -> None:
-        self.check = check
+        self._check = check
+        self.module = module
         self.code = code
         self.name = name
         self.scope = scope
@@ -68,13 +75,33 @@ class Rule:
         self.severities = severities
         self.confidence = confidence
         self.limits = limits
-        self.references = references
+        self._references = references
         self.profile = profile
         self.if_written = if_written
         self.page = page
         self.package = ""
         self.required = frozenset(need for need in needs if isinstance(need, str))
         self.one_of = [frozenset(need) for need in needs if isinstance(need, tuple)]
+
+    @property
+    def check(self) -> RuleFunction:
+        if self._check is None:
+            __import__(self.module)
+        assert self._check is not None, f"{self.module} holds no rule {self.code}; {STALE}"
+        return self._check
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        if self._check is None:
+            __import__(self.module)
+        return self._references
+
+    def row(self) -> tuple[object, ...]:
+        """What the table has of it: how it is made again, without its function."""
+        return (
+            self.module, self.code, self.name, self.scope, self.needs, self.severities,
+            self.confidence, self.limits, (), self.profile, self.if_written,
+        )  # fmt: skip
 
     def can_judge(self, have: set[str] | frozenset[str]) -> bool:
         """Whether the settings that a unit has meet the needs."""
@@ -103,6 +130,8 @@ FAMILIES = (
 RULES: dict[str, Rule] = {}
 """Every rule by its code, in code order once `load()` has run."""
 
+STALE = "run `python -m gradaudit.rules.compile`"
+
 
 def rule(
     code: str,
@@ -121,25 +150,38 @@ def rule(
     """Register a rule function; see `Rule` for the fields, CONTRIBUTING.md for its docstring."""
 
     def register(check: RuleFunction) -> RuleFunction:
-        if code in RULES:
-            other = RULES[code]
-            of = other.package or "gradaudit"
-            raise ValueError(f"{name}: the code {code} is that of {other.name}, of {of}")
-        RULES[code] = Rule(
-            check, code, name, scope, needs, severities, confidence, limits or {}, references,
-            profile, if_written, page,
+        made = Rule(
+            check, check.__module__, code, name, scope, needs, severities, confidence,
+            limits or {}, references, profile, if_written, page,
         )  # fmt: skip
+        known = RULES.get(code)
+        if known is not None:
+            if known._check is not None or known.module != made.module:
+                of = known.package or "gradaudit"
+                raise ValueError(f"{name}: the code {code} is that of {known.name}, of {of}")
+            if known.row() != made.row():
+                raise ValueError(f"{code} {name} is not what the table says; {STALE}")
+            known._check, known._references = check, references
+            return check
+        RULES[code] = made
         return check
 
     return register
 
 
+def import_families() -> None:
+    """Import every module of rules: each registers its own."""
+    for family in FAMILIES:
+        __import__(f"gradaudit.rules.{family}")
+
+
 def load() -> dict[str, Rule]:
-    """Import every family and return all rules in code order. Repeated calls cost nothing."""
+    """All rules in code order. Repeated calls cost nothing."""
     if not RULES:
-        for family in FAMILIES:
-            __import__(f"gradaudit.rules.{family}")
-        sort()
+        from gradaudit.rules.table import TABLE
+
+        for row in TABLE:
+            RULES[row[1]] = Rule(None, *row)
     return RULES
 
 
