@@ -77,8 +77,8 @@ class Rule:
 
 
 FAMILIES = (
-    "batch", "clipping", "file", "history", "learning_rate", "loss", "names", "references",
-    "text_numbers", "values",
+    "batch", "clipping", "decay", "file", "history", "learning_rate", "lora", "loss",
+    "momentum", "names", "rate_ranges", "references", "text_numbers", "update", "values",
 )  # fmt: skip
 """The modules that hold rules. A new family is named here."""
 
