@@ -149,7 +149,7 @@ def test_adapter_rate_in_dialects() -> None:
 @pytest.mark.parametrize("optimizer", ["prodigy", "dadaptadam", "dadaptlion"])
 @pytest.mark.parametrize(
     ("rate", "expected"),
-    [("1.0", None), ("0.1", None), ("0.09", "warning"), ("1.0e-7", "warning"), ("9.0e-8", None)],
+    [("1.0", None), ("0.01", None), ("0.0099", "warning"), ("1.0e-7", "warning"), ("9.0e-8", None)],
 )
 def test_rate_of_a_learning_rate_free_optimizer(
     optimizer: str, rate: str, expected: str | None
@@ -430,6 +430,7 @@ def test_decay_of_norms() -> None:
         ("sgd", 0.99, "", None),
         ("sgd", 0.991, "", "warning"),
         ("sgd", 1.0, "", None),  # GA703 has it
+        ("sgd", 0.999, "dampening: 0.999\n", None),
         ("sgd", 0.0, "", None),
         ("sgd", 0.0, "nesterov: false\n", None),
         ("sgd", 0.0, "nesterov: true\n", "error"),

@@ -169,6 +169,7 @@ def _shrinking(unit: TrainingUnit, decay: float) -> _Shrinking | None:
             "https://github.com/mosaicml/composer (composer/optim/decoupled_weight_decay.py: decay "
             "that is not multiplied by the learning rate; its default is 1e-5)"
         ),
+        "docs/measurements.md",
     ),
 )
 def weight_decay_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
@@ -178,8 +179,9 @@ def weight_decay_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
         What counts is what a step takes off: learning rate x weight decay under AdamW and Lion,
         the same over (1 - momentum) under SGD, the weight decay itself in Composer's Decoupled
         optimisers. The weights are then a mean over about 1 / that many steps of what the
-        gradients add. At 0.01 that is a hundred steps: the model cannot hold what it has learnt,
-        and its outputs shrink. Published recipes take off 1e-7 to 1e-3.
+        gradients add. At 0.01 that is a hundred steps, and half of a weight is gone within 69
+        (measurements#what-optimisers-make-of-odd-numbers): the model cannot hold what it has
+        learnt, and its outputs shrink. Published recipes take off 1e-7 to 1e-3.
 
     Bad:
         optimizer: adamw
@@ -235,7 +237,12 @@ def weight_decay_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
         label=label,
         related=related,
         why=[f"Under {optimizer_name(unit)} this is {shrinking.how}.{halved}"],
-        next="Check the exponent; 0.01 to 0.1 is usual for AdamW, 1e-4 for SGD.",
+        next="Check the exponent; "
+        + (
+            "1e-5 is usual where no learning rate multiplies it."
+            if shrinking.how.startswith("the decay")
+            else "0.01 to 0.1 is usual for AdamW, 1e-4 for SGD."
+        ),
         no_fix="the right decay depends on the model and the length of the training",
     )
 

@@ -114,8 +114,8 @@ def lora_alpha_ratio(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         what = f"{scaled}; usual is {'1 to 8' if root else '0.25 to 4'}"
         severity, sure = INFO if root else WARNING, MEDIUM
         why = (
-            "Next to alpha = 2 x rank without rsLoRA this acts much like a learning rate "
-            f"{times(scale / 2)} as high."
+            "Next to alpha = 2 x rank without rsLoRA this acts, under Adam, much like a learning "
+            f"rate {times(scale / 2)} as high."
         )
     elif 0 < scale < limits["low"] and alpha.number < 8 and alpha.raw:
         what, severity, sure = f"{scaled}: the adapter acts weakly", INFO, LOW

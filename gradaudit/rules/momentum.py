@@ -59,11 +59,12 @@ def momentum_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
 
     False positives:
         A very low learning rate that was tuned with such a momentum. nnU-Net's 0.99 is not
-        reported. A momentum of 1 or more is reported by value-out-of-domain.
+        reported, nor is anything beside a `dampening`, which takes the factor back. A momentum of
+        1 or more is reported by value-out-of-domain.
     """
     momentum = unit.settings["momentum"]
     value = momentum.number
-    if value is None or unit.optimizer != "sgd":
+    if value is None or unit.optimizer != "sgd" or "dampening" in unit.keys:
         return
     nesterov = unit.get("nesterov")
     if value == 0 and nesterov is not None and nesterov.value is True:
@@ -82,7 +83,7 @@ def momentum_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
     elif limits["highest"] < value < 1:
         rate = unit.number("learning_rate")
         factor = 1 / (1 - value)
-        known = f": {number(rate * factor)} where gradients agree" if rate else ""
+        known = f", {number(rate * factor)} here" if rate else ""
         yield Finding(
             place_of(momentum, unit),
             f"momentum {number(value)} adds up about {number(round(factor))} gradients",
@@ -92,8 +93,9 @@ def momentum_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
             label="usual: 0.9 to 0.99",
             why=[
                 (
-                    f"The step is up to {number(round(factor))} times the learning rate{known}; "
-                    "the direction follows a new gradient only after as many steps."
+                    f"Where gradients agree the rate is in effect {number(round(factor))} times "
+                    f"the learning rate{known}, and as many steps pass before the direction "
+                    "follows a new gradient."
                 )
             ],
             next="Take 0.9, or lower the learning rate by as much as the momentum adds.",

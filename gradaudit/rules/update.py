@@ -48,6 +48,7 @@ def _betas(unit: TrainingUnit) -> tuple[float, float, Setting] | None:
         ADAM,
         "https://arxiv.org/abs/1904.09237 (Reddi et al. 2018: beta1 / root of beta2 below 1)",
         "https://arxiv.org/abs/2010.05646 (Kong et al. 2020, HiFi-GAN: 0.8 and 0.99)",
+        "docs/measurements.md",
     ),
 )
 def betas_out_of_order(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
@@ -57,8 +58,8 @@ def betas_out_of_order(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         A step of Adam is a running mean of gradients over the root of a running mean of their
         squares. Where a weight's gradient falls silent, the first shrinks by beta1 a step, the
         second by the root of beta2: if beta1 is above that root, the step grows while there is no
-        gradient at all, until eps stops it. With (0.999, 0.9) it doubles every 14 steps. Most
-        often the two numbers are swapped.
+        gradient at all, until eps stops it. With (0.999, 0.9) it doubles every 13 steps
+        (measurements#what-optimisers-make-of-odd-numbers). Most often the two numbers are swapped.
 
     Bad:
         optimizer: adamw
@@ -274,6 +275,7 @@ def eps_too_large(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     references=(
         "https://docs.pytorch.org/docs/stable/amp.html (mixed precision keeps weights in fp32)",
         "https://arxiv.org/abs/1710.03740 (Micikevicius et al. 2018: why a copy in fp32 is kept)",
+        "docs/measurements.md",
     ),
 )
 def eps_vanishes_in_fp16(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
@@ -282,8 +284,9 @@ def eps_vanishes_in_fp16(unit: TrainingUnit, limits: Limits) -> Iterator[Finding
     Why:
         Where the weights are fp16, torch's Adam keeps its moments in fp16 too. Numbers below 3e-8
         become 0 there: an eps of 1e-8 and, at a beta2 of 0.999, what a gradient below 0.005 adds to
-        the mean of squares. The denominator is 0, and the step infinite or NaN. Mixed precision has
-        weights and moments in fp32 and no such trouble.
+        the mean of squares. The denominator is 0, and the step infinite or NaN: measured, for every
+        weight after the first step (measurements#what-optimisers-make-of-odd-numbers). Mixed
+        precision has weights and moments in fp32 and no such trouble.
 
     Bad:
         optimizer: adamw
