@@ -511,6 +511,8 @@ def test_lora_scale_in_dialects() -> None:
     assert severity("GA630", kohya, "a.toml") is None  # its default of 1
     assert severity("GA630", kohya + "network_alpha = 1\n", "a.toml") == "info"
     assert severity("GA630", kohya + "network_alpha = 0\n", "a.toml") is None  # the rank
+    lokr = kohya.replace("networks.lora", "lycoris.kohya").replace("= 64", "= 100000")
+    assert severity("GA630", lokr + "network_alpha = 1\n", "a.toml") is None
 
 
 # GA631

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from gradaudit.plan.model import TrainingUnit
 
 LORA = frozenset(("lora", "qlora", "dora", "qdora", "lora+", "rslora"))
-PARTIAL = LORA | {"freeze", "oft", "qoft", "ia3", "adalora", "loha", "lokr", "vera"}
+PARTIAL = LORA | {"freeze", "oft", "qoft", "ia3", "adalora", "loha", "lokr", "vera", "adapter"}
 """Ways of fine-tuning that leave most weights, the embeddings among them, as they are."""
 
 
