@@ -564,6 +564,14 @@ def test_reentrant_checkpointing(more: str, expected: str | None) -> None:
     assert severity("GA632", text.replace("reentrant: true", "reentrant: false")) is None
 
 
+def test_stage_3_of_deepspeed_needs_reentrant_checkpointing() -> None:
+    text = "optimizer: adamw\nuse_lora: true\ngradient_checkpointing: true\nuse_reentrant: true\n"
+    assert found("GA632", text)[0].fix is not None
+    beside = found("GA632", text + "deepspeed: zero3.json\n")[0]
+    assert beside.fix is None
+    assert "DeepSpeed" in beside.no_fix
+
+
 def test_reentrant_checkpointing_in_dialects() -> None:
     reentrant = (
         "gradient_checkpointing: true\ngradient_checkpointing_kwargs: {use_reentrant: true}\n"

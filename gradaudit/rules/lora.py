@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from gradaudit.plan.model import Setting, TrainingUnit
     from gradaudit.rules import Limits
 
+_DEEPSPEED = frozenset(("deepspeed", "deepspeed_config", "zero_optimization", "zero_stage"))
+
 LORA_PAPER = (
     "https://arxiv.org/abs/2106.09685 (Hu et al. 2021, LoRA: the output is scaled by alpha / r; "
     "GPT-2 with r 4 and alpha 32)"
@@ -244,6 +246,7 @@ def lora_without_targets(unit: TrainingUnit, limits: Limits) -> Iterator[Finding
         ),
         "https://github.com/huggingface/transformers/issues/21381",
         "https://github.com/huggingface/peft/issues/137",
+        "https://github.com/huggingface/trl/issues/2514 (ZeRO-3 needs reentrant checkpointing)",
         (
             "https://github.com/axolotl-ai-cloud/axolotl (check_use_reentrant_mismatch refuses it "
             "for a partly frozen model)"
@@ -280,7 +283,8 @@ def checkpointing_blocks_adapter_gradients(unit: TrainingUnit, limits: Limits) -
         After the first backward pass, count the trainable parameters whose `.grad` is None.
 
     Fix:
-        Recommended: `use_reentrant: false`, which PyTorch recommends for all.
+        Recommended: `use_reentrant: false`, which PyTorch recommends for all. None beside
+        DeepSpeed, whose stage 3 needs reentrant checkpointing for adapters.
 
     False positives:
         Training code that calls `enable_input_require_grads()`: a file does not say so, hence an
@@ -300,7 +304,8 @@ def checkpointing_blocks_adapter_gradients(unit: TrainingUnit, limits: Limits) -
         severity, sure = WARNING, MEDIUM
     if how == "freeze" and unit.composed.dialect["name"] == "axolotl":
         severity, sure = ERROR, HIGH
-    edit = change(reentrant, False, "false")
+    zero = not unit.keys.isdisjoint(_DEEPSPEED)
+    edit = None if zero else change(reentrant, False, "false")
     fix = None
     if edit is not None:
         fix = Fix(
@@ -324,6 +329,9 @@ def checkpointing_blocks_adapter_gradients(unit: TrainingUnit, limits: Limits) -
                 "unless the code calls `enable_input_require_grads()`."
             )
         ],
-        next="Set `use_reentrant` to false.",
+        next="Call `enable_input_require_grads()`: stage 3 of DeepSpeed needs reentrant checkpointing."
+        if zero
+        else "Set `use_reentrant` to false.",
         fix=fix,
+        no_fix="stage 3 of DeepSpeed needs reentrant checkpointing for adapters" if zero else "",
     )

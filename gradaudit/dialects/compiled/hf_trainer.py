@@ -723,10 +723,10 @@ TABLE: dict[str, Any] = {'name': 'hf-trainer',
             'of_unit': False,
             'absent': ({'value': True,
                         'when': (('use_peft', ('true',)),),
-                        'source': 'trl/models/utils.py (enable_gradient_checkpointing)',
+                        'source': 'trl/trainer/sft_trainer.py (enable_input_require_grads)',
                         'always': False,
-                        'note': 'default of Hugging Face TrainingArguments (trl/models/utils.py '
-                                '(enable_gradient_checkpointing))'},)}),
+                        'note': 'default of Hugging Face TrainingArguments '
+                                '(trl/trainer/sft_trainer.py (enable_input_require_grads))'},)}),
  'formulas': ({'name': 'min_learning_rate',
                'compute': ({'of': ('_min_lr_rate', 'learning_rate')},)},),
  'terms': ({'path': 'rpo_alpha', 'name': 'rpo', 'role': 'auxiliary'},
