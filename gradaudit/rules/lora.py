@@ -329,7 +329,7 @@ def checkpointing_blocks_adapter_gradients(unit: TrainingUnit, limits: Limits) -
                 "unless the code calls `enable_input_require_grads()`."
             )
         ],
-        next="Call `enable_input_require_grads()`: stage 3 of DeepSpeed needs reentrant checkpointing."
+        next="Call `enable_input_require_grads()` before the training."
         if zero
         else "Set `use_reentrant` to false.",
         fix=fix,
