@@ -120,10 +120,11 @@ class Rule:
 
 
 FAMILIES = (
-    "accumulation", "batch", "checkpoints", "clip_kinds", "clip_missing", "clipping", "deepspeed",
-    "depth", "effects", "evaluation", "file", "history", "horizon", "keys", "launcher",
-    "learning_rate", "loss", "loss_parameters", "loss_terms", "names", "norm_layers", "precision",
-    "references", "schedule", "switches", "text_numbers", "values", "warmup",
+    "accumulation", "batch", "checkpoints", "clip_kinds", "clip_missing", "clipping", "decay",
+    "deepspeed", "depth", "effects", "evaluation", "file", "history", "horizon", "keys", "launcher",
+    "learning_rate", "lora", "loss", "loss_parameters", "loss_terms", "momentum", "names",
+    "norm_layers", "precision", "rate_ranges", "references", "schedule", "switches", "text_numbers",
+    "update", "values", "warmup",
 )  # fmt: skip
 """The modules that hold rules. A new family is named here."""
 

@@ -28,6 +28,13 @@ LENIENT = frozenset(("adagrad", "novograd", "rmsprop"))
 """Published at 0.02 to 0.1: Adagrad's steps shrink, NovoGrad normalises whole layers, and RMSprop
 is used with a large `eps`."""
 
+PER_WEIGHT = frozenset((
+    "adam", "adamw", "nadam", "nadamw", "radam", "amsgrad", "adabelief", "adam_mini",
+))  # fmt: skip
+"""Adam and its nearest kin: a weight moves by about the learning rate a step, and the rate is in
+Adam's units. Not Schedule-Free, GaLore and Adan, whose rates are higher by a factor of their own.
+"""
+
 RELATIVE = frozenset(("lamb", "adafactor"))
 """The rate multiplies each layer's own size. Adafactor does so by default (`scale_parameter`)."""
 

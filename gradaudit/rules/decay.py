@@ -1,0 +1,313 @@
+"""GA6: weight decay, which means another thing under each optimiser."""
+
+from __future__ import annotations
+
+from math import log
+
+from gradaudit.findings import (
+    ERROR,
+    HIGH,
+    INFO,
+    LOW,
+    MEDIUM,
+    SPECULATIVE,
+    WARNING,
+    Finding,
+    Fix,
+    Related,
+)  # fmt: skip
+from gradaudit.rules import RULES, rule
+from gradaudit.rules.optimisers import rate_bounds, rate_is_factor
+from gradaudit.rules.repair import change, place_of
+from gradaudit.rules.text import number, optimizer_name, percent
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gradaudit.plan.model import TrainingUnit
+    from gradaudit.rules import Limits
+
+DECOUPLED = "https://arxiv.org/abs/1711.05101 (Loshchilov & Hutter 2019: decoupled weight decay)"
+
+_COUPLED_ADAM = frozenset(("adam", "amsgrad", "nadam", "radam", "adamax"))
+"""torch adds their weight decay to the gradient, which is then divided by its running size."""
+
+_SHRINKS_BY_RATE = frozenset((
+    "adamw", "nadamw", "lion", "galore_adamw", "apollo_adamw", "schedulefree_adamw", "adan",
+))  # fmt: skip
+"""Each step takes learning rate x weight decay off the weights. Not LAMB, whose decay goes through
+the trust ratio, and Adafactor, whose rate is relative."""
+
+
+@rule(
+    "GA605",
+    "l2-in-adam",
+    scope="unit",
+    needs=("weight_decay", "optimizer"),
+    severities=(WARNING,),
+    confidence=MEDIUM,
+    limits={"from": 0.01},
+    references=(
+        DECOUPLED,
+        "https://docs.pytorch.org/docs/stable/generated/torch.optim.Adam.html (weight_decay: L2)",
+    ),
+)
+def l2_in_adam(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
+    """A weight decay of AdamW's size in an Adam that adds it to the gradient.
+
+    Why:
+        torch's Adam adds weight decay x weight to the gradient before it divides by the gradient's
+        running size. Weights with small gradients are then driven to zero at up to the full
+        learning rate, weights with large gradients hardly decay at all. In AdamW each step takes
+        learning rate x weight decay off every weight alike, so its numbers, 0.01 to 0.1, mean
+        something far stronger here: usual for Adam's L2 is 1e-6 to 1e-4.
+
+    Bad:
+        optimizer: adam
+        learning_rate: 1.0e-3
+        weight_decay: 0.05
+
+    Good:
+        optimizer: adamw
+        learning_rate: 1.0e-3
+        weight_decay: 0.05
+
+    Tell:
+        Log the norms of the weights by layer: those with small gradients fall to zero within
+        about 0.1 / learning rate steps.
+
+    Fix:
+        None: whether AdamW or a smaller number was meant is not known.
+
+    Limits:
+        from: from this weight decay on it is reported.
+
+    False positives:
+        Trainers whose `adam` decouples (fairseq, DeepSpeed, verl): known to their dialects. A
+        project of one's own may build AdamW under the name of Adam.
+    """
+    decay = unit.settings["weight_decay"]
+    value = decay.number
+    if value is None or unit.optimizer not in _COUPLED_ADAM or value < limits["from"]:
+        return
+    name = optimizer_name(unit)
+    yield Finding(
+        place_of(decay, unit),
+        f"weight decay {number(value)} is L2 in the gradient under {name}, not AdamW's decay",
+        severity=WARNING,
+        confidence=MEDIUM,
+        key=decay.key,
+        label=f"added to the gradient: {number(value)} x weight",
+        related=[Related(place_of(unit.settings["optimizer"], unit), f"{name} couples it")],
+        why=[
+            (
+                f"{name} divides it by the gradient's running size: weights with small gradients "
+                "are driven to zero at up to the full learning rate, others hardly decay."
+            )
+        ],
+        next="Take AdamW with this number, or 1e-4 and below here.",
+        no_fix="whether AdamW or a smaller number was meant is not known",
+    )
+
+
+class _Shrinking:
+    """What decay does to a weight at the peak rate.
+
+    share   of the weight that goes with each step, in the long run.
+    at_once whether one step alone takes all of it or more.
+    how     the product that it comes from, in words.
+    """
+
+    __slots__ = ("at_once", "how", "share")
+
+    def __init__(self, share: float, at_once: bool, how: str) -> None:
+        self.share = share
+        self.at_once = at_once
+        self.how = how
+
+
+def _shrinking(unit: TrainingUnit, decay: float) -> _Shrinking | None:
+    """None where the optimiser's decay works another way, or the rate is not known."""
+    plain = unit.get("decay_without_rate")
+    if plain is not None and plain.value is True:
+        return _Shrinking(decay, decay >= 1, "the decay itself: no learning rate multiplies it")
+    rate = unit.number("learning_rate")
+    if not rate or rate_is_factor(unit):
+        return None
+    bounds = rate_bounds(unit, RULES["GA201"].limits)
+    if bounds is not None and rate > bounds[0]:  # learning-rate-too-high speaks of it
+        return None
+    product = rate * decay
+    how = f"learning rate {number(rate)} x weight decay {number(decay)}"
+    if unit.optimizer == "adan":  # it divides by 1 + the product
+        return _Shrinking(product / (1 + product), False, how)
+    if unit.optimizer in _SHRINKS_BY_RATE:
+        return _Shrinking(product, product >= 1, how)
+    momentum = unit.number("momentum") or 0
+    if unit.optimizer == "sgd" and 0 <= momentum < 1:
+        adds = f" / (1 - momentum {number(momentum)})" if momentum else ""
+        return _Shrinking(product / (1 - momentum), product >= 1, how + adds)
+    return None
+
+
+@rule(
+    "GA606",
+    "weight-decay-out-of-range",
+    scope="unit",
+    needs=("weight_decay", "optimizer"),
+    severities=(ERROR, WARNING),
+    confidence=MEDIUM,
+    limits={"share": 0.01},
+    references=(
+        DECOUPLED,
+        (
+            "https://arxiv.org/abs/2405.13698 (Wang & Aitchison 2024: weights are a mean over "
+            "1 / (learning rate x weight decay) steps)"
+        ),
+        (
+            "https://github.com/mosaicml/composer (composer/optim/decoupled_weight_decay.py: decay "
+            "that is not multiplied by the learning rate; its default is 1e-5)"
+        ),
+        "docs/measurements.md",
+    ),
+)
+def weight_decay_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
+    """Weight decay takes so much off at each step that weights forget within a hundred steps.
+
+    Why:
+        What counts is what a step takes off: learning rate x weight decay under AdamW and Lion,
+        the same over (1 - momentum) under SGD, the weight decay itself in Composer's Decoupled
+        optimisers. The weights are then a mean over about 1 / that many steps of what the
+        gradients add. At 0.01 that is a hundred steps, and half of a weight is gone within 69
+        (measurements#what-optimisers-make-of-odd-numbers): the model cannot hold what it has
+        learnt, and its outputs shrink. Published recipes take off 1e-7 to 1e-3.
+
+    Bad:
+        optimizer: adamw
+        learning_rate: 0.001
+        weight_decay: 20.0
+
+    Good:
+        optimizer: adamw
+        learning_rate: 0.001
+        weight_decay: 0.1
+
+    Tell:
+        Log the norm of all weights: it falls from the first step on, and levels off far below
+        where it began.
+
+    Fix:
+        None: the right decay depends on the model and the length of the training.
+
+    Limits:
+        share: what a step at the peak rate takes off each weight, from which it is reported. From
+            1 on it is an error: nothing is left of a weight after one step.
+
+    False positives:
+        A rate that is at its peak for a few steps only. The number alone says nothing: Lion with 3
+        at 1e-4 and ViT with 0.3 at 3e-3 are not reported, nor are optimisers whose decay works
+        another way (torch's Adam: see l2-in-adam; LAMB, Adafactor, Muon).
+    """
+    decay = unit.settings["weight_decay"]
+    value = decay.number
+    if value is None or value <= 0:
+        return
+    shrinking = _shrinking(unit, value)
+    if shrinking is None or shrinking.share < limits["share"] * (1 - 1e-9):
+        return
+    share = shrinking.share
+    related = []
+    rate = unit.get("learning_rate")
+    if rate is not None and rate.place is not None and shrinking.how.startswith("learning"):
+        related.append(Related(rate.place, f"peak rate {number(rate.number or 0)}"))
+    if shrinking.at_once:
+        what, label, halved = "leaves nothing of the weights after a step", "all of it a step", ""
+    else:
+        what = f"takes {percent(share)} off every weight at each step"
+        label = f"{percent(share)} a step"
+        steps = round(log(2) / share)
+        halved = f" Half of a weight is gone within about {steps} steps." if steps > 1 else ""
+    yield Finding(
+        place_of(decay, unit),
+        f"weight decay {number(value)} {what} at the peak rate",
+        severity=ERROR if shrinking.at_once else WARNING,
+        confidence=HIGH if shrinking.at_once else MEDIUM,
+        key=decay.key,
+        label=label,
+        related=related,
+        why=[f"Under {optimizer_name(unit)} this is {shrinking.how}.{halved}"],
+        next="Check the exponent; "
+        + (
+            "1e-5 is usual where no learning rate multiplies it."
+            if shrinking.how.startswith("the decay")
+            else "0.01 to 0.1 is usual for AdamW, 1e-4 for SGD."
+        ),
+        no_fix="the right decay depends on the model and the length of the training",
+    )
+
+
+@rule(
+    "GA607",
+    "decay-on-norm-and-bias",
+    scope="unit",
+    needs=("norm_decay",),
+    severities=(INFO,),
+    confidence=LOW,
+    limits={"from": 0.01},
+    references=(
+        "https://arxiv.org/abs/1706.02677 (Goyal et al. 2017: no decay on gamma and beta)",
+        "https://arxiv.org/abs/1812.01187 (He et al. 2019: no decay on biases and BatchNorm)",
+    ),
+    profile="strict",
+)
+def decay_on_norm_and_bias(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
+    """The gains of normalisation layers decay as the weights do.
+
+    Why:
+        Decay pulls a gain towards 0, which shrinks what the layer hands on, and with it the
+        gradients of the layers before; it does not regularise as it does for weights. Recipes
+        leave gains and biases out.
+
+    Bad:
+        optimizer: adamw
+        learning_rate: 1.0e-4
+        weight_decay: 0.1
+        weight_decay_norm: 0.1
+
+    Good:
+        optimizer: adamw
+        learning_rate: 1.0e-4
+        weight_decay: 0.1
+        weight_decay_norm: 0.0
+
+    Tell:
+        Log the mean of the normalisation layers' gains: it falls over the whole training.
+
+    Fix:
+        Speculative: 0. The effect is small.
+
+    Limits:
+        from: from this decay on it is reported.
+
+    False positives:
+        Models that were tuned with it. It runs in the strict profile only.
+    """
+    decay = unit.settings["norm_decay"]
+    value = decay.number
+    if value is None or value < limits["from"]:
+        return
+    edit = change(decay, 0.0)
+    yield Finding(
+        place_of(decay, unit),
+        f"normalisation layers decay by {number(value)}: their gains are pulled towards 0",
+        severity=INFO,
+        confidence=LOW,
+        key=decay.key,
+        label="usual: 0",
+        why=["Smaller gains hand less on and shrink the gradients of the layers before."],
+        next="Leave gains and biases out of the decay, and compare.",
+        fix=Fix(SPECULATIVE, f"set `{decay.last_key}` to {edit.new}", [edit], ["a small effect"])
+        if edit is not None
+        else None,
+    )
