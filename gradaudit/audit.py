@@ -9,7 +9,7 @@ from gradaudit.dialects.foreign import is_of_another_format, is_of_another_tool
 from gradaudit.findings import CONFIDENCES, ERROR, HIGH, INFO, Finding, Place
 from gradaudit.plan.build import build_units
 from gradaudit.plan.facts import add_facts
-from gradaudit.plan.model import DEFAULT
+from gradaudit.plan.model import DEFAULT, EVERY_TRAINING
 from gradaudit.rules import load, missing_needs
 from gradaudit.settings import (
     BadSettings,
@@ -92,15 +92,19 @@ class FileResult:
                     if not rule.can_judge(have)
                     and not (off and rule.can_judge(have | off))
                     and (needs := missing_needs(rule, have))
-                    and not (rule.if_written and _is_unwritten(needs, unknown.get(name, {})))
+                    and _are_worth_asking(needs, unknown.get(name, {}))
                 ]
             )
         }
 
 
-def _is_unwritten(needs: list[str], unknown: dict[str, str]) -> bool:
-    """Whether there is a need of which nobody wrote anything, not even what cannot be known."""
-    return any(unknown.keys().isdisjoint(need.split(" or ")) for need in needs)
+def _are_worth_asking(needs: list[str], unknown: dict[str, str]) -> bool:
+    """Whether each need is of every training, or somebody wrote something of it.
+
+    Where nobody speaks of an adapter there is none, and nothing is missing.
+    """
+    asked = EVERY_TRAINING | unknown.keys()
+    return all(not asked.isdisjoint(need.split(" or ")) for need in needs)
 
 
 def audit_path(path: str, options: Options, finder: Finder, named: bool = True) -> FileResult:

@@ -462,8 +462,7 @@ def test_clean_files_give_a_short_report(name: str) -> None:
     path = f"sample_configs/{name}"
     text = report((SAMPLES / name).read_text(encoding="utf-8"), path=path)
     well_formed(text)
-    judged = text.split("## Not judged")[0]
-    assert len(judged.split("\n")) < 50  # with the plan as understood
+    assert len(text.split("\n")) < 65  # with the plan as understood and what is not judged
     assert "No findings" in text
     assert "no proof" in text
     assert "Fixes" not in text

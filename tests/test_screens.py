@@ -376,9 +376,6 @@ config.yaml: main: not judged: GA301 (norm and micro_batch unknown)
 config.yaml: main: not judged: GA302 (norm and micro_batch and accumulation
   unknown)
 config.yaml: main: not judged: GA303, GA304 (micro_batch and loss_terms unknown)
-config.yaml: main: not judged: GA310 (depth and residual unknown)
-config.yaml: main: not judged: GA311 (depth and pre_norm unknown)
-config.yaml: main: not judged: GA312 (init_std unknown)
 No findings in 1 file.
 """)
 

@@ -38,6 +38,15 @@ SIGN = frozenset(("lion", "signsgd", "signum", "tiger"))
 LEARNING_RATE_FREE = frozenset(("prodigy", "dadaptadam", "dadaptadamw", "dadaptsgd", "dadaptlion"))
 
 
+EVERY_TRAINING = frozenset((
+    "optimizer", "learning_rate", "weight_decay", "betas", "eps", "micro_batch", "accumulation",
+    "norm", "precision", "clip_norm", "warmup_steps", "warmup_epochs", "warmup_ratio",
+    "total_steps", "epochs", "steps_per_epoch", "loss_terms", "observed",
+))  # fmt: skip
+"""What every training has or may be said of it, written or not: a rule that lacks one of these
+could judge if someone told. Whatever else is not written does not exist."""
+
+
 class Setting:
     """One canonical setting as found.
 

@@ -38,14 +38,12 @@ class Rule:
     severities  those that it can report, strongest first.
     limits      thresholds by name; a settings file may override each.
     profile     the first of `PROFILES` in which it runs without being named.
-    if_written  it judges what a file may leave out: where a need is not met because nobody wrote
-                it, there is nothing to judge, and `show` does not ask for it.
     page        the address of its page, for a rule of another package.
     package     the plugin that it comes from; empty for those of this package.
     """
 
     __slots__ = (
-        "_check", "_references", "code", "confidence", "if_written", "limits", "module", "name",
+        "_check", "_references", "code", "confidence", "limits", "module", "name",
         "needs", "one_of", "package", "page",
         "profile", "required", "scope", "severities",
     )  # fmt: skip
@@ -63,7 +61,6 @@ class Rule:
         limits: Limits,
         references: tuple[str, ...] = (),
         profile: str = "default",
-        if_written: bool = False,
         page: str = "",
     ) -> None:
         self._check = check
@@ -77,7 +74,6 @@ class Rule:
         self.limits = limits
         self._references = references
         self.profile = profile
-        self.if_written = if_written
         self.page = page
         self.package = ""
         self.required = frozenset(need for need in needs if isinstance(need, str))
@@ -100,7 +96,7 @@ class Rule:
         """What the table has of it: how it is made again, without its function."""
         return (
             self.module, self.code, self.name, self.scope, self.needs, self.severities,
-            self.confidence, self.limits, (), self.profile, self.if_written,
+            self.confidence, self.limits, (), self.profile,
         )  # fmt: skip
 
     def can_judge(self, have: set[str] | frozenset[str]) -> bool:
@@ -145,7 +141,6 @@ def rule(
     limits: Limits | None = None,
     references: tuple[str, ...] = (),
     profile: str = "default",
-    if_written: bool = False,
     page: str = "",
 ) -> Callable[[RuleFunction], RuleFunction]:
     """Register a rule function; see `Rule` for the fields, CONTRIBUTING.md for its docstring."""
@@ -153,7 +148,7 @@ def rule(
     def register(check: RuleFunction) -> RuleFunction:
         made = Rule(
             check, check.__module__, code, name, scope, needs, severities, confidence,
-            limits or {}, references, profile, if_written, page,
+            limits or {}, references, profile, page,
         )  # fmt: skip
         known = RULES.get(code)
         if known is not None:

@@ -74,7 +74,6 @@ def _disputed(unit: TrainingUnit, *names: str) -> bool:
     needs=("global_batch", "micro_batch"),
     severities=(ERROR, WARNING, INFO),
     confidence=HIGH,
-    if_written=True,
     references=(
         (
             "https://www.deepspeed.ai/docs/config-json/ (train_batch_size must be equal to "
@@ -216,7 +215,6 @@ def _devices(unit: TrainingUnit, total: int, each: int, exact: bool) -> Setting 
     needs=("norm", "micro_batch", "dataset_size", "drop_last"),
     severities=(WARNING,),
     confidence=MEDIUM,
-    if_written=True,
     references=(
         "https://docs.pytorch.org/docs/stable/data.html (drop_last is off by default)",
         "https://docs.pytorch.org/docs/stable/generated/torch.nn.BatchNorm1d.html",

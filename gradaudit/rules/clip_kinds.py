@@ -38,7 +38,6 @@ def _is_written(setting: Setting) -> bool:
     severities=(INFO,),
     confidence=MEDIUM,
     limits={"never_acts": 1000},
-    if_written=True,
     references=(
         "https://docs.pytorch.org/docs/stable/generated/torch.nn.utils.clip_grad_norm_.html",
         (
@@ -121,7 +120,6 @@ def clip_norm_never_acts(unit: TrainingUnit, limits: Limits) -> Iterator[Finding
     needs=(("clip_norm", "clip_agc"), ("clip_value", "clip_agc")),
     severities=(WARNING, INFO),
     confidence=MEDIUM,
-    if_written=True,
     references=(
         "https://docs.pytorch.org/docs/stable/generated/torch.nn.utils.clip_grad_norm_.html",
         "https://docs.pytorch.org/docs/stable/generated/torch.nn.utils.clip_grad_value_.html",
@@ -213,7 +211,6 @@ def two_clips(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     severities=(INFO,),
     confidence=HIGH,
     profile="strict",
-    if_written=True,
     references=(
         "https://arxiv.org/abs/1211.5063 (Pascanu et al. 2013: clip the norm, and why)",
         "https://docs.pytorch.org/docs/stable/generated/torch.nn.utils.clip_grad_value_.html",

@@ -123,7 +123,6 @@ def _is_recurrent(unit: TrainingUnit) -> bool:
     severities=(WARNING, INFO),
     confidence=MEDIUM,
     limits={"long": 100},
-    if_written=True,
     references=(
         "https://arxiv.org/abs/1211.5063 (Pascanu et al. 2013: recurrent gradients explode; clip)",
         (

@@ -140,7 +140,6 @@ def _miscounted(unit: TrainingUnit) -> tuple[str, Duration] | None:
     severities=(WARNING,),
     confidence=HIGH,
     limits={"share": 0.95, "end_rate": 0.05},
-    if_written=True,
     references=(
         f"{COSINE} (the formula is periodic: after T_max the rate rises again)",
         "https://github.com/pytorch/pytorch/blob/main/torch/optim/lr_scheduler.py",
@@ -288,7 +287,6 @@ def _as_long(decay: Duration, length: Duration, share: float) -> Fix | None:
     severities=(WARNING,),
     confidence=MEDIUM,
     limits={"share": 1.25, "debug_steps": 1000},
-    if_written=True,
     references=(
         (
             "https://arxiv.org/abs/2203.15556 (Hoffmann et al. 2022, appendix B: a cosine planned "
@@ -373,7 +371,6 @@ def schedule_outlasts_training(unit: TrainingUnit, limits: Limits) -> Iterator[F
     needs=("decay_calls", "scheduler_interval", ("total_steps", "epochs")),
     severities=(WARNING,),
     confidence=MEDIUM,
-    if_written=True,
     references=(LIGHTNING, COSINE),
 )
 def schedule_unit_mismatch(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:

@@ -29,7 +29,6 @@ _CONTRASTIVE = (
     severities=(WARNING,),
     confidence=MEDIUM,
     limits={"largest": 0.4, "preferences": 0.5},
-    if_written=True,
     references=(
         "https://arxiv.org/abs/1512.00567 (Szegedy et al. 2016: 0.1)",
         "https://arxiv.org/abs/1906.02629 (Müller et al. 2019: when label smoothing helps)",
@@ -122,7 +121,6 @@ def label_smoothing_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator
     severities=(INFO,),
     confidence=LOW,
     limits={"largest": 100},
-    if_written=True,
     references=(
         (
             "https://docs.pytorch.org/docs/stable/generated/torch.nn.BCEWithLogitsLoss.html "
@@ -200,7 +198,6 @@ def extreme_class_weight(unit: TrainingUnit, limits: Limits) -> Iterator[Finding
     severities=(WARNING, INFO),
     confidence=MEDIUM,
     limits={"lowest": 0.01, "highest": 1},
-    if_written=True,
     references=(
         "https://arxiv.org/abs/2103.00020 (Radford et al. 2021, CLIP: 0.07, kept above 0.01)",
         "https://arxiv.org/abs/2002.05709 (Chen et al. 2020, SimCLR: 0.05 to 1 compared)",

@@ -215,7 +215,6 @@ def negative_loss_weight(unit: TrainingUnit, limits: Limits) -> Iterator[Finding
     needs=("loss_reduction", "optimizer"),
     severities=(WARNING, INFO),
     confidence=MEDIUM,
-    if_written=True,
     references=(
         "https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html (reduction)",
         "https://arxiv.org/abs/1706.02677 (Goyal et al. 2017: the rate follows the batch)",

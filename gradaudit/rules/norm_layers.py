@@ -40,7 +40,6 @@ _TORCH = ("torch", ".pth", "cuda", "nn.")
     severities=(WARNING, INFO),
     confidence=MEDIUM,
     limits={"newest": 0.5, "left": 0.05},
-    if_written=True,
     references=(
         (
             "https://docs.pytorch.org/docs/stable/generated/torch.nn.BatchNorm2d.html (running = "
@@ -176,7 +175,6 @@ def _newest(unit: TrainingUnit, momentum: Setting, value: float, torch: bool) ->
     needs=("norm_groups", "norm_channels"),
     severities=(ERROR, WARNING),
     confidence=HIGH,
-    if_written=True,
     references=(
         (
             "https://docs.pytorch.org/docs/stable/generated/torch.nn.GroupNorm.html (num_channels "

@@ -37,7 +37,6 @@ PLATEAU = (
     needs=("learning_rate", "min_learning_rate"),
     severities=(ERROR, WARNING),
     confidence=HIGH,
-    if_written=True,
     references=(
         "https://arxiv.org/abs/1608.03983 (Loshchilov & Hutter 2017, SGDR: eta_min)",
         (
@@ -115,7 +114,6 @@ def min_learning_rate_above_peak(unit: TrainingUnit, limits: Limits) -> Iterator
     needs=("milestones", ("total_steps", "epochs")),
     severities=(WARNING, INFO),
     confidence=HIGH,
-    if_written=True,
     references=(
         "https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.MultiStepLR.html",
         (
@@ -214,7 +212,6 @@ def milestones_never_reached(unit: TrainingUnit, limits: Limits) -> Iterator[Fin
     needs=("plateau_patience", "early_stop_patience"),
     severities=(WARNING,),
     confidence=MEDIUM,
-    if_written=True,
     references=(
         f"{PLATEAU} (the rate drops after more than `patience` epochs without improvement)",
         (

@@ -172,7 +172,6 @@ _REFUSED = {
     ),
     severities=(ERROR, WARNING),
     confidence=HIGH,
-    if_written=True,
     references=(
         (
             "https://github.com/axolotl-ai-cloud/axolotl/blob/main/src/axolotl/utils/schemas/"
@@ -278,7 +277,6 @@ def _same_length(unit: TrainingUnit, first: Setting, second: Setting) -> bool:
     needs=("warmup_ratio",),
     severities=(INFO,),
     confidence=HIGH,
-    if_written=True,
     references=(
         "https://github.com/huggingface/transformers/pull/41326 (warmup_steps may be a ratio)",
         "https://huggingface.co/docs/transformers/main_classes/trainer (warmup_steps)",
