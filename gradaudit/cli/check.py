@@ -58,6 +58,7 @@ def drawing(arguments: CheckArguments, width: int) -> Callable[[FileResult], Dra
 
 def _summary(run: Run, arguments: CheckArguments) -> Summary:
     summary = Summary(run.tallies, run.problems)
+    summary.since = arguments.since
     summary.next_steps = next_steps(summary, arguments)
     return summary
 

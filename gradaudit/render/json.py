@@ -48,6 +48,7 @@ def check_document(results: list[FileResult], summary: Summary) -> str:
             "infos": summary.infos,
             "suppressed": summary.suppressed,
             "fixable": summary.fixable,
+            **({} if summary.since is None else {"earlier": summary.earlier}),
         },
     }
     return written(document)

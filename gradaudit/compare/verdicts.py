@@ -1,0 +1,443 @@
+"""What a change does to the training: riskier, safer, neutral or unknown, and why.
+
+`riskier` speaks of gradients and steps that grow, spike or lose their meaning, not of the result:
+a safer training may be a slower one. What depends on the data or the model is `unknown`.
+"""
+
+from __future__ import annotations
+
+from gradaudit.compare.model import LARGE, NEUTRAL, RISKIER, SAFER, UNKNOWN, is_unknown
+from gradaudit.compare.model import NO_LONGER_WRITTEN, NOW_WRITTEN
+from gradaudit.compare.scale import as_large, as_small, grown, judge_batch, judge_rate, times
+from gradaudit.plan.model import DECOUPLED
+from gradaudit.rules.optimisers import (
+    RELATIVE,
+    decays_in_gradient,
+    forgets_scale,
+    steps_with_gradient,
+    which_is_unknown,
+    why_scale_cancels,
+)
+from gradaudit.rules.text import number, optimizer_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gradaudit.compare.model import Change, UnitChanges
+    from gradaudit.plan.model import TrainingUnit
+
+    Verdict = tuple[str, str]
+
+_COUNTED = frozenset((
+    "learning_rate", "base_learning_rate", "weight_decay", "clip_norm", "clip_value", "clip_agc",
+    "micro_batch", "accumulation", "global_batch", "world_size", "momentum", "warmup_steps",
+    "warmup_epochs", "warmup_ratio", "warmup_tokens",
+))  # fmt: skip
+"""Settings of which a large change counts among several at once, beside the weights of the loss."""
+
+
+def judge(one: UnitChanges) -> None:
+    """Give each change of a training its verdict, and say where several hide each other."""
+    assert one.old is not None and one.new is not None
+    common = _common_factor(one)
+    for change in one.changes:
+        change.verdict, change.reason = _verdict(change, one, common)
+        change.large = _is_large(change)
+    _count_once(one)
+    large = sum(change.large for change in one.changes)
+    if large > 1:
+        many = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}.get(large, str(large))
+        which = "neither can be told from the other" if large == 2 else (
+            "none can be told from the others"
+        )  # fmt: skip
+        one.several = (
+            f"{many} changes of {number(LARGE)} x or more at once: {which}; try them one at a time"
+        )
+
+
+def _verdict(change: Change, one: UnitChanges, common: float | None) -> Verdict:
+    if change.kind in (NOW_WRITTEN, NO_LONGER_WRITTEN):
+        return NEUTRAL, "the value is the framework's default: nothing changes"
+    for setting in (change.old, change.new):
+        if setting is not None and is_unknown(setting):
+            return UNKNOWN, f"the value is {setting.note}"
+    if change.is_term:
+        return _term(change, one, common)
+    judged = _BY_NAME.get(change.name)
+    if judged is not None:
+        return judged(change, one)
+    if change.name in _NEUTRAL:
+        return NEUTRAL, _NEUTRAL[change.name]
+    return UNKNOWN, ""
+
+
+def _is_large(change: Change) -> bool:
+    if change.computed or not (change.is_term or change.name in _COUNTED):
+        return False
+    if change.kind in (NOW_WRITTEN, NO_LONGER_WRITTEN):
+        return False
+    if change.factor is not None and change.name != "momentum":
+        return as_large(change.factor) or as_small(change.factor)
+    if change.name.startswith("clip"):  # switched on or off
+        return change.verdict in (RISKIER, SAFER)
+    return change.verdict == RISKIER
+
+
+def _count_once(one: UnitChanges) -> None:
+    """One cause is one change: what is said in two settings, or moves together by design."""
+    by_name = {change.name: change for change in one.changes if not change.is_term}
+    for name, other in (
+        ("base_learning_rate", "learning_rate"), ("global_batch", "micro_batch"),
+        ("accumulation", "micro_batch"), ("world_size", "micro_batch"),
+    ):  # fmt: skip
+        if name in by_name and other in by_name and by_name[other].large:
+            by_name[name].large = False
+    warmups = [c for c in one.changes if c.name.startswith("warmup_") and c.large]
+    for change in warmups[1:]:
+        change.large = False
+    terms = [change for change in one.changes if change.is_term and change.large]
+    if terms and _common_factor(one) is not None:
+        for change in terms[1:]:
+            change.large = False
+
+
+# The loss
+
+
+def _common_factor(one: UnitChanges) -> float | None:
+    """The factor by which all terms of the loss moved, where that is all that happened to them."""
+    assert one.new is not None
+    terms = [change for change in one.changes if change.is_term]
+    factors = [change.factor for change in terms]
+    weighted = [term for term in one.new.loss_terms if term.weight]
+    if not factors or len(factors) != len(weighted) or None in factors:
+        return None
+    low, high = min(f for f in factors if f), max(f for f in factors if f)
+    return high if high - low <= 0.01 * high else None
+
+
+def _term(change: Change, one: UnitChanges, common: float | None) -> Verdict:
+    unit = one.new
+    assert unit is not None
+    before = change.old.number if change.old is not None else None
+    after = change.new.number if change.new is not None else None
+    if not before and not after:
+        return NEUTRAL, "it counts for nothing in both"
+    if not before:
+        return UNKNOWN, (
+            "a term that did not count before: its share of the gradient is not in the file, only "
+            "in a run"
+        )
+    if not after:
+        return UNKNOWN, "the term no longer counts: what it held back, or helped, is on its own"
+    if change.factor is None:
+        return RISKIER, "the sign changed: what was made smaller is now made larger"
+    if common is not None:
+        return _all_terms(common, unit)
+    if not (as_large(change.factor) or as_small(change.factor)):
+        return NEUTRAL, _small(change.factor)
+    return _share(change.factor, change.role, unit)
+
+
+def _share(factor: float, role: str, unit: TrainingUnit) -> Verdict:
+    """One term against the others: a ratio that no optimiser takes out."""
+    name = optimizer_name(unit)
+    if forgets_scale(unit):
+        how = f" Under {name} a common scale of the loss cancels, the ratio of its terms does not."
+    elif steps_with_gradient(unit):
+        how = f" Under {name} the step grows with it." if factor > 1 else ""
+    else:
+        how = ""
+    if factor > 1:
+        pulls = f"pulls up to {times(factor)} as hard against the other terms."
+        if role in ("auxiliary", "regulariser"):
+            return RISKIER, f"An {role} term {pulls}{how}".replace("An regul", "A regul")
+        if role == "primary":
+            said = f"The other terms weigh up to {times(factor)} less beside it.{how}"
+            return (RISKIER if steps_with_gradient(unit) else UNKNOWN), said
+        return UNKNOWN, f"It {pulls}{how} Whether it is a goal or a help is not known here."
+    less = times(1 / factor)
+    if role == "primary":
+        return RISKIER, f"The other terms pull up to {less} as hard beside it.{how}"
+    if role == "auxiliary":
+        return SAFER, f"It leaves more of the gradient to the main terms: it weighs {less} less."
+    if role == "regulariser":
+        return UNKNOWN, f"It holds back {less} less: what grows now shows late in a run."
+    return UNKNOWN, f"It weighs {less} less beside the other terms."
+
+
+def _all_terms(factor: float, unit: TrainingUnit) -> Verdict:
+    moved = f"The whole loss moved {grown(factor)}"
+    if forgets_scale(unit):
+        because, _ = why_scale_cancels(unit)
+        left = (
+            ["the clip threshold"] if unit.number("clip_norm") or unit.number("clip_value") else []
+        )
+        left += ["eps"]
+        left += ["the weight decay in the gradient"] if decays_in_gradient(unit) else []
+        return NEUTRAL, (
+            f"{moved}: under {optimizer_name(unit)} that cancels, because {because}; "
+            f"only {' and '.join(left)} did not move with it."
+        )
+    if not (as_large(factor) or as_small(factor)):
+        return NEUTRAL, f"{moved}: {_small(factor)}"
+    if steps_with_gradient(unit):
+        said = f"{moved}: under {optimizer_name(unit)} that is a learning rate {grown(factor)}"
+        unclipped = ", where no clip acts" if unit.number("clip_norm") else ""
+        return (RISKIER if factor > 1 else SAFER), f"{said}{unclipped}."
+    return UNKNOWN, (
+        f"{moved}: under SGD that is a learning rate {grown(factor)}, under Adam it cancels "
+        f"({which_is_unknown(unit)})."
+    )
+
+
+# Clipping
+
+
+def _clip(change: Change, one: UnitChanges) -> Verdict:
+    unit = one.new
+    assert unit is not None
+    before = change.old.number if change.old is not None else None
+    after = change.new.number if change.new is not None else None
+    if (before is not None and before <= 0) or (after is not None and after <= 0):
+        return UNKNOWN, "not above 0: frameworks differ in what that does"
+    if before is None and after is None:
+        return NEUTRAL, "it never acts, in both"
+    if before is None:
+        return SAFER, _held_back(unit, "A spike is held back now")
+    if after is None:
+        gone = "No longer clipped" if change.new is not None else (
+            "No longer said, so not clipped, unless the program does so by itself"
+        )  # fmt: skip
+        return _clip_loosened(unit, gone, None)
+    assert change.factor is not None
+    if as_large(change.factor):
+        return _clip_loosened(unit, "The threshold is higher", change.factor)
+    if as_small(change.factor):
+        less = times(1 / change.factor)
+        if steps_with_gradient(unit):
+            return SAFER, (
+                f"Under {optimizer_name(unit)} a clipped step is {less} shorter: steadier, and "
+                "slower where most steps are clipped."
+            )
+        return SAFER, _held_back(unit, "Spikes are held back more")
+    return NEUTRAL, _small(change.factor)
+
+
+def _held_back(unit: TrainingUnit, said: str) -> str:
+    if forgets_scale(unit):
+        because, memory = why_scale_cancels(unit)
+        if not memory:
+            return f"{said}; but under {optimizer_name(unit)} it cancels: {because}."
+        return (
+            f"{said}: it weighs less in {memory}. Under {optimizer_name(unit)} the threshold "
+            "itself hardly matters where every step is clipped."
+        ).replace("Spikes are held back more: it weighs", "Spikes are held back more: they weigh")
+    return f"{said}."
+
+
+def _clip_loosened(unit: TrainingUnit, said: str, factor: float | None) -> Verdict:
+    name = optimizer_name(unit)
+    more = f"up to {times(factor)} as" if factor is not None else "as"
+    if forgets_scale(unit):
+        because, memory = why_scale_cancels(unit)
+        if not memory:
+            return NEUTRAL, f"{said}; under {name} that cancels: {because}."
+        much = f"up to {times(factor)} as much" if factor is not None else "in full"
+        return RISKIER, (
+            f"{said}: under {name} a factor that is the same at every step cancels, but a rare "
+            f"spike counts {much} in {memory}."
+        )
+    if steps_with_gradient(unit):
+        long = f"{more} long" if factor is not None else "as long as its gradient"
+        return RISKIER, f"{said}: under {name} the step of a spike is {long}."
+    return RISKIER, (
+        f"{said}: a spike counts for more. Under SGD its step grows, under Adam it weighs more in "
+        f"the running averages ({which_is_unknown(unit)})."
+    )
+
+
+# The rest
+
+
+def _decay(change: Change, one: UnitChanges) -> Verdict:
+    unit = one.new
+    assert unit is not None
+    factor = change.factor
+    if factor is not None and not (as_large(factor) or as_small(factor)):
+        return NEUTRAL, _small(factor)
+    after = change.new.number if change.new is not None else None
+    if not after:
+        return UNKNOWN, "Nothing holds the weights back now; how far they grow shows late in a run."
+    harder = "more weakly" if factor is not None and factor < 1 else "more strongly"
+    if factor is not None:
+        moved = times(factor if factor > 1 else 1 / factor)
+        said = f"The weights are pulled to zero {moved} {harder}"
+    else:
+        said = "The weights are pulled to zero now"
+    rate = unit.number("learning_rate")
+    plain = unit.optimizer in DECOUPLED - RELATIVE or (
+        steps_with_gradient(unit) and not unit.number("momentum")
+    )
+    if plain and rate and rate > 0:
+        steps = 1 / (rate * after)
+        return UNKNOWN, (
+            f"{said}; at the peak rate they forget what is older than about {number(round(steps))} "
+            "steps, 1 / (rate x decay)."
+        )
+    return UNKNOWN, f"{said}; whether that helps is not in the file."
+
+
+def _momentum(change: Change, one: UnitChanges) -> Verdict:
+    before = change.old.number if change.old is not None else None
+    after = change.new.number if change.new is not None else None
+    if before is None or after is None or not (0 <= before < 1 and 0 <= after < 1):
+        return UNKNOWN, ""
+    factor = (1 - before) / (1 - after)
+    said = (
+        f"A lasting gradient adds up to 1 / (1 - momentum) = {number(1 / (1 - after))} times its "
+        f"step, before {number(1 / (1 - before))} times"
+    )
+    if as_large(factor):
+        return RISKIER, f"{said}: like a learning rate {times(factor)} as high."
+    if as_small(factor):
+        return SAFER, f"{said}."
+    return NEUTRAL, f"{said}."
+
+
+def _betas(change: Change, one: UnitChanges) -> Verdict:
+    old, new = change.old, change.new
+    before, after = (s.value if s is not None else None for s in (old, new))
+    if not isinstance(before, tuple) or not isinstance(after, tuple):
+        return UNKNOWN, ""
+    said = []
+    for name, was, now in (
+        ("the average of gradients", before[0], after[0]),
+        ("that of their squares", before[1], after[1]),
+    ):
+        if was != now and 0 <= was < 1 and 0 <= now < 1:
+            said.append(f"{name} reaches back {_memory(now)} steps, before {_memory(was)}")
+    text = "; ".join(said)
+    return UNKNOWN, f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def _memory(beta: float) -> str:
+    return number(round(1 / (1 - beta), 1))
+
+
+def _warmup(change: Change, one: UnitChanges) -> Verdict:
+    assert one.old is not None and one.new is not None
+    before, after = one.old.warmup, one.new.warmup
+    if before is None and after is None:
+        return NEUTRAL, "there is none in both"
+    if before is None:
+        return SAFER, "The rate rises slowly now: no full step on a fresh model."
+    adam = (
+        " Adam's running size then rests on few gradients (Liu et al. 2020)."
+        if one.new.is_adaptive
+        else ""
+    )
+    if after is None:
+        unless = "" if change.new is not None else ", unless the scheduler has a warm-up of its own"
+        return RISKIER, f"The first steps are taken at the full rate{unless}.{adam}"
+    if before.unit == after.unit:
+        factor = after.value / before.value
+    else:
+        shares = (
+            before.share_of(one.old.length, one.old.number("steps_per_epoch")),
+            after.share_of(one.new.length, one.new.number("steps_per_epoch")),
+        )
+        if not shares[0] or not shares[1]:
+            return UNKNOWN, f"{after} now, {before} before: the file does not say how these compare"
+        factor = shares[1] / shares[0]
+    if as_small(factor):
+        return RISKIER, f"The full rate is reached {times(1 / factor)} as soon.{adam}"
+    if as_large(factor):
+        return SAFER, f"The full rate is reached {times(factor)} as late."
+    return NEUTRAL, _small(factor)
+
+
+_FP16 = ("fp16", "fp16-mixed")
+
+
+def _precision(change: Change, one: UnitChanges) -> Verdict:
+    before, after = (s.value if s is not None else None for s in (change.old, change.new))
+    if not isinstance(after, str) or not isinstance(before, str):
+        if after in _FP16:
+            return RISKIER, _FP16_SAID
+        return UNKNOWN, ""
+    if after in _FP16 and before not in _FP16:
+        return RISKIER, _FP16_SAID
+    if after == "fp16":
+        return RISKIER, (
+            "The weights are in fp16: an update below 1/2048 of a weight may be rounded away."
+        )
+    if after == "bf16" and before != "bf16":
+        return RISKIER, (
+            "The weights are in bf16: an update below 1/256 of a weight may be rounded away."
+        )
+    if before in _FP16:
+        return SAFER, "Out of fp16: no gradient overflows at 65,504, and no loss scale is needed."
+    if before == "bf16":
+        return SAFER, "Small updates of the weights are no longer rounded away."
+    return NEUTRAL, "No range is lost; products are rounded more coarsely, or more finely."
+
+
+_FP16_SAID = (
+    "fp16 ends at 65,504 and drops gradients below 6e-8: it needs loss scaling, and clipping after "
+    "the gradients are unscaled."
+)
+
+
+def _optimizer(change: Change, one: UnitChanges) -> Verdict:
+    assert one.old is not None and one.new is not None
+    before, after = optimizer_name(one.old), optimizer_name(one.new)
+    rates = {c.name for c in one.changes} & {"learning_rate", "base_learning_rate"}
+    kept = "" if rates else ", and the rate stayed"
+    if one.old.optimizer is None or one.new.optimizer is None:
+        return UNKNOWN, "a rate of one optimiser does not carry over to another"
+    if {one.old.optimizer, one.new.optimizer} == {"adam", "adamw"}:
+        if not one.new.number("weight_decay"):
+            return NEUTRAL, "they differ in weight decay only, and there is none"
+        return UNKNOWN, (
+            "The same steps, but for the weight decay: Adam's is divided by the gradient's size, "
+            "AdamW's is not, so that its value does not carry over."
+        )
+    if not rates and steps_with_gradient(one.old) and one.new.is_adaptive:
+        return RISKIER, (
+            f"A rate of {before} does not carry over to {after}{kept}: every weight moves by about "
+            "the rate at each step, however small its gradient."
+        )
+    if not rates and one.old.is_adaptive and one.new.optimizer == "lion":
+        return RISKIER, (
+            f"A rate of {before} does not carry over to Lion{kept}: it takes one that is 3 to 10 "
+            "times lower, with a decay as much higher (Chen et al. 2023)."
+        )
+    return UNKNOWN, f"A rate of {before} does not carry over to {after}{kept}."
+
+
+def _small(factor: float) -> str:
+    return f"{grown(factor)}: less than {number(LARGE)} x, one step of a search"
+
+
+_NEUTRAL = {
+    "seed": "differences that are smaller than those between seeds say nothing now",
+    "gradient_checkpointing": "the same gradients, for less memory and more time",
+    "epochs": "the length: a schedule that ends with the training is stretched with it",
+    "total_steps": "the length: a schedule that ends with the training is stretched with it",
+    "total_tokens": "the length: a schedule that ends with the training is stretched with it",
+    "early_stop_patience": "it decides when the run ends, not how it goes",
+    "ema_decay": "an average of the weights: it does not act back on the training",
+}
+"""What changes no gradient and no step by itself."""
+
+_BY_NAME: dict[str, Callable[[Change, UnitChanges], Verdict]] = {
+    "learning_rate": judge_rate, "base_learning_rate": judge_rate,
+    "micro_batch": judge_batch, "accumulation": judge_batch, "world_size": judge_batch,
+    "global_batch": judge_batch,
+    "clip_norm": _clip, "clip_value": _clip, "clip_agc": _clip,
+    "weight_decay": _decay, "momentum": _momentum, "betas": _betas,
+    "warmup_steps": _warmup, "warmup_epochs": _warmup, "warmup_ratio": _warmup,
+    "precision": _precision, "optimizer": _optimizer,
+}  # fmt: skip
