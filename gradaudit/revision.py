@@ -68,10 +68,10 @@ class Revision:
         self.entries: dict[str, tuple[str, str]] = {}
         self.folders = {""}
         for line in _git(top, "ls-tree", "-r", "-z", "--full-tree", self.commit).split(b"\0"):
-            about, tab, path = line.partition(b"\t")
+            about, tab, name_there = line.partition(b"\t")
             if tab:
                 mode, _, number = about.decode("ascii").split(" ")
-                self.entries[os.fsdecode(path)] = mode, number
+                self.entries[os.fsdecode(name_there)] = mode, number
         for path in self.entries:
             folder = path.rpartition("/")[0]
             while folder not in self.folders:
@@ -109,7 +109,8 @@ class Revision:
             )  # fmt: skip
             self._owner = os.getpid()
         to, back = self._process.stdin, self._process.stdout
-        assert to is not None and back is not None
+        assert to is not None
+        assert back is not None
         to.write(number.encode("ascii") + b"\n")
         to.flush()
         head = back.readline().split()

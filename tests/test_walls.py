@@ -47,7 +47,8 @@ ARROWS: dict[str, set[str]] = {
     "fixing": {"audit", "fix", "source"},
     # from findings to the screen: anything but the audit that made them
     "render": {
-        "compare", "dialects", "edits", "evidence", "findings", "fix", "plan", "rules", "source", "syntax",
+        "compare", "dialects", "edits", "evidence", "findings", "fix", "plan", "rules", "source",
+        "syntax",
     },
     "cli": {
         "audit", "compare", "compose", "dialects", "discover", "evidence", "findings", "fix",

@@ -6,7 +6,7 @@ import os
 import sys
 
 from gradaudit.audit import audit_path, audit_source
-from gradaudit.cli.common import UsageError, fault, options_of
+from gradaudit.cli.common import UsageError, command, fault, options_of
 from gradaudit.compare.changes import compare
 from gradaudit.discover import describe
 from gradaudit.render.output import use_color, width_of, write_lines
@@ -64,7 +64,8 @@ class _Typed:
         except OSError as error:
             raise UsageError(f"{self.word}: {describe(error, self.path)}") from None
         except Unreadable as error:
-            raise UsageError(f"{self.word}: line {error.line}: {error.message}") from None
+            said = f"cannot be read: line {error.line}: {error.message}"
+            raise UsageError(f"{self.word}: {said}") from None
         _rename(result, self.revision)
         return result
 
@@ -154,8 +155,10 @@ def run_compare(arguments: CheckArguments, old: str, new: str | None) -> int:
     else:
         from gradaudit.render.compare import compare_lines
 
-        width = width_of(sys.stdout)
-        write_lines(compare_lines(found, width), use_color(arguments.color, sys.stdout))
+        arguments.paths = [after.word]
+        check = command("check", arguments) if after.revision is None else ""
+        lines = compare_lines(found, check, width_of(sys.stdout))
+        write_lines(lines, use_color(arguments.color, sys.stdout))
     for one, result in zip(typed, results, strict=True):
         for problem in result.problems:
             fault(f"{one.word}: {problem}")

@@ -16,8 +16,11 @@ NOW_WRITTEN, NO_LONGER_WRITTEN = "now_written", "no_longer_written"
 RISKIER, SAFER, NEUTRAL, UNKNOWN = "riskier", "safer", "neutral", "unknown"
 
 LARGE = 3.0
-"""The factor from which a change is judged: rates, weights and decays are commonly searched in steps
-of about 3 (1e-4, 3e-4, 1e-3), so that less is one step of a search."""
+"""The factor from which a change is judged: rates, weights and decays are commonly searched in
+steps of about 3 (1e-4, 3e-4, 1e-3), so that less is one step of a search."""
+
+_NO_RATIO = frozenset(("seed", "momentum", "ema_decay"))
+"""Numbers of which new / old says nothing."""
 
 
 class Change:
@@ -28,7 +31,7 @@ class Change:
     old, new what was and what is in force; None where the file says nothing.
     kind     added, removed, changed; `now_written` and `no_longer_written` where the value is the
              framework's default, and stays what it was.
-    factor   new / old, where both are numbers of one sign other than 0.
+    factor   new / old, where both are numbers of one sign other than 0, and that says something.
     verdict  riskier, safer, neutral or unknown, with the reason. large: it counts among several.
     computed it follows from another change.
     """
@@ -47,7 +50,7 @@ class Change:
         self.kind = kind
         self.role = role
         self.key = ""
-        self.factor = _factor(old, new)
+        self.factor = None if name in _NO_RATIO and not role else _factor(old, new)
         self.verdict = NEUTRAL
         self.reason = ""
         self.large = False

@@ -45,7 +45,8 @@ def grown(factor: float) -> str:
 
 def judge_rate(change: Change, one: UnitChanges) -> Verdict:
     unit = one.new
-    assert unit is not None and one.old is not None
+    assert unit is not None
+    assert one.old is not None
     name = optimizer_name(unit)
     if one.old.optimizer != unit.optimizer and one.old.optimizer and unit.optimizer:
         before = optimizer_name(one.old)
@@ -92,7 +93,8 @@ def judge_rate(change: Change, one: UnitChanges) -> Verdict:
 def samples_factor(one: UnitChanges) -> float | None:
     """New / old samples of one optimiser step; what both files leave out is taken as the same."""
     old, new = one.old, one.new
-    assert old is not None and new is not None
+    assert old is not None
+    assert new is not None
     both = old.number("global_batch"), new.number("global_batch")
     if both[0] and both[1]:
         return both[1] / both[0]
@@ -119,7 +121,8 @@ def _unit_of(unit: TrainingUnit) -> str:
 
 def judge_batch(change: Change, one: UnitChanges) -> Verdict:
     old, new = one.old, one.new
-    assert old is not None and new is not None
+    assert old is not None
+    assert new is not None
     seen, before = new.norm_batch, old.norm_batch
     least = load()["GA301"].limits["info"]
     by_batch = new.norm in ("batch", "sync_batch") and change.name in ("micro_batch", "world_size")
@@ -153,6 +156,7 @@ def judge_batch(change: Change, one: UnitChanges) -> Verdict:
 
 
 def _rate_factor(one: UnitChanges) -> float | None:
-    assert one.old is not None and one.new is not None
+    assert one.old is not None
+    assert one.new is not None
     before, after = one.old.number("learning_rate"), one.new.number("learning_rate")
     return after / before if before and after else None

@@ -6,8 +6,16 @@ a safer training may be a slower one. What depends on the data or the model is `
 
 from __future__ import annotations
 
-from gradaudit.compare.model import LARGE, NEUTRAL, RISKIER, SAFER, UNKNOWN, is_unknown
-from gradaudit.compare.model import NO_LONGER_WRITTEN, NOW_WRITTEN
+from gradaudit.compare.model import (
+    LARGE,
+    NEUTRAL,
+    NO_LONGER_WRITTEN,
+    NOW_WRITTEN,
+    RISKIER,
+    SAFER,
+    UNKNOWN,
+    is_unknown,
+)
 from gradaudit.compare.scale import as_large, as_small, grown, judge_batch, judge_rate, times
 from gradaudit.plan.model import DECOUPLED
 from gradaudit.rules.optimisers import (
@@ -37,22 +45,27 @@ _COUNTED = frozenset((
 """Settings of which a large change counts among several at once, beside the weights of the loss."""
 
 
+_WORDS = ("", "", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
 def judge(one: UnitChanges) -> None:
     """Give each change of a training its verdict, and say where several hide each other."""
-    assert one.old is not None and one.new is not None
+    assert one.old is not None
+    assert one.new is not None
     common = _common_factor(one)
     for change in one.changes:
         change.verdict, change.reason = _verdict(change, one, common)
         change.large = _is_large(change)
     _count_once(one)
-    large = sum(change.large for change in one.changes)
-    if large > 1:
-        many = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}.get(large, str(large))
-        which = "neither can be told from the other" if large == 2 else (
-            "none can be told from the others"
-        )  # fmt: skip
+    large = [change for change in one.changes if change.large]
+    if len(large) > 1:
+        many = _WORDS[len(large)] if len(large) < len(_WORDS) else str(len(large))
+        switched = any(change.factor is None for change in large)
+        what = "large changes" if switched else f"changes of {number(LARGE)} x or more"
+        which = "neither" if len(large) == 2 else "none"
+        others = "other" if len(large) == 2 else "others"
         one.several = (
-            f"{many} changes of {number(LARGE)} x or more at once: {which}; try them one at a time"
+            f"{many} {what} at once: {which} can be told from the {others}; try them one at a time"
         )
 
 
@@ -77,11 +90,9 @@ def _is_large(change: Change) -> bool:
         return False
     if change.kind in (NOW_WRITTEN, NO_LONGER_WRITTEN):
         return False
-    if change.factor is not None and change.name != "momentum":
+    if change.factor is not None:
         return as_large(change.factor) or as_small(change.factor)
-    if change.name.startswith("clip"):  # switched on or off
-        return change.verdict in (RISKIER, SAFER)
-    return change.verdict == RISKIER
+    return change.verdict in (RISKIER, SAFER)  # switched on or off, or in terms of its own
 
 
 def _count_once(one: UnitChanges) -> None:
@@ -130,7 +141,9 @@ def _term(change: Change, one: UnitChanges, common: float | None) -> Verdict:
             "in a run"
         )
     if not after:
-        return UNKNOWN, "the term no longer counts: what it held back, or helped, is on its own"
+        return UNKNOWN, (
+            "no longer a term with a weight: what it held back, or helped, is on its own"
+        )
     if change.factor is None:
         return RISKIER, "the sign changed: what was made smaller is now made larger"
     if common is not None:
@@ -205,7 +218,7 @@ def _clip(change: Change, one: UnitChanges) -> Verdict:
     if before is None and after is None:
         return NEUTRAL, "it never acts, in both"
     if before is None:
-        return SAFER, _held_back(unit, "A spike is held back now")
+        return SAFER, _held_back(unit, "Spikes are held back now")
     if after is None:
         gone = "No longer clipped" if change.new is not None else (
             "No longer said, so not clipped, unless the program does so by itself"
@@ -231,9 +244,9 @@ def _held_back(unit: TrainingUnit, said: str) -> str:
         if not memory:
             return f"{said}; but under {optimizer_name(unit)} it cancels: {because}."
         return (
-            f"{said}: it weighs less in {memory}. Under {optimizer_name(unit)} the threshold "
-            "itself hardly matters where every step is clipped."
-        ).replace("Spikes are held back more: it weighs", "Spikes are held back more: they weigh")
+            f"{said}. Under {optimizer_name(unit)} {because}: rare ones weigh less in {memory}, "
+            "and where every step is clipped the threshold hardly matters."
+        )
     return f"{said}."
 
 
@@ -246,8 +259,8 @@ def _clip_loosened(unit: TrainingUnit, said: str, factor: float | None) -> Verdi
             return NEUTRAL, f"{said}; under {name} that cancels: {because}."
         much = f"up to {times(factor)} as much" if factor is not None else "in full"
         return RISKIER, (
-            f"{said}: under {name} a factor that is the same at every step cancels, but a rare "
-            f"spike counts {much} in {memory}."
+            f"{said}: under {name} a factor that is the same at every step cancels, because "
+            f"{because}; but a rare spike counts {much} in {memory}."
         )
     if steps_with_gradient(unit):
         long = f"{more} long" if factor is not None else "as long as its gradient"
@@ -327,7 +340,8 @@ def _memory(beta: float) -> str:
 
 
 def _warmup(change: Change, one: UnitChanges) -> Verdict:
-    assert one.old is not None and one.new is not None
+    assert one.old is not None
+    assert one.new is not None
     before, after = one.old.warmup, one.new.warmup
     if before is None and after is None:
         return NEUTRAL, "there is none in both"
@@ -385,13 +399,14 @@ def _precision(change: Change, one: UnitChanges) -> Verdict:
 
 
 _FP16_SAID = (
-    "fp16 ends at 65,504 and drops gradients below 6e-8: it needs loss scaling, and clipping after "
-    "the gradients are unscaled."
+    "The range of fp16 ends at 65,504, and gradients below 6e-8 become 0: it needs loss scaling, "
+    "and clipping after the gradients are unscaled."
 )
 
 
 def _optimizer(change: Change, one: UnitChanges) -> Verdict:
-    assert one.old is not None and one.new is not None
+    assert one.old is not None
+    assert one.new is not None
     before, after = optimizer_name(one.old), optimizer_name(one.new)
     rates = {c.name for c in one.changes} & {"learning_rate", "base_learning_rate"}
     kept = "" if rates else ", and the rate stayed"

@@ -37,7 +37,8 @@ _RESTATED = {
 }
 
 
-def compare_lines(found: Comparison, width: int) -> list[Line]:
+def compare_lines(found: Comparison, check: str, width: int) -> list[Line]:
+    """The screen; `check` is the command that explains the findings of the new file, or empty."""
     lines: list[Line] = [
         [piece(clean(found.old.path), "path"), piece(" -> "), piece(clean(found.new.path), "path")]
     ]
@@ -49,6 +50,9 @@ def compare_lines(found: Comparison, width: int) -> list[Line]:
     if not found.units:
         lines += [[], [piece("No setting changed.", "ok")]]
     lines += [[], *_findings(found, width)]
+    if found.brought and check:
+        text = f"`{check}` explains what is found."
+        lines.extend([piece(line)] for line in wrap(clean(text), max(width, 60), "", "  "))
     return lines
 
 
@@ -191,15 +195,15 @@ def places(change: Change) -> str:
     return ", ".join(said)
 
 
+def _counts(found: Comparison) -> str:
+    return f"{len(found.brought)} new, {len(found.gone)} gone, {len(found.kept)} in both."
+
+
 def _findings(found: Comparison, width: int) -> list[Line]:
-    counts = f"{len(found.brought)} new, {len(found.gone)} gone, {len(found.kept)} in both"
-    lines: list[Line] = [[piece("Findings: ", "heading"), piece(f"{counts}.")]]
+    lines: list[Line] = [[piece("Findings: ", "heading"), piece(_counts(found))]]
     for word, findings in (("new", found.brought), ("gone", found.gone)):
         for finding in findings:
             lines.extend(_finding(word, finding, found, width))
-    if found.brought and not found.new.path.startswith("git:"):
-        text = f"`gradaudit check {found.new.path}` explains what is found."
-        lines.extend([piece(line)] for line in wrap(clean(text), max(width, 60), "", "  "))
     return lines
 
 
@@ -224,42 +228,51 @@ def finding_text(finding: Finding, found: Comparison) -> str:
 
 
 def compare_markdown(found: Comparison) -> str:
-    from gradaudit.render.markdown import escaped
-
-    lines = ["## gradaudit compare", "", f"`{found.old.path}` → `{found.new.path}`"]
-    lines += [line for text in _dialects(found) for line in ("", f"⚠️ {escaped(text)}")]
+    """For a pull request's comment: a table a training."""
+    lines = ["## gradaudit compare", "", f"`{clean(found.old.path)}` → `{clean(found.new.path)}`"]
+    lines += [line for text in _dialects(found) for line in ("", f"⚠️ {_cell(text)}")]
     for one in found.units:
-        lines += ["", f"### {escaped(_heading(one))}"]
+        lines += ["", f"### {_cell(_heading(one))}"]
         shown, restated = _sorted(one)
         if shown:
             lines += ["", "| | setting | before | after | | why |", "|---|---|---|---|---|---|"]
-        for change in shown:
-            before, after = shown_values(change)
-            step = grown(change.factor) if change.factor is not None else change.kind
-            reason = _sentence(change.reason) if change.reason else ""
-            lines.append(
-                f"| {_MARKS[change.verdict]} {change.verdict} | {escaped(_name(change))} | "
-                f"{escaped(before)} | {escaped(after)} | {escaped(step)} | {escaped(reason)} |"
-            )
+        lines += [_row(change) for change in shown]
         for kind, words in _RESTATED.items():
-            same = [_name(change) for change in restated if change.kind == kind]
+            same = [_cell(_name(change)) for change in restated if change.kind == kind]
             if same:
-                lines += ["", escaped(f"{_sentence(words)[:-1]}: {', '.join(same)}")]
+                lines += ["", f"{_sentence(words)[:-1]}: {', '.join(same)}"]
         if one.several:
-            lines += ["", f"**{escaped(_sentence(one.several))}**"]
+            lines += ["", f"**{_cell(_sentence(one.several))}**"]
     if not found.units:
         lines += ["", "No setting changed."]
-    lines += ["", f"Findings: {len(found.brought)} new, {len(found.gone)} gone, "
-              f"{len(found.kept)} in both."]  # fmt: skip
+    lines += ["", f"Findings: {_counts(found)}"]
     for word, findings in (("new", found.brought), ("gone", found.gone)):
         if findings:
             lines.append("")
         lines += [
             f"- {word}: {finding.severity} [{finding.rule.code}]({finding.rule.url}), "
-            f"{escaped(finding_text(finding, found))}"
+            f"{_cell(finding_text(finding, found))}"
             for finding in findings
         ]
     return "\n".join(lines)
+
+
+def _row(change: Change) -> str:
+    before, after = shown_values(change)
+    step = grown(change.factor) if change.factor is not None else change.kind
+    cells = [
+        f"{_MARKS[change.verdict]} {change.verdict}", _cell(_name(change)), _cell(before),
+        _cell(after), step, _cell(_sentence(change.reason) if change.reason else ""),
+    ]  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(text: str) -> str:
+    """Text as Markdown shows it, in a table too, where a `|` in code would end the cell."""
+    from gradaudit.render.markdown import escaped
+
+    said = clean(text)
+    return escaped(said.replace("`", "'") if "|" in said else said)
 
 
 def compare_document(found: Comparison) -> str:

@@ -26,8 +26,8 @@ class Tally:
     """
 
     __slots__ = (
-        "earlier", "errors", "fixable", "in_run", "infos", "parsed", "path", "problems", "silent", "skipped",
-        "speculative", "suppressed", "units", "warnings",
+        "earlier", "errors", "fixable", "in_run", "infos", "parsed", "path", "problems", "silent",
+        "skipped", "speculative", "suppressed", "units", "warnings",
     )  # fmt: skip
 
     def __init__(self, result: FileResult) -> None:
