@@ -12,7 +12,7 @@ import os
 import subprocess
 
 from gradaudit.compose.opener import SUFFIXES, Opener
-from gradaudit.source import MAX_BYTES, too_large
+from gradaudit.source import MAX_BYTES, Unreadable, too_large
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -210,7 +210,10 @@ class RevisionOpener(Opener):
             mode, number = self.revision.entries.get(place, ("", ""))
             links += mode == _LINK
             if mode == _LINK and links <= _MOST_LINKS:
-                target = os.fsdecode(self.revision.blob(number)).replace(os.sep, "/")
+                try:
+                    target = os.fsdecode(self.revision.blob(number)).replace(os.sep, "/")
+                except (OSError, Unreadable):
+                    continue
                 current = drive + os.sep if target[:1] == "/" else os.path.dirname(current)
                 parts += target.split("/")[::-1]
         return current
@@ -236,7 +239,7 @@ class RevisionOpener(Opener):
     def size(self, path: str) -> int:
         try:
             return len(self.bytes_of(path))
-        except Exception:
+        except (OSError, Unreadable):
             return 0  # opening it will say why
 
     def bytes_of(self, path: str) -> bytes:
@@ -308,4 +311,5 @@ def _git(top: str, *words: str) -> bytes:
 
 def _environment() -> dict[str, str]:
     kept = {name: text for name, text in os.environ.items() if name not in _OF_ONE_REPOSITORY}
-    return {**kept, "LC_ALL": "C", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
+    return {**kept, "LC_ALL": "C", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0",
+            "GIT_ALLOW_PROTOCOL": "none"}  # fmt: skip

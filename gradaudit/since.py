@@ -106,8 +106,8 @@ class Since:
         sources = [result.source] if result.composed is None else []
         if result.composed is not None:
             sources += [tree.source for tree in result.composed.trees]
-        for unit in result.units:
-            sources += [norm.place.source for norm in unit.norms if norm.place is not None]
+        if self.options.sources or self.finder.for_file(result.path).sources:
+            return False  # a Python source matters too, even where nothing is found in it
         if any(source is None or not revision.holds(source) for source in sources):
             return False
         return not revision.lost_files
@@ -119,8 +119,10 @@ class Since:
         settings = self.finder.for_file(path)
         try:
             source = opener.read(path)
-        except OSError:
+        except FileNotFoundError:
             return None
+        except OSError as error:
+            raise NoRevision(f"{path} as it was: {error.strerror or error}") from None
         except Unreadable as error:
             return unparsable(Source(path, error.text), error, options, settings, True)
         return audit_source(source, options, settings)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -312,12 +311,12 @@ def test_several_at_once() -> None:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     top = tmp_path / "repo"
     top.mkdir()
     monkeypatch.chdir(top)
     git("init", "-q", "-b", "main")
-    yield top
+    return top
 
 
 SEED = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,12 @@ HIGH_RATE = "optimizer: adamw\nlearning_rate: 50.0\nbatch_size: 32\n"
 
 
 @pytest.fixture(autouse=True)
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     top = tmp_path / "repo"
     top.mkdir()
     monkeypatch.chdir(top)
     git("init", "-q", "-b", "main")
-    yield top
+    return top
 
 
 def since(*words: str, rev: str = "HEAD", code: int = 1) -> dict[str, Any]:
@@ -351,3 +350,30 @@ def test_a_plain_check_asks_no_git(monkeypatch: pytest.MonkeyPatch) -> None:
     commit(a_yaml=TEXT_RATE)
     monkeypatch.setenv("PATH", "")
     assert run_cli("check", "a.yaml").code == 1
+
+
+def test_a_partial_clone_fetches_nothing_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(a_yaml=TEXT_RATE)
+    commit(a_yaml=TEXT_RATE + "epochs: 3\n")
+    git("config", "uploadpack.allowFilter", "true")
+    url = Path.cwd().as_uri()
+    git("clone", "-q", "--filter=blob:none", url, str(tmp_path / "clone"))
+    monkeypatch.chdir(tmp_path / "clone")
+    ran = run_cli("check", "a.yaml", "--since", "HEAD~1")
+    assert ran.code == 2
+    assert "a partial clone?" in ran.out
+
+
+def test_a_python_source_that_changed_is_noticed_though_the_config_is_as_it_was() -> None:
+    commit(
+        a_yaml=GOOD.replace("32", "4"),
+        gradaudit_toml='[source."a.yaml"]\nmain = ["net.py"]\n',
+        net_py="import torch.nn as nn\nx = nn.BatchNorm1d(2)\n",
+    )
+    os.rename("gradaudit_toml", "gradaudit.toml")
+    assert since("a.yaml", code=0)["summary"]["earlier"] == 1
+    commit(net_py="x = 1\n")
+    write("net.py", "import torch.nn as nn\nx = nn.BatchNorm1d(2)\n")
+    assert codes(since("a.yaml")) == ["GA301"]

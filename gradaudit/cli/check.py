@@ -117,4 +117,6 @@ def next_steps(summary: Summary, arguments: CheckArguments) -> list[str]:
             "s have" if summary.speculative != 1 else " has"
         )
         steps.append(f"{count} a speculative fix: `{shown} --unsafe` shows it.")
+    if summary.earlier:
+        steps.append("`fix` takes earlier findings too.")
     return steps

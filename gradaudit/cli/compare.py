@@ -35,6 +35,8 @@ class _Typed:
         self.path = word
         self.place = ""
         self.revision: Revision | None = None
+        if word == "-":
+            raise UsageError("compare takes files, and git:REV:PATH; not standard input")
         if not word.startswith(_GIT):
             return
         name, path = _parted(word)
