@@ -299,6 +299,20 @@ def test_fewer_samples_a_step() -> None:
     assert changes(ADAMW, lower)["micro_batch"].verdict == "neutral"
 
 
+def test_what_is_said_of_the_rate_beside_a_smaller_batch() -> None:
+    smaller = ADAMW.replace("32", "8")
+    said = {
+        "1.0e-4": "fewer samples, at the same rate",
+        "2.0e-4": "fewer samples, at a higher rate",
+        "8.0e-5": "fewer samples, at a rate / 1.25 only",
+    }
+    for rate, words in said.items():
+        change = changes(ADAMW, smaller.replace("1.0e-4", rate))["micro_batch"]
+        assert words in change.reason
+    bare = "optimizer: adamw\nbatch_size: {}\n"
+    assert "rate" not in only(bare.format(32), bare.format(8)).reason
+
+
 def test_several_at_once() -> None:
     old = ADAMW + "clip_grad_norm: 1.0\n"
     (one,) = of(old, old.replace("1.0e-4", "1.0e-3")).units

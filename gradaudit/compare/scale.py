@@ -97,10 +97,11 @@ def samples_factor(one: UnitChanges) -> float | None:
     assert new is not None
     both = old.number("global_batch"), new.number("global_batch")
     if both[0] and both[1]:
-        return both[1] / both[0]
+        alike = _unit_of(old, "global_batch") == _unit_of(new, "global_batch")
+        return both[1] / both[0] if alike else None
     if not old.number("micro_batch") or not new.number("micro_batch"):
         return None
-    if _unit_of(old) != _unit_of(new):
+    if _unit_of(old, "micro_batch") != _unit_of(new, "micro_batch"):
         return None
     factor = 1.0
     for name in ("micro_batch", "accumulation", "world_size"):
@@ -114,9 +115,10 @@ def samples_factor(one: UnitChanges) -> float | None:
     return factor
 
 
-def _unit_of(unit: TrainingUnit) -> str:
-    micro = unit.get("micro_batch")
-    return micro.unit if micro is not None else ""
+def _unit_of(unit: TrainingUnit, name: str) -> str:
+    """Batches are counted in samples, or in tokens."""
+    setting = unit.get(name)
+    return setting.unit if setting is not None else ""
 
 
 def judge_batch(change: Change, one: UnitChanges) -> Verdict:
@@ -143,9 +145,13 @@ def judge_batch(change: Change, one: UnitChanges) -> Verdict:
         rate = _rate_factor(one)
         if rate is not None and rate <= factor**0.5 * _ABOUT:
             return NEUTRAL, f"A step sees {times(1 / factor)} fewer samples, at a lower rate."
-        lowered = "the same rate" if rate in (None, 1) else "nearly the same rate"
+        at = ""
+        if rate is not None:
+            at = ", at a higher rate" if rate > _ABOUT else ", at the same rate"
+            if rate < 1 / _ABOUT:
+                at = f", at a rate {grown(rate)} only"
         return RISKIER, (
-            f"A step sees {times(1 / factor)} fewer samples, at {lowered}: its gradient is noisier."
+            f"A step sees {times(1 / factor)} fewer samples{at}: its gradient is noisier."
         )
     if as_large(factor):
         return SAFER, (
