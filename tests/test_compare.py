@@ -244,6 +244,8 @@ def test_a_common_factor_is_one_change() -> None:
         ("weight_decay: 0.01", "weight_decay: 0.0", "unknown"),
         ("weight_decay: 0.01", "weight_decay: 0.02", "neutral"),
         ("seed: 1", "seed: 2", "neutral"),
+        ("min_lr: 1.0e-5", "min_lr: 1.0e-6", "neutral"),
+        ("scheduler: cosine", "scheduler: linear", "unknown"),
         ("dropout: 0.1", "dropout: 0.5", "unknown"),
     ],
 )
@@ -255,6 +257,32 @@ def test_the_rest(old: str, new: str, said: str) -> None:
 def test_the_time_scale_of_a_decay() -> None:
     change = only(ADAMW + "weight_decay: 0.01\n", ADAMW + "weight_decay: 0.1\n")
     assert "older than about 100,000 steps" in change.reason
+
+
+def test_how_far_back_the_averages_reach() -> None:
+    change = only(ADAMW + "betas: [0.9, 0.999]\n", ADAMW + "betas: [0.0, 0.95]\n")
+    assert change.verdict == "unknown"
+    assert change.reason == (
+        "The average of gradients reaches back 1 step, before 10 steps; the average of their "
+        "squares reaches back 20 steps, before 1000 steps."
+    )
+
+
+def test_adam_and_adamw_step_alike_at_the_same_rate() -> None:
+    text = "optimizer: {}\nlearning_rate: {}\n"
+    found = changes(text.format("adam", "1.0e-4"), text.format("adamw", "1.0e-3"))
+    assert found["learning_rate"].verdict == "riskier"
+    found = changes(text.format("sgd", "1.0e-4"), text.format("adamw", "1.0e-3"))
+    assert found["learning_rate"].verdict == "unknown"
+
+
+def test_a_batch_in_tokens_is_none_in_samples() -> None:
+    tokens = (
+        "task: {{_name: translation}}\ndataset: {{max_tokens: {}}}\n"
+        "optimization: {{lr: [0.0005]}}\noptimizer: {{_name: adam}}\n"
+    )
+    found = changes(tokens.format(4096), tokens.format(40960))
+    assert "10 times as many tokens" in found["micro_batch"].reason
 
 
 def test_warm_up_in_another_unit() -> None:

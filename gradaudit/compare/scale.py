@@ -43,12 +43,16 @@ def grown(factor: float) -> str:
     return f"{_short(factor)} x" if factor >= 1 else f"/ {_short(1 / factor)}"
 
 
+def small(factor: float) -> str:
+    return f"{grown(factor)}: less than {number(LARGE)} x, one step of a search"
+
+
 def judge_rate(change: Change, one: UnitChanges) -> Verdict:
     unit = one.new
     assert unit is not None
     assert one.old is not None
     name = optimizer_name(unit)
-    if one.old.optimizer != unit.optimizer and one.old.optimizer and unit.optimizer:
+    if one.old.optimizer and unit.optimizer and _family(one.old) != _family(unit):
         before = optimizer_name(one.old)
         return UNKNOWN, f"A rate of {before} and one of {name} cannot be compared."
     factor = change.factor
@@ -57,7 +61,7 @@ def judge_rate(change: Change, one: UnitChanges) -> Verdict:
     if as_small(factor):
         return SAFER, f"Every step is {times(1 / factor)} shorter: steadier, and slower."
     if not as_large(factor):
-        return NEUTRAL, f"{grown(factor)}: less than {number(LARGE)} x, one step of a search"
+        return NEUTRAL, small(factor)
     batch = samples_factor(one) or 1
     if batch > 1 and steps_with_gradient(unit) and factor <= batch * _ABOUT:
         return NEUTRAL, (
@@ -88,6 +92,12 @@ def judge_rate(change: Change, one: UnitChanges) -> Verdict:
             f"{times(factor)} as long, and no clip takes that back."
         )
     return RISKIER, f"Every step is {times(factor)} as long."
+
+
+def _family(unit: TrainingUnit) -> str | None:
+    """The optimiser, without how it decays: at the same rate Adam and AdamW step alike."""
+    family = unit.optimizer
+    return {"adamw": "adam", "nadamw": "nadam"}.get(family, family) if family else None
 
 
 def samples_factor(one: UnitChanges) -> float | None:
@@ -134,31 +144,32 @@ def judge_batch(change: Change, one: UnitChanges) -> Verdict:
             "accumulation does not help it."
         )
     factor = samples_factor(one)
+    samples = _unit_of(new, "micro_batch") or _unit_of(new, "global_batch") or "samples"
     if factor is None:
         return UNKNOWN, "how many samples a step sees in all is not in both files"
     if abs(factor - 1) < 0.01:
         return NEUTRAL, (
-            "A step sees as many samples as before; only BatchNorm and losses that compare samples "
-            "see the micro-batch."
+            f"A step sees as many {samples} as before; only BatchNorm and losses that compare "
+            "samples see the micro-batch."
         )
     if as_small(factor):
         rate = _rate_factor(one)
         if rate is not None and rate <= factor**0.5 * _ABOUT:
-            return NEUTRAL, f"A step sees {times(1 / factor)} fewer samples, at a lower rate."
+            return NEUTRAL, f"A step sees {times(1 / factor)} fewer {samples}, at a lower rate."
         at = ""
         if rate is not None:
             at = ", at a higher rate" if rate > _ABOUT else ", at the same rate"
             if rate < 1 / _ABOUT:
                 at = f", at a rate {grown(rate)} only"
         return RISKIER, (
-            f"A step sees {times(1 / factor)} fewer samples{at}: its gradient is noisier."
+            f"A step sees {times(1 / factor)} fewer {samples}{at}: its gradient is noisier."
         )
     if as_large(factor):
         return SAFER, (
-            f"A step sees {times(factor)} as many samples: less noise, and fewer steps an epoch; "
+            f"A step sees {times(factor)} as many {samples}: less noise, and fewer steps an epoch; "
             "what is counted in steps lasts longer."
         )
-    return NEUTRAL, f"{grown(factor)} samples a step: less than {number(LARGE)} x"
+    return NEUTRAL, f"{grown(factor)} {samples} a step: less than {number(LARGE)} x"
 
 
 def _rate_factor(one: UnitChanges) -> float | None:

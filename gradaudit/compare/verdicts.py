@@ -6,6 +6,8 @@ a safer training may be a slower one. What depends on the data or the model is `
 
 from __future__ import annotations
 
+from gradaudit.compare.clip import judge_clip
+from gradaudit.compare.loss import common_factor, judge_term
 from gradaudit.compare.model import (
     LARGE,
     NEUTRAL,
@@ -16,16 +18,9 @@ from gradaudit.compare.model import (
     UNKNOWN,
     is_unknown,
 )
-from gradaudit.compare.scale import as_large, as_small, grown, judge_batch, judge_rate, times
+from gradaudit.compare.scale import as_large, as_small, judge_batch, judge_rate, small, times
 from gradaudit.plan.model import DECOUPLED
-from gradaudit.rules.optimisers import (
-    RELATIVE,
-    decays_in_gradient,
-    forgets_scale,
-    steps_with_gradient,
-    which_is_unknown,
-    why_scale_cancels,
-)
+from gradaudit.rules.optimisers import RELATIVE, steps_with_gradient
 from gradaudit.rules.text import number, optimizer_name
 
 TYPE_CHECKING = False
@@ -33,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gradaudit.compare.model import Change, UnitChanges
-    from gradaudit.plan.model import TrainingUnit
 
     Verdict = tuple[str, str]
 
@@ -52,7 +46,7 @@ def judge(one: UnitChanges) -> None:
     """Give each change of a training its verdict, and say where several hide each other."""
     assert one.old is not None
     assert one.new is not None
-    common = _common_factor(one)
+    common = common_factor(one)
     for change in one.changes:
         change.verdict, change.reason = _verdict(change, one, common)
         change.large = _is_large(change)
@@ -76,13 +70,13 @@ def _verdict(change: Change, one: UnitChanges, common: float | None) -> Verdict:
         if setting is not None and is_unknown(setting):
             return UNKNOWN, f"the value is {setting.note}"
     if change.is_term:
-        return _term(change, one, common)
+        return judge_term(change, one, common)
     judged = _BY_NAME.get(change.name)
     if judged is not None:
         return judged(change, one)
     if change.name in _NEUTRAL:
         return NEUTRAL, _NEUTRAL[change.name]
-    return UNKNOWN, ""
+    return UNKNOWN, _UNKNOWN.get(change.name, "")
 
 
 def _is_large(change: Change) -> bool:
@@ -108,170 +102,9 @@ def _count_once(one: UnitChanges) -> None:
     for change in warmups[1:]:
         change.large = False
     terms = [change for change in one.changes if change.is_term and change.large]
-    if terms and _common_factor(one) is not None:
+    if terms and common_factor(one) is not None:
         for change in terms[1:]:
             change.large = False
-
-
-# The loss
-
-
-def _common_factor(one: UnitChanges) -> float | None:
-    """The factor by which all terms of the loss moved, where that is all that happened to them."""
-    assert one.new is not None
-    terms = [change for change in one.changes if change.is_term]
-    factors = [change.factor for change in terms]
-    weighted = [term for term in one.new.loss_terms if term.weight]
-    if not factors or len(factors) != len(weighted) or None in factors:
-        return None
-    low, high = min(f for f in factors if f), max(f for f in factors if f)
-    return high if high - low <= 0.01 * high else None
-
-
-def _term(change: Change, one: UnitChanges, common: float | None) -> Verdict:
-    unit = one.new
-    assert unit is not None
-    before = change.old.number if change.old is not None else None
-    after = change.new.number if change.new is not None else None
-    if not before and not after:
-        return NEUTRAL, "it counts for nothing in both"
-    if not before:
-        return UNKNOWN, (
-            "a term that did not count before: its share of the gradient is not in the file, only "
-            "in a run"
-        )
-    if not after:
-        return UNKNOWN, (
-            "no longer a term with a weight: what it held back, or helped, is on its own"
-        )
-    if change.factor is None:
-        return RISKIER, "the sign changed: what was made smaller is now made larger"
-    if common is not None:
-        return _all_terms(common, unit)
-    if not (as_large(change.factor) or as_small(change.factor)):
-        return NEUTRAL, _small(change.factor)
-    return _share(change.factor, change.role, unit)
-
-
-def _share(factor: float, role: str, unit: TrainingUnit) -> Verdict:
-    """One term against the others: a ratio that no optimiser takes out."""
-    name = optimizer_name(unit)
-    if forgets_scale(unit):
-        how = f" Under {name} a common scale of the loss cancels, the ratio of its terms does not."
-    elif steps_with_gradient(unit):
-        how = f" Under {name} the step grows with it." if factor > 1 else ""
-    else:
-        how = ""
-    if factor > 1:
-        pulls = f"pulls up to {times(factor)} as hard against the other terms."
-        if role in ("auxiliary", "regulariser"):
-            return RISKIER, f"An {role} term {pulls}{how}".replace("An regul", "A regul")
-        if role == "primary":
-            said = f"The other terms weigh up to {times(factor)} less beside it.{how}"
-            return (RISKIER if steps_with_gradient(unit) else UNKNOWN), said
-        return UNKNOWN, f"It {pulls}{how} Whether it is a goal or a help is not known here."
-    less = times(1 / factor)
-    if role == "primary":
-        return RISKIER, f"The other terms pull up to {less} as hard beside it.{how}"
-    if role == "auxiliary":
-        return SAFER, f"It leaves more of the gradient to the main terms: it weighs {less} less."
-    if role == "regulariser":
-        return UNKNOWN, f"It holds back {less} less: what grows now shows late in a run."
-    return UNKNOWN, f"It weighs {less} less beside the other terms."
-
-
-def _all_terms(factor: float, unit: TrainingUnit) -> Verdict:
-    moved = f"The whole loss moved {grown(factor)}"
-    if forgets_scale(unit):
-        because, _ = why_scale_cancels(unit)
-        left = (
-            ["the clip threshold"] if unit.number("clip_norm") or unit.number("clip_value") else []
-        )
-        left += ["eps"]
-        left += ["the weight decay in the gradient"] if decays_in_gradient(unit) else []
-        return NEUTRAL, (
-            f"{moved}: under {optimizer_name(unit)} that cancels, because {because}; "
-            f"only {' and '.join(left)} did not move with it."
-        )
-    if not (as_large(factor) or as_small(factor)):
-        return NEUTRAL, f"{moved}: {_small(factor)}"
-    if steps_with_gradient(unit):
-        said = f"{moved}: under {optimizer_name(unit)} that is a learning rate {grown(factor)}"
-        unclipped = ", where no clip acts" if unit.number("clip_norm") else ""
-        return (RISKIER if factor > 1 else SAFER), f"{said}{unclipped}."
-    return UNKNOWN, (
-        f"{moved}: under SGD that is a learning rate {grown(factor)}, under Adam it cancels "
-        f"({which_is_unknown(unit)})."
-    )
-
-
-# Clipping
-
-
-def _clip(change: Change, one: UnitChanges) -> Verdict:
-    unit = one.new
-    assert unit is not None
-    before = change.old.number if change.old is not None else None
-    after = change.new.number if change.new is not None else None
-    if (before is not None and before <= 0) or (after is not None and after <= 0):
-        return UNKNOWN, "not above 0: frameworks differ in what that does"
-    if before is None and after is None:
-        return NEUTRAL, "it never acts, in both"
-    if before is None:
-        return SAFER, _held_back(unit, "Spikes are held back now")
-    if after is None:
-        gone = "No longer clipped" if change.new is not None else (
-            "No longer said, so not clipped, unless the program does so by itself"
-        )  # fmt: skip
-        return _clip_loosened(unit, gone, None)
-    assert change.factor is not None
-    if as_large(change.factor):
-        return _clip_loosened(unit, "The threshold is higher", change.factor)
-    if as_small(change.factor):
-        less = times(1 / change.factor)
-        if steps_with_gradient(unit):
-            return SAFER, (
-                f"Under {optimizer_name(unit)} a clipped step is {less} shorter: steadier, and "
-                "slower where most steps are clipped."
-            )
-        return SAFER, _held_back(unit, "Spikes are held back more")
-    return NEUTRAL, _small(change.factor)
-
-
-def _held_back(unit: TrainingUnit, said: str) -> str:
-    if forgets_scale(unit):
-        because, memory = why_scale_cancels(unit)
-        if not memory:
-            return f"{said}; but under {optimizer_name(unit)} it cancels: {because}."
-        return (
-            f"{said}. Under {optimizer_name(unit)} {because}: rare ones weigh less in {memory}, "
-            "and where every step is clipped the threshold hardly matters."
-        )
-    return f"{said}."
-
-
-def _clip_loosened(unit: TrainingUnit, said: str, factor: float | None) -> Verdict:
-    name = optimizer_name(unit)
-    more = f"up to {times(factor)} as" if factor is not None else "as"
-    if forgets_scale(unit):
-        because, memory = why_scale_cancels(unit)
-        if not memory:
-            return NEUTRAL, f"{said}; under {name} that cancels: {because}."
-        much = f"up to {times(factor)} as much" if factor is not None else "in full"
-        return RISKIER, (
-            f"{said}: under {name} a factor that is the same at every step cancels, because "
-            f"{because}; but a rare spike counts {much} in {memory}."
-        )
-    if steps_with_gradient(unit):
-        long = f"{more} long" if factor is not None else "as long as its gradient"
-        return RISKIER, f"{said}: under {name} the step of a spike is {long}."
-    return RISKIER, (
-        f"{said}: a spike counts for more. Under SGD its step grows, under Adam it weighs more in "
-        f"the running averages ({which_is_unknown(unit)})."
-    )
-
-
-# The rest
 
 
 def _decay(change: Change, one: UnitChanges) -> Verdict:
@@ -279,7 +112,7 @@ def _decay(change: Change, one: UnitChanges) -> Verdict:
     assert unit is not None
     factor = change.factor
     if factor is not None and not (as_large(factor) or as_small(factor)):
-        return NEUTRAL, _small(factor)
+        return NEUTRAL, small(factor)
     after = change.new.number if change.new is not None else None
     if not after:
         return UNKNOWN, "Nothing holds the weights back now; how far they grow shows late in a run."
@@ -327,16 +160,17 @@ def _betas(change: Change, one: UnitChanges) -> Verdict:
     said = []
     for name, was, now in (
         ("the average of gradients", before[0], after[0]),
-        ("that of their squares", before[1], after[1]),
+        ("the average of their squares", before[1], after[1]),
     ):
         if was != now and 0 <= was < 1 and 0 <= now < 1:
-            said.append(f"{name} reaches back {_memory(now)} steps, before {_memory(was)}")
+            said.append(f"{name} reaches back {_memory(now)}, before {_memory(was)}")
     text = "; ".join(said)
     return UNKNOWN, f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
 def _memory(beta: float) -> str:
-    return number(round(1 / (1 - beta), 1))
+    steps = number(round(1 / (1 - beta), 1))
+    return f"{steps} step" + ("s" if steps != "1" else "")
 
 
 def _warmup(change: Change, one: UnitChanges) -> Verdict:
@@ -369,7 +203,7 @@ def _warmup(change: Change, one: UnitChanges) -> Verdict:
         return RISKIER, f"The full rate is reached {times(1 / factor)} as soon.{adam}"
     if as_large(factor):
         return SAFER, f"The full rate is reached {times(factor)} as late."
-    return NEUTRAL, _small(factor)
+    return NEUTRAL, small(factor)
 
 
 _FP16 = ("fp16", "fp16-mixed")
@@ -432,10 +266,6 @@ def _optimizer(change: Change, one: UnitChanges) -> Verdict:
     return UNKNOWN, f"A rate of {before} does not carry over to {after}{kept}."
 
 
-def _small(factor: float) -> str:
-    return f"{grown(factor)}: less than {number(LARGE)} x, one step of a search"
-
-
 _NEUTRAL = {
     "seed": "differences that are smaller than those between seeds say nothing now",
     "gradient_checkpointing": "the same gradients, for less memory and more time",
@@ -443,15 +273,27 @@ _NEUTRAL = {
     "total_steps": "the length: a schedule that ends with the training is stretched with it",
     "total_tokens": "the length: a schedule that ends with the training is stretched with it",
     "early_stop_patience": "it decides when the run ends, not how it goes",
+    "min_learning_rate": "the floor of the rate: it acts at the end of the schedule",
+    "warmup_start_factor": "where the warm-up begins",
     "ema_decay": "an average of the weights: it does not act back on the training",
 }
-"""What changes no gradient and no step by itself."""
+"""What changes no gradient and no step by itself, or only at one end of the schedule."""
+
+_UNKNOWN = {
+    "scheduler": "the rate takes another course between the warm-up and the end",
+    "norm": "another normalisation scales gradients otherwise: the model decides how",
+    "eps": "a floor under the gradient's running size: it acts where gradients are about as small",
+    "dropout": "more or less noise in the activations: what that does is not in the file",
+    "label_smoothing": "softer or harder targets: what that does is not in the file",
+    "loss_scale": "too high a scale overflows in fp16, too low a one drops small gradients",
+}
+"""What a change of it means, where what it does depends on the data or the model."""
 
 _BY_NAME: dict[str, Callable[[Change, UnitChanges], Verdict]] = {
     "learning_rate": judge_rate, "base_learning_rate": judge_rate,
     "micro_batch": judge_batch, "accumulation": judge_batch, "world_size": judge_batch,
     "global_batch": judge_batch,
-    "clip_norm": _clip, "clip_value": _clip, "clip_agc": _clip,
+    "clip_norm": judge_clip, "clip_value": judge_clip, "clip_agc": judge_clip,
     "weight_decay": _decay, "momentum": _momentum, "betas": _betas,
     "warmup_steps": _warmup, "warmup_epochs": _warmup, "warmup_ratio": _warmup,
     "precision": _precision, "optimizer": _optimizer,
