@@ -30,6 +30,7 @@ class Since:
         self.finder = finder
         self._by_top: dict[str, tuple[Revision, Options]] = {}
         self._tops: dict[str, str] = {}
+        self._refused: dict[str, NoRevision] = {}
         for path in named:
             if os.path.isdir(path):
                 top = top_of(path)
@@ -80,9 +81,15 @@ class Since:
         return self._at(top)
 
     def _at(self, top: str) -> tuple[Revision, Options]:
+        if top in self._refused:
+            raise self._refused[top]
         known = self._by_top.get(top)
         if known is None:
-            revision = Revision(top, self._name_in(top))
+            try:
+                revision = Revision(top, self._name_in(top))
+            except NoRevision as error:
+                self._refused[top] = error
+                raise
             options = self.options.opened_by(RevisionOpener(revision, *self.options.named))
             if options.run:
                 from gradaudit.compose.runs import find_run

@@ -377,3 +377,24 @@ def test_a_python_source_that_changed_is_noticed_though_the_config_is_as_it_was(
     commit(net_py="x = 1\n")
     write("net.py", "import torch.nn as nn\nx = nn.BatchNorm1d(2)\n")
     assert codes(since("a.yaml")) == ["GA301"]
+
+
+def test_a_repository_inside_that_has_no_such_revision_is_said() -> None:
+    commit(a_yaml=TEXT_RATE)
+    git("tag", "then")
+    for name in ("b", "c"):
+        write(f"lib/{name}.yaml", TEXT_RATE)
+    git("init", "-q", cwd="lib")
+    git("add", "-A", cwd="lib")
+    git("commit", "-q", "-m", "x", cwd="lib")
+    found = since(".", rev="then", code=2)
+    assert [problem["path"] for problem in found["problems"]] == ["./lib/b.yaml", "./lib/c.yaml"]
+    assert "no revision `then` in " in found["problems"][0]["message"]
+    assert found["summary"]["earlier"] == 1
+
+
+def test_what_to_type_next_says_that_a_fix_takes_all() -> None:
+    commit(a_yaml=TEXT_RATE)
+    write("a.yaml", TEXT_RATE + "weight_decay: 1e-2\n")
+    ran = run_cli("check", "a.yaml", "--since", "HEAD")
+    assert ran.out.endswith("`fix` takes earlier findings too.\n")
