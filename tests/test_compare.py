@@ -259,6 +259,14 @@ def test_the_time_scale_of_a_decay() -> None:
     assert "older than about 100,000 steps" in change.reason
 
 
+def test_a_decay_that_the_file_does_not_say_may_be_the_optimisers_own() -> None:
+    change = only(ADAMW + "weight_decay: 0.1\n", ADAMW)
+    assert change.verdict == "unknown"
+    assert change.reason == (
+        "The file says none now: the optimiser's own default holds (0.01 in torch's AdamW)."
+    )
+
+
 def test_how_far_back_the_averages_reach() -> None:
     change = only(ADAMW + "betas: [0.9, 0.999]\n", ADAMW + "betas: [0.0, 0.95]\n")
     assert change.verdict == "unknown"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gradaudit.compare.model import NEUTRAL, RISKIER, SAFER, UNKNOWN
-from gradaudit.compare.scale import as_large, as_small, small, times
+from gradaudit.compare.scale import SMALL, as_large, as_small, times
 from gradaudit.rules.optimisers import (
     forgets_scale,
     steps_with_gradient,
@@ -30,7 +30,8 @@ def judge_clip(change: Change, one: UnitChanges) -> Verdict:
     if before is None and after is None:
         return NEUTRAL, "it never acts, in both"
     if before is None:
-        return SAFER, _held_back(unit, "Spikes are held back now")
+        unless = "" if change.old is not None else ", unless the program did so by itself before"
+        return SAFER, _held_back(unit, f"Spikes are held back now{unless}")
     if after is None:
         gone = "No longer clipped" if change.new is not None else (
             "No longer said, so not clipped, unless the program does so by itself"
@@ -47,7 +48,7 @@ def judge_clip(change: Change, one: UnitChanges) -> Verdict:
                 "slower where most steps are clipped."
             )
         return SAFER, _held_back(unit, "Spikes are held back more")
-    return NEUTRAL, small(change.factor)
+    return NEUTRAL, SMALL
 
 
 def _held_back(unit: TrainingUnit, said: str) -> str:

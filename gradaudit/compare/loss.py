@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gradaudit.compare.model import NEUTRAL, RISKIER, SAFER, UNKNOWN
-from gradaudit.compare.scale import as_large, as_small, grown, small, times
+from gradaudit.compare.scale import SMALL, as_large, as_small, grown, times
 from gradaudit.rules.optimisers import (
     decays_in_gradient,
     forgets_scale,
@@ -54,7 +54,7 @@ def judge_term(change: Change, one: UnitChanges, common: float | None) -> Verdic
     if common is not None:
         return _all_terms(common, unit)
     if not (as_large(change.factor) or as_small(change.factor)):
-        return NEUTRAL, small(change.factor)
+        return NEUTRAL, SMALL
     return _share(change.factor, change.role, unit)
 
 
@@ -99,7 +99,7 @@ def _all_terms(factor: float, unit: TrainingUnit) -> Verdict:
             f"only {' and '.join(left)} did not move with it."
         )
     if not (as_large(factor) or as_small(factor)):
-        return NEUTRAL, f"{moved}: {small(factor)}"
+        return NEUTRAL, f"{moved}: {SMALL}"
     if steps_with_gradient(unit):
         said = f"{moved}: under {optimizer_name(unit)} that is a learning rate {grown(factor)}"
         unclipped = ", where no clip acts" if unit.number("clip_norm") else ""

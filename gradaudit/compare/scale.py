@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     Verdict = tuple[str, str]
 
+SMALL = f"less than {number(LARGE)} x: one step of a search"
+
 _SLACK = 1 + 1e-9
 _ABOUT = 1.05
 """How far from a scaling rule a rate may be and still follow it."""
@@ -43,10 +45,6 @@ def grown(factor: float) -> str:
     return f"{_short(factor)} x" if factor >= 1 else f"/ {_short(1 / factor)}"
 
 
-def small(factor: float) -> str:
-    return f"{grown(factor)}: less than {number(LARGE)} x, one step of a search"
-
-
 def judge_rate(change: Change, one: UnitChanges) -> Verdict:
     unit = one.new
     assert unit is not None
@@ -61,7 +59,7 @@ def judge_rate(change: Change, one: UnitChanges) -> Verdict:
     if as_small(factor):
         return SAFER, f"Every step is {times(1 / factor)} shorter: steadier, and slower."
     if not as_large(factor):
-        return NEUTRAL, small(factor)
+        return NEUTRAL, SMALL
     batch = samples_factor(one) or 1
     if batch > 1 and steps_with_gradient(unit) and factor <= batch * _ABOUT:
         return NEUTRAL, (

@@ -18,7 +18,7 @@ from gradaudit.compare.model import (
     UNKNOWN,
     is_unknown,
 )
-from gradaudit.compare.scale import as_large, as_small, judge_batch, judge_rate, small, times
+from gradaudit.compare.scale import SMALL, as_large, as_small, judge_batch, judge_rate, times
 from gradaudit.plan.model import DECOUPLED
 from gradaudit.rules.optimisers import RELATIVE, steps_with_gradient
 from gradaudit.rules.text import number, optimizer_name
@@ -112,8 +112,14 @@ def _decay(change: Change, one: UnitChanges) -> Verdict:
     assert unit is not None
     factor = change.factor
     if factor is not None and not (as_large(factor) or as_small(factor)):
-        return NEUTRAL, small(factor)
-    after = change.new.number if change.new is not None else None
+        return NEUTRAL, SMALL
+    if change.new is None or change.old is None:
+        own = " (0.01 in torch's AdamW)" if unit.optimizer == "adamw" else ""
+        when = "now: the optimiser's own default holds" if change.new is None else (
+            "before: the optimiser's own default held"
+        )  # fmt: skip
+        return UNKNOWN, f"The file says none {when}{own}."
+    after = change.new.number
     if not after:
         return UNKNOWN, "Nothing holds the weights back now; how far they grow shows late in a run."
     harder = "more weakly" if factor is not None and factor < 1 else "more strongly"
@@ -203,7 +209,7 @@ def _warmup(change: Change, one: UnitChanges) -> Verdict:
         return RISKIER, f"The full rate is reached {times(1 / factor)} as soon.{adam}"
     if as_large(factor):
         return SAFER, f"The full rate is reached {times(factor)} as late."
-    return NEUTRAL, small(factor)
+    return NEUTRAL, SMALL
 
 
 _FP16 = ("fp16", "fp16-mixed")
