@@ -62,7 +62,9 @@ class Revision:
 
     def __init__(self, top: str, name: str) -> None:
         """Raises: NoRevision."""
-        self.top = top
+        # git's own word: a `.git` may be no repository, and then it goes on above.
+        shown = os.fsdecode(_git(top, "rev-parse", "--show-toplevel").removesuffix(b"\n"))
+        top = self.top = os.path.realpath(shown)
         self.name = name
         self.commit = _commit(top, name)
         self.entries: dict[str, tuple[str, str]] = {}

@@ -398,3 +398,24 @@ def test_what_to_type_next_says_that_a_fix_takes_all() -> None:
     write("a.yaml", TEXT_RATE + "weight_decay: 1e-2\n")
     ran = run_cli("check", "a.yaml", "--since", "HEAD")
     assert ran.out.endswith("`fix` takes earlier findings too.\n")
+
+
+def test_a_repository_of_another_user_is_refused_in_gits_own_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    commit(a_yaml=TEXT_RATE)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    ran = run_cli("check", "a.yaml", "--since", "HEAD")
+    assert ran.code == 2
+    assert "git: fatal: detected dubious ownership" in ran.err
+
+
+def test_a_git_that_is_no_repository_is_passed_over() -> None:
+    commit(a_yaml=TEXT_RATE, sub__b_yaml=TEXT_RATE)
+    Path("sub/.git").mkdir()
+    write("sub/a.yaml", TEXT_RATE)
+    found = since("sub")
+    assert [finding["path"] for file in found["files"] for finding in file["findings"]] == [
+        "sub/a.yaml"
+    ]
+    assert found["summary"]["earlier"] == 1

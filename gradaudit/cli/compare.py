@@ -130,9 +130,9 @@ def run_compare(arguments: CheckArguments, old: str, new: str | None) -> int:
             raise UsageError(f"compare {old}: with what? Name a second file, or git:REV:PATH")
         after = _Typed(new if new is not None else before.path)
         typed.append(after)
+        finder = Finder(arguments.config, arguments.isolated)
         options = options_of(arguments)
         options.named = (before.path, after.path)
-        finder = Finder(arguments.config, arguments.isolated)
         results = [one.audit(options, finder) for one in typed]
         for one, result in zip(typed, results, strict=True):
             if result.tree is None:
