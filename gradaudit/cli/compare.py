@@ -47,6 +47,7 @@ class _Typed:
             self.revision = Revision(top, name)
         except NoRevision as error:
             raise UsageError(f"{word}: {error}") from None
+        top = self.revision.top
         near = path.startswith(("./", "../"))
         real = os.path.normpath(os.path.join(os.path.realpath(os.curdir) if near else top, path))
         self.path = os.path.relpath(real, os.path.realpath(os.curdir))
