@@ -50,6 +50,7 @@ class FileResult:
     skipped     why a file of a directory was not judged; empty if it was.
     suppressed  findings silenced by comments or settings.
     unsure      findings left out because they are below the confidence asked for.
+    earlier     findings left out because an earlier revision had them (`--since`).
     known       unit name -> (what is known of it, what is known to be off, the rules that ran or
                 would need more).
     problems    what the command line asked of this file and could not be done.
@@ -70,6 +71,7 @@ class FileResult:
         self.said: set[tuple[str, int, int, str]] = set()
         self.suppressed = 0
         self.unsure = 0
+        self.earlier = 0
         self.skipped = ""
         self.known: dict[str, tuple[set[str], set[str], Calls]] = {}
         self.problems: list[str] = []

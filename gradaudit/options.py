@@ -60,6 +60,13 @@ class Options:
             self._opener = Opener(*self.named)
         return self._opener
 
+    def opened_by(self, opener: Opener) -> Options:
+        """The same, with the files of a config read from elsewhere."""
+        other = Options()
+        other.__dict__.update(self.__dict__)
+        other._opener = opener
+        return other
+
     def active_rules(self, settings: Settings) -> list[Rule]:
         """The rules that run under these options and one settings file."""
         rules = self._active.get(settings)

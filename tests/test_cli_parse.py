@@ -42,6 +42,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "--observed-step": ("200", "-0", "1e3"),
     "--config": ("gradaudit.toml", "-", "", "--isolated"),
     "--stdin-filename": ("a/b.yaml", "", "a=b"),
+    "--since": ("HEAD", "origin/main...", "", "-", "HEAD^{/fix: it}", "--verbose"),
     "--select": ("GA1", "GA1,GA2", "", "-", "warmup-exceeds-training"),
     "--ignore": ("GA301", " GA3", "--"),
     "--set": ("lr=1", "a.b=c=d", "=", "x"),
@@ -130,6 +131,7 @@ def test_whatever_the_short_way_reads_typer_reads_alike(line: list[str]) -> None
         ["--select", "GA1,GA2", "--ignore=GA301"],
         ["--profile", "strict", "--extend-select=GA704", "--min-confidence", "medium"],
         ["--observed-grad-norm", "28.9", "--observed-epoch", "3", "--unit", "main"],
+        ["--since", "origin/main", "configs"],
         ["--assume", "norm=batch", "--set", "lr=1", "--source", "unit=net.py"],
     ],
 )

@@ -13,7 +13,7 @@ from gradaudit.compose import compose
 from gradaudit.compose import opener as opening
 from gradaudit.compose.opener import NotOpened, Opener
 from gradaudit.compose.runs import merge_run
-from gradaudit.source import Source, read
+from gradaudit.source import Source, read, read_bytes
 from gradaudit.syntax import parse
 from gradaudit.syntax.tree import Mapping
 
@@ -181,7 +181,7 @@ def test_what_lies_outside_is_not_opened(
     (repo / "link.yaml").symlink_to(repo.parent / "outside.yaml")
     (repo / "away").symlink_to(repo.parent)
     tree = parse(read(str(repo / "a.yaml")))
-    monkeypatch.setattr(opening, "read", lambda path: pytest.fail(f"{path} was opened"))
+    monkeypatch.setattr(opening, "read_bytes", lambda path: pytest.fail(f"{path} was opened"))
     for dialect in (BASES, SEARCH):
         composed = compose(tree, dialect, Opener())
         [missing] = composed.missing
@@ -202,7 +202,7 @@ def test_only_config_files_are_opened(
     (repo / "directory.yaml").mkdir()
     os.mkfifo(repo / "pipe.yaml")
     tree = parse(read(str(repo / "a.yaml")))
-    monkeypatch.setattr(opening, "read", lambda path: pytest.fail(f"{path} was opened"))
+    monkeypatch.setattr(opening, "read_bytes", lambda path: pytest.fail(f"{path} was opened"))
     [missing] = compose(tree, BASES, Opener()).missing
     assert missing.severity == severity
 
@@ -370,11 +370,11 @@ def test_many_leaves_over_one_base_read_it_once(
     leaves = [parse(read(str(repo / f"leaf{n}.yaml"))) for n in range(300)]
     opened: list[str] = []
 
-    def counted(path: str) -> Source:
+    def counted(path: str) -> bytes:
         opened.append(os.path.basename(path))
-        return read(path)
+        return read_bytes(path)
 
-    monkeypatch.setattr(opening, "read", counted)
+    monkeypatch.setattr(opening, "read_bytes", counted)
     opener = Opener()
     before: list[tuple[Any, ...]] = []
     made = 0

@@ -98,3 +98,5 @@ def test_the_other_commands_draw_too() -> None:
     assert "\x1b[32m+" in on_terminal("fix", SAMPLE)
     assert "\x1b[1m" in on_terminal("explain", "GA301")
     assert "\x1b[1m" in on_terminal("show", SAMPLE)
+    repaired = "sample_configs/repaired_training.yaml"
+    assert "\x1b[1;32msafer" in on_terminal("compare", SAMPLE, repaired)

@@ -39,17 +39,23 @@ ARROWS: dict[str, set[str]] = {
         "compose", "dialects", "findings", "plan", "plugins", "rules", "settings", "source",
         "suppress", "syntax",
     },
+    # files as they were at a revision; what changed from one audit to another
+    "revision": {"compose", "source"},
+    "compare": {"findings", "plan", "rules"},
+    "since": {"audit", "compare", "compose", "revision", "source"},
     # from findings to bytes
     "fix": {"edits", "findings", "source", "syntax"},
     # the whole flow of a fix in one page
     "fixing": {"audit", "fix", "source"},
     # from findings to the screen: anything but the audit that made them
     "render": {
-        "dialects", "edits", "evidence", "findings", "fix", "plan", "rules", "source", "syntax",
+        "compare", "dialects", "edits", "evidence", "findings", "fix", "plan", "rules", "source",
+        "syntax",
     },
     "cli": {
-        "audit", "compose", "dialects", "discover", "evidence", "findings", "fix", "fixing",
-        "options", "plan", "render", "rules", "settings", "source", "suppress", "syntax",
+        "audit", "compare", "compose", "dialects", "discover", "evidence", "findings", "fix",
+        "fixing", "options", "plan", "render", "revision", "rules", "settings", "since", "source",
+        "suppress", "syntax",
     },
     # the pages of the documentation: as high up as the commands
     "docs_site": {"cli", "dialects", "render", "rules"},

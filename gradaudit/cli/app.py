@@ -9,6 +9,7 @@ import typer
 
 from gradaudit.cli.options import (
     COLORS,
+    COMPARE_FORMATS,
     CONFIDENCE_CHOICES,
     FORMATS,
     PROFILE_CHOICES,
@@ -116,6 +117,14 @@ Epoch = Annotated[int | None, typer.Option(min=1, help="The epoch of that norm, 
 Step = Annotated[int | None, typer.Option(min=1, help="The step of that norm, from 1.")]
 Config = Annotated[str | None, typer.Option(help="A settings file to use for every file.")]
 Isolated = Annotated[bool, typer.Option("--isolated", help="Use no settings file.")]
+Since = Annotated[
+    str | None,
+    typer.Option(
+        help="Only what the changes since this git revision brought in (origin/main... for "
+        "the merge base).",
+        metavar="REV",
+    ),
+]
 StdinName = Annotated[str | None, typer.Option(help="The name that standard input stands for.")]
 Verbose = Annotated[
     bool, typer.Option("--verbose", help="List skipped files and rules that could not judge.")
@@ -151,6 +160,7 @@ def check(
     config: Config = None,
     isolated: Isolated = False,
     stdin_filename: StdinName = None,
+    since: Since = None,
     color: Color = "auto",
     verbose: Verbose = False,
 ) -> None:
@@ -248,6 +258,40 @@ def show(
     from gradaudit.cli.show import run_show
 
     raise typer.Exit(run_show(_arguments(**values)))
+
+
+@app.command()
+def compare(
+    old: Annotated[str, typer.Argument(help="A config file, or git:REV:PATH.", metavar="OLD")],
+    new: Annotated[
+        str | None,
+        typer.Argument(
+            help="The same. Default: the file of git:REV:PATH as it is now.", metavar="[NEW]"
+        ),
+    ] = None,
+    format: Annotated[
+        str,
+        typer.Option(
+            help=f"One of {', '.join(COMPARE_FORMATS)}.", callback=_one_of(COMPARE_FORMATS)
+        ),
+    ] = "full",
+    select: Select = None,
+    extend_select: ExtendSelect = None,
+    ignore: Ignore = None,
+    profile: Profile = None,
+    min_confidence: MinConfidence = None,
+    assume: Assume = None,
+    source: SourceOption = None,
+    config: Config = None,
+    isolated: Isolated = False,
+    color: Color = "auto",
+) -> None:
+    """Say what changed between two configs, by how much, and what that does to the training."""
+    values = locals()
+    from gradaudit.cli.compare import run_compare
+
+    old, new = values.pop("old"), values.pop("new")
+    raise typer.Exit(run_compare(_arguments(**values), old, new))
 
 
 @app.command()

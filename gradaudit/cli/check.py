@@ -58,6 +58,7 @@ def drawing(arguments: CheckArguments, width: int) -> Callable[[FileResult], Dra
 
 def _summary(run: Run, arguments: CheckArguments) -> Summary:
     summary = Summary(run.tallies, run.problems)
+    summary.since = arguments.since
     summary.next_steps = next_steps(summary, arguments)
     return summary
 
@@ -116,4 +117,6 @@ def next_steps(summary: Summary, arguments: CheckArguments) -> list[str]:
             "s have" if summary.speculative != 1 else " has"
         )
         steps.append(f"{count} a speculative fix: `{shown} --unsafe` shows it.")
+    if summary.earlier:
+        steps.append("`fix` takes earlier findings too.")
     return steps

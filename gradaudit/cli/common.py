@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gradaudit.cli.options import CheckArguments
     from gradaudit.discover import Target
     from gradaudit.render.layout import Line
+    from gradaudit.since import Since
     from gradaudit.source import Source
 
     Problems = list[tuple[str, str]]
@@ -154,17 +155,26 @@ def audit_all(arguments: CheckArguments, draw: Callable[[FileResult], Drawn] | N
     run = Run()
     finder = Finder(arguments.config, arguments.isolated)
     options = options_of(arguments, finder)
+    since = _since(arguments, options, finder) if arguments.since is not None else None
+
+    def kept(result: FileResult) -> Judged:
+        problem = since.leave_out_earlier(result) if since is not None else ""
+        return problem or _kept(result, draw)
 
     def judge(target: Target) -> Judged:
         try:
             result = audit_path(target.path, options, finder, target.named)
         except OSError as error:
             return describe(error, target.path)
-        return _kept(result, draw)
+        return kept(result)
 
     paths = arguments.paths or ["."]
     if "-" in paths:
-        _add(run, _kept(_audit_stdin(arguments, options, finder), draw))
+        judged = kept(_audit_stdin(arguments, options, finder))
+        if isinstance(judged, str):
+            run.problems.append(("-", judged))
+        else:
+            _add(run, judged)
     targets: list[Target] = []
     for found in discover([path for path in paths if path != "-"], finder.saw):
         if isinstance(found, Unavailable):
@@ -176,6 +186,8 @@ def audit_all(arguments: CheckArguments, draw: Callable[[FileResult], Drawn] | N
             run.problems.append((target.path, judged))
         else:
             _add(run, judged)
+    if since is not None:
+        since.close()
     for tally in run.tallies:
         level = arguments.fail_on or finder.for_file(tally.path).fail_on
         run.fail_on[tally.path] = level or "warning"
@@ -209,6 +221,24 @@ def check_select(run: Run, options: Options, finder: Finder) -> None:
             f"--select {','.join(options.select)}: none of these rules runs below profile {least}; "
             f"add `--profile {least}`, or name them by their whole codes"
         )
+
+
+def _since(arguments: CheckArguments, options: Options, finder: Finder) -> Since:
+    """What leaves out the findings that a file had at a revision.
+
+    Raises: UsageError.
+    """
+    from gradaudit.revision import NoRevision
+    from gradaudit.since import Since
+
+    paths = arguments.paths or ["."]
+    if "-" in paths and arguments.stdin_filename is None:
+        raise UsageError("--since: where is standard input from? Say so with --stdin-filename")
+    named = [arguments.stdin_filename or path if path == "-" else path for path in paths]
+    try:
+        return Since(arguments.since or "", options, finder, named)
+    except NoRevision as error:
+        raise UsageError(f"--since: {error}") from None
 
 
 def _judge_all(

@@ -8,6 +8,7 @@ explains it. A test proves that both ways read every command line alike.
 from __future__ import annotations
 
 FORMATS = ("full", "concise", "json", "markdown")
+COMPARE_FORMATS = ("full", "json", "markdown")
 COLORS = ("auto", "always", "never")
 SEVERITY_CHOICES = ("error", "warning", "info")
 CONFIDENCE_CHOICES = ("low", "medium", "high")
@@ -39,6 +40,7 @@ class CheckArguments:
         self.isolated = False
         self.stdin_filename: str | None = None
         self.verbose = False
+        self.since: str | None = None
 
 
 def _positive_float(text: str) -> float:
@@ -76,6 +78,7 @@ _VALUES = {
     "--observed-step": ("observed_step", _positive_int),
     "--config": ("config", str),
     "--stdin-filename": ("stdin_filename", str),
+    "--since": ("since", str),
 }
 _LISTS = {
     "--select": "select",

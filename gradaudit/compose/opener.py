@@ -11,12 +11,13 @@ import os
 import re
 import stat
 
-from gradaudit.source import Unreadable, read
+from gradaudit.source import Unreadable, decode, read_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from gradaudit.source import Source
     from gradaudit.syntax.tree import Tree
 
 SUFFIXES = (".yaml", ".yml", ".json", ".jsonc", ".toml", ".py")
@@ -210,6 +211,18 @@ class Opener:
         self._kind(path)
         return self._sizes.get(path, 0)
 
+    def bytes_of(self, path: str) -> bytes:
+        """A file's bytes: what is read for a config, be it a base or the model's source.
+
+        Raises:
+            OSError: missing, not a regular file, or no permission. Unreadable: too large.
+        """
+        return read_bytes(path)
+
+    def read(self, path: str) -> Source:
+        """Raises: OSError, Unreadable."""
+        return decode(self.bytes_of(path), path)
+
     def open(self, path: str) -> Tree:
         """The tree of a file that `find` found. It is shared: never change it.
 
@@ -222,7 +235,7 @@ class Opener:
             from gradaudit.syntax import parse
 
             try:
-                known = parse(read(path))
+                known = parse(self.read(path))
             except OSError as error:
                 known = NotOpened(f"it cannot be read: {error.strerror or error}", "info")
             except Unreadable as error:

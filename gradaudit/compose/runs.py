@@ -8,7 +8,7 @@ from gradaudit.compose.model import Composed
 from gradaudit.compose.opener import NotOpened
 from gradaudit.dialects.compiled.markers import RUNS
 from gradaudit.dialects.recognise import recognise
-from gradaudit.source import MAX_BYTES
+from gradaudit.source import Unreadable
 from gradaudit.syntax.tree import Mapping, Scalar, resolve
 
 TYPE_CHECKING = False
@@ -52,12 +52,11 @@ def find_run(paths: list[str], opener: Opener) -> tuple[str, list[str]]:
 def _member(path: str, opener: Opener) -> Tree | None:
     """A file's tree where it has a word of such runs."""
     try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_BYTES)
+        data = opener.bytes_of(path)
         if not any(word in data for word in _WORDS):
             return None
         return opener.open(path)
-    except (OSError, NotOpened):
+    except (OSError, NotOpened, Unreadable):
         return None
 
 
@@ -76,11 +75,10 @@ def find_launched(paths: list[str], opener: Opener) -> dict[str, str]:
     others: list[str] = []
     for path in paths:
         try:
-            with open(path, "rb") as file:
-                data = file.read(MAX_BYTES)
+            data = opener.bytes_of(path)
             launches = b"distributed_type" in data or b"compute_environment" in data
             name = recognise(opener.open(path)).name if launches or len(paths) > 2 else ""
-        except (OSError, NotOpened):
+        except (OSError, Unreadable, NotOpened):
             continue
         if name == _LAUNCHER:
             launchers.append(path)

@@ -72,6 +72,8 @@ def _add_sources(
         return
     from gradaudit.evidence.python_source import norm_layers
 
+    opener = options.opener_for(path)
+    read_source = read if opener is None else opener.read
     for name, file in wanted:
         chosen = [unit for unit in units if name is None or unit.name == name]
         if not chosen and name is not None:
@@ -79,7 +81,7 @@ def _add_sources(
             problems.append(f"source {file}: no unit `{name}`{did_you_mean(name, known)}")
             continue
         try:
-            source = read(file)
+            source = read_source(file)
             layers = norm_layers(source)
         except OSError as error:
             problems.append(f"source {file}: {error.strerror}")

@@ -39,12 +39,12 @@ LEARNING_RATE_FREE = frozenset(("prodigy", "dadaptadam", "dadaptadamw", "dadapts
 
 
 EVERY_TRAINING = frozenset((
-    "optimizer", "learning_rate", "weight_decay", "betas", "eps", "micro_batch", "accumulation",
-    "norm", "precision", "clip_norm", "warmup_steps", "warmup_epochs", "warmup_ratio",
-    "total_steps", "epochs", "steps_per_epoch", "loss_terms", "observed",
+    "optimizer", "learning_rate", "micro_batch", "accumulation", "norm", "precision", "clip_norm",
+    "warmup_steps", "warmup_epochs", "warmup_ratio", "total_steps", "epochs", "steps_per_epoch",
+    "loss_terms", "observed",
 ))  # fmt: skip
-"""What every training has or may be said of it, written or not: a rule that lacks one of these
-could judge if someone told. Whatever else is not written does not exist."""
+"""What is true of every training, written or not: a rule that lacks one of these could judge if
+someone told. Whatever else is not written does not exist, or is the optimiser's own default."""
 
 
 class Setting:

@@ -49,6 +49,7 @@ def check_document(results: list[FileResult], summary: Summary) -> str:
             "suppressed": summary.suppressed,
             "below_confidence": summary.unsure,
             "fixable": summary.fixable,
+            **({} if summary.since is None else {"earlier": summary.earlier}),
         },
     }
     return written(document)

@@ -20,14 +20,15 @@ class Tally:
     fixable            findings with a fix that `fix --write` applies; speculative: of --unsafe.
     unsure             findings below the confidence asked for.
     silent             it has no findings because it holds no training settings.
+    earlier            findings left out because an earlier revision had them.
     parsed, units      whether its text could be read; the names of its units.
     in_run             it is read in one run with another file.
     problems           what the command line asked of it and could not be done.
     """
 
     __slots__ = (
-        "errors", "fixable", "in_run", "infos", "parsed", "path", "problems", "silent", "skipped",
-        "speculative", "suppressed", "units", "unsure", "warnings",
+        "earlier", "errors", "fixable", "in_run", "infos", "parsed", "path", "problems", "silent",
+        "skipped", "speculative", "suppressed", "units", "unsure", "warnings",
     )  # fmt: skip
 
     def __init__(self, result: FileResult) -> None:
@@ -38,6 +39,7 @@ class Tally:
         self.skipped = result.skipped
         self.suppressed = result.suppressed
         self.unsure = result.unsure
+        self.earlier = result.earlier
         self.errors = severities.count(ERROR)
         self.warnings = severities.count(WARNING)
         self.infos = severities.count(INFO)
@@ -45,7 +47,7 @@ class Tally:
         self.fixable = len(levels) - self.speculative
         self.parsed = result.tree is not None
         self.silent = (
-            self.parsed and not findings and not result.part_of
+            self.parsed and not findings and not result.earlier and not result.part_of
             and not any(_says(unit, result.recognised) for unit in result.units)
         )  # fmt: skip
         self.in_run = bool(result.part_of)
@@ -80,7 +82,8 @@ def _says(unit: TrainingUnit, recognised: Recognised | None) -> bool:
 
 
 class Summary:
-    """Counts over all files; `next_steps` are the sentences that end a screen."""
+    """Counts over all files; `next_steps` are the sentences that end a screen, `since` is the
+    revision whose findings were left out."""
 
     def __init__(self, tallies: list[Tally], problems: list[tuple[str, str]]) -> None:
         judged = [tally for tally in tallies if not tally.skipped]
@@ -92,6 +95,7 @@ class Summary:
         self.total = self.errors + self.warnings + self.infos
         self.suppressed = sum(tally.suppressed for tally in judged)
         self.unsure = sum(tally.unsure for tally in judged)
+        self.earlier = sum(tally.earlier for tally in judged)
         self.speculative = sum(tally.speculative for tally in judged)
         self.fixable = sum(tally.fixable for tally in judged)
         self.with_findings = sum(tally.total > 0 for tally in judged)
@@ -99,6 +103,7 @@ class Summary:
         self.fixed = [tally.path for tally in judged if tally.fixable or tally.speculative]
         self.in_one_run = any(tally.in_run for tally in judged)
         self.problems = problems
+        self.since: str | None = None
         self.next_steps: list[str] = []
 
     @property
@@ -121,6 +126,9 @@ class Summary:
     @property
     def aside(self) -> str:
         parts = []
+        if self.earlier:
+            many = "s" if self.earlier != 1 else ""
+            parts.append(f"{self.earlier} earlier finding{many} not shown")
         if self.suppressed:
             parts.append(f"{self.suppressed} suppressed")
         if self.unsure:
