@@ -1,0 +1,196 @@
+"""How operators break a file: through the edits that fixes are made of, and nothing else.
+
+What the edit machinery refuses to do for a fix (a second key of the same name, a renamed key) is
+done here with the same splices.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from gradaudit.dialects.paths import steps
+from gradaudit.edits import delete_entry, insert_after, replace_value
+from gradaudit.fix import block, flow
+from gradaudit.fix.splice import Refused, splices
+from gradaudit.plan.model import WRITTEN, Setting, TrainingUnit
+from gradaudit.syntax.scalars import Value, to_number, yaml_float
+from gradaudit.syntax.spelling import spell
+from gradaudit.syntax.tree import Mapping, Node, Scalar
+
+from .model import Case, Mutation
+
+
+def written(case: Case, name: str) -> Setting | None:
+    """A setting as a plain number of this very file, with its raw text as its value.
+
+    Not what stands in a base file, in quotes or behind an alias, nor a value that the dialect
+    makes of another one.
+    """
+    return own(case, case.unit.get(name))
+
+
+def own(case: Case, setting: Setting | None) -> Setting | None:
+    if setting is None or setting.origin != WRITTEN or setting.tree is not case.tree:
+        return None
+    node = setting.node
+    if type(node) is not Scalar or node.style or setting.number is None:
+        return None
+    if case.tree.source.text[node.start : node.end] != setting.raw:
+        return None
+    return setting if to_number(setting.raw) == setting.number else None
+
+
+def word(case: Case, name: str) -> Setting | None:
+    """A setting whose value stands in this very file, whatever it is."""
+    setting = case.unit.get(name)
+    if setting is None or setting.origin != WRITTEN or setting.tree is not case.tree:
+        return None
+    return setting if type(setting.node) is Scalar else None
+
+
+def to(case: Case, setting: Setting | None, value: Value, spelled: str | None = None) -> Mutation | None:
+    """Give a written setting another value."""
+    if setting is None or setting.node is None or setting.tree is None:
+        return None
+    if type(value) is float and value.is_integer() and _is_whole(setting):
+        value = int(value)
+    if spelled is None and type(value) is float:
+        spelled = yaml_float(value)
+    edit = replace_value(setting.tree, setting.node, setting.key, value, spelled)
+    try:
+        return Mutation(splices(edit), [setting.node.start])
+    except Refused:
+        return None
+
+
+def _is_whole(setting: Setting) -> bool:
+    return "." not in setting.raw and "e" not in setting.raw.lower()
+
+
+def together(*parts: Mutation | None) -> Mutation | None:
+    """Several changes as one; None where one of them cannot be made."""
+    found = [part for part in parts if part is not None]
+    if len(found) < len(parts):
+        return None
+    return Mutation(
+        [splice for part in found for splice in part.splices],
+        [offset for part in found for offset in part.touched],
+    )
+
+
+def without(case: Case, setting: Setting | None) -> Mutation | None:
+    """Delete the entry of a written setting."""
+    if setting is None or setting.key_node is None or setting.tree is not case.tree:
+        return None
+    try:
+        return Mutation(splices(delete_entry(case.tree, setting.key_node)), [setting.key_node.start])
+    except Refused:
+        return None
+
+
+def beside(case: Case, setting: Setting | None, name: str, value: Value) -> Mutation | None:
+    """A new entry after that of a written setting."""
+    if setting is None or setting.key_node is None or setting.tree is not case.tree:
+        return None
+    try:
+        edit = insert_after(case.tree, setting.key_node, name, value)
+        return Mutation(splices(edit), [setting.key_node.start])
+    except Refused:
+        return None
+
+
+def inserted(case: Case, name: str, value: Value) -> Mutation | None:
+    """A new entry for a setting that the file does not have, where its dialect looks for it.
+
+    Only where the section is there already and the path has no pattern in it.
+    """
+    if case.tree.roots and not case.unit.get(name):
+        for spec in case.unit.composed.dialect["paths"]:
+            if spec["name"] == name:
+                for entry in spec["from"]:
+                    made = at_path(case, steps(entry["path"]), value)
+                    if made is not None:
+                        return made
+    return None
+
+
+def at_path(case: Case, path: tuple[str, ...], value: Value) -> Mutation | None:
+    """A new entry at a path whose section is in the file, and whose last key is not."""
+    *above, name = path
+    node: Node | None = case.tree.roots[0]
+    for part in above:
+        node = child(node, part)
+    if type(node) is not Mapping or not node.pairs or child(node, name) is not None:
+        return None
+    if any(sign in name for sign in "*[]?"):
+        return None
+    try:
+        edit = insert_after(case.tree, node.pairs[-1][0], name, value)
+        return Mutation(splices(edit), [node.pairs[-1][0].start])
+    except Refused:
+        return None
+
+
+def child(node: Node | None, key: str) -> Node | None:
+    if type(node) is not Mapping:
+        return None
+    return next((v for k, v in node.pairs if type(k) is Scalar and k.value == key), None)
+
+
+def again(case: Case, setting: Setting | None, value: float) -> Mutation | None:
+    """The key a second time, below the first, with another value."""
+    if setting is None or setting.tree is not case.tree or type(setting.key_node) is not Scalar:
+        return None
+    key = setting.key_node
+    parent = key.parent
+    tree = case.tree
+    if type(parent) is not Mapping or tree.format == "toml":
+        return None
+    index = next(i for i, (k, _) in enumerate(parent.pairs) if k is key)
+    name = tree.source.text[key.start : key.end]
+    put = flow.insert if parent.flow else _block
+    try:
+        made = put(tree, parent, index, name, spell(value, tree.format))
+    except Refused:
+        return None
+    return Mutation(made, [key.start])
+
+
+def _block(tree, parent, index, key, value):  # type: ignore[no-untyped-def]
+    return [block.insert(tree, parent, index, key, value)]
+
+
+def misspelt(case: Case, setting: Setting | None) -> Mutation | None:
+    """Two neighbouring letters of the key swapped."""
+    if setting is None or setting.tree is not case.tree or type(setting.key_node) is not Scalar:
+        return None
+    key = setting.key_node
+    text = case.tree.source.text[key.start : key.end]
+    name = key.value
+    swapped = swap(name)
+    if name not in text or swapped == name:
+        return None
+    at = key.start + text.index(name)
+    return Mutation([(at, at + len(name), swapped)], [key.start])
+
+
+def swap(name: str) -> str:
+    """The last two neighbouring letters that differ, swapped: learning_rate -> learning_raet."""
+    for at in range(len(name) - 2, 0, -1):
+        a, b = name[at : at + 2]
+        if a != b and a.isalpha() and b.isalpha():
+            return name[:at] + b + a + name[at + 2 :]
+    return name
+
+
+def bare_exponent(value: float) -> str | None:
+    """A number as `25e-5`: no dot, so that YAML 1.1 reads text. None for what has no such form."""
+    parts = Decimal(repr(value)).normalize().as_tuple()
+    exponent = parts.exponent
+    if not isinstance(exponent, int) or exponent >= 0 or parts.sign:
+        return None
+    return f"{''.join(map(str, parts.digits))}e{exponent}"
+
+
+def unit_of(units: list[TrainingUnit], name: str) -> TrainingUnit | None:
+    return next((unit for unit in units if unit.name == name), None)
