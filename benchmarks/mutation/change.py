@@ -153,7 +153,7 @@ def again(case: Case, setting: Setting | None, value: float) -> Mutation | None:
         made = put(tree, parent, index, name, spell(value, tree.format))
     except Refused:
         return None
-    return Mutation(made, [key.start])
+    return Mutation(made, [key.start, setting.node.start if setting.node else key.start])
 
 
 def _block(tree, parent, index, key, value):  # type: ignore[no-untyped-def]

@@ -66,7 +66,7 @@ def _text_switch(case: Case) -> Mutation | None:
 
 FILES = [
     Operator("key-twice", "a common key a second time with twice the value", ("GA701",), _twice,
-             companions=("GA709",)),
+             companions=("GA201", "GA709")),
     Operator("rate-in-quotes", "the learning rate in quotes", ("GA702",), _quoted,
              why.loader_converts,
              note="pydantic, jsonargparse and yacs turn text into the number it spells."),

@@ -94,7 +94,13 @@ class Outcome:
     fix: str = ""
 
 
-RESTORED, MENDED = "restored", "mended"
+    @property
+    def refused(self) -> bool:
+        """The edit machinery did not make the fix: the file stays as it was, and says so."""
+        return self.fix.startswith(REFUSED)
+
+
+RESTORED, MENDED, REFUSED = "restored", "mended", "refused"
 
 
 @dataclass
@@ -125,7 +131,7 @@ class Tally:
 
     @property
     def with_fix(self) -> list[Outcome]:
-        return [outcome for outcome in self.outcomes if outcome.fix]
+        return [outcome for outcome in self.outcomes if outcome.fix and not outcome.refused]
 
     @property
     def fixed(self) -> int:

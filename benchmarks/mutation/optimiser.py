@@ -6,7 +6,7 @@ from gradaudit.plan.model import TrainingUnit
 from gradaudit.syntax.tree import Scalar, Sequence, content_span
 
 from . import semantics as why
-from .change import child, inserted, to, together, without, word, written
+from .change import child, inserted, to, without, word, written
 from .model import Case, Make, Mutation, Operator
 from .rates import _negated, _value
 
@@ -85,12 +85,6 @@ def _eps_of_rmsprop(case: Case, after: TrainingUnit | None) -> str:
     return ""
 
 
-def _loss_scaled(case: Case) -> Mutation | None:
-    if case.unit.norm_batch is None:
-        return None
-    return None
-
-
 def _adapter_rank(factor: float) -> Make:
     def make(case: Case) -> Mutation | None:
         alpha = written(case, "lora_alpha")
@@ -157,5 +151,3 @@ OPTIMISER = [
              _adapter_rank(64.0), companions=("GA219",)),
     Operator("lora-no-targets", "the modules that LoRA adapts deleted", ("GA631",), _no_targets),
 ]
-
-__all__ = ["OPTIMISER", "together"]

@@ -11,7 +11,16 @@ from collections.abc import Iterable
 
 from gradaudit.plan.model import TrainingUnit
 
-_ADAM = frozenset(("adam", "adamw", "radam", "nadam", "nadamw", "adamax", "amsgrad", "adabelief"))
+_ADAM = frozenset((
+    "adam", "adamw", "radam", "nadam", "nadamw", "adamax", "amsgrad", "adabelief", "adam_mini",
+    "galore_adamw", "apollo_adamw", "schedulefree_adamw",
+))  # fmt: skip
+
+TORCH = {
+    "adam": 1e-3, "sgd": 1e-3, "rmsprop": 1e-2, "adagrad": 1e-2, "adadelta": 1.0,
+    "adafactor": 1e-2, "muon": 1e-3,
+}  # fmt: skip
+"""What `torch.optim` hands out where no rate is named: no file says that it is too high."""
 
 PRACTICE = 2
 """Repositories, besides the mutant's own, that make a rate a practice: one may be a slip."""

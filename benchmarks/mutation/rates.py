@@ -5,7 +5,7 @@ from __future__ import annotations
 from gradaudit.plan.model import Duration
 
 from . import semantics as why
-from .change import beside, inserted, own, to, together, word, written
+from .change import beside, inserted, own, to, written
 from .model import Case, Make, Mutation, Operator
 
 
@@ -178,6 +178,7 @@ RATES = [
         "warm-up steps 0.1: a share where steps are counted",
         ("GA210", "GA703"),
         _value("warmup_steps", 0.1),
+        why.read_as_share,
     ),
     Operator(
         "horizon-half",
@@ -199,5 +200,3 @@ RATES = [
         _plateau,
     ),
 ]
-
-__all__ = ["RATES", "together", "word"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from .model import CAUGHT, MISSED, OTHER, Operator, Outcome, Tally
+from .model import CAUGHT, MENDED, MISSED, OTHER, RESTORED, Operator, Outcome, Tally
 
 CAUGHT_GOAL, QUIET_GOAL = 0.97, 0.99
 """Shares that the rules are held to; every fix must hold."""
@@ -149,8 +149,8 @@ def broken_fixes(counted: Sequence[Tally]) -> list[str]:
     lines += [
         f"| `{outcome.operator}` | `{outcome.path}` | {cell(outcome.fix)} |"
         for tally in counted
-        for outcome in tally.with_fix
-        if outcome.fix not in ("restored", "mended")
+        for outcome in tally.outcomes
+        if outcome.fix not in ("", RESTORED, MENDED)
     ]
     return lines if len(lines) > 2 else ["None."]
 

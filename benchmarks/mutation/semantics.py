@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from gradaudit.plan.model import ADAPTIVE, LEARNING_RATE_FREE, SGD_LIKE, SIGN, TrainingUnit
 
-from .model import Case
+from .model import Case, Equivalent
+from .published import TORCH, kind
 
 SIGN_ONLY = SIGN | {"muon", "lars"}
 """The step has lost the gradient's length, and nothing is added to a running size before that."""
@@ -35,13 +36,13 @@ def noam(case: Case) -> bool:
     return "noam" in text_of(case.unit, "scheduler")
 
 
-def read_as_off(name: str) -> object:
+def read_as_off(name: str, what: str = "off and never clips") -> Equivalent:
     """The framework takes the value for its spelling of off (its dialect's `off`, with source)."""
 
     def equivalent(case: Case, after: TrainingUnit | None) -> str:
         setting = after.get(name) if after is not None else None
         if setting is not None and setting.value is None and after is not None:
-            return f"{case.unit.composed.dialect['title']} reads it as off and never calls the clip"
+            return f"{case.unit.composed.dialect['title']} reads it as {what}"
         return ""
 
     return equivalent
@@ -75,9 +76,11 @@ def one_cycle(case: Case, after: TrainingUnit | None) -> str:
     return schedule_ignores_warmup(case, after)
 
 
-def as_published(upwards: bool) -> object:
+def as_published(upwards: bool) -> Equivalent:
     def equivalent(case: Case, after: TrainingUnit | None) -> str:
         rate = after.number("learning_rate") if after is not None else None
+        if upwards and rate is not None and rate <= TORCH.get(kind(case.unit.optimizer), 0):
+            return "the rate is not above the one that torch.optim hands out by default"
         if rate is not None and case.published.is_practice(
             rate, case.unit.optimizer, case.repository, upwards
         ):
@@ -85,6 +88,13 @@ def as_published(upwards: bool) -> object:
         return ""
 
     return equivalent
+
+
+def read_as_share(case: Case, after: TrainingUnit | None) -> str:
+    """transformers 5 reads warm-up steps below 1 as a share (its dialect's `fraction_as`)."""
+    if after is not None and after.number("warmup_ratio") and not case.unit.number("warmup_ratio"):
+        return f"{case.unit.composed.dialect['title']} reads a fraction of a step as a share"
+    return ""
 
 
 def synchronised(case: Case, after: TrainingUnit | None) -> str:
