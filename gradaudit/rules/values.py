@@ -80,6 +80,9 @@ _DOMAINS: dict[str, tuple[tuple[Callable[[float], bool], str, str], ...]] = {
 """Settings in the order of judging: what is wrong about which values, the first that holds."""
 
 
+_WITH_VELOCITY = frozenset((None, "sgd", "momentum", "nesterov", "lars", "muon", "rmsprop"))
+"""Optimisers that add momentum x the last step to the next; beside others the key is not read."""
+
 _MAY_BE_INFINITE = frozenset(("clip_norm", "clip_value", "epochs", "total_steps"))
 """An infinite clip never acts; an endless training is stopped by hand."""
 
@@ -101,7 +104,7 @@ def _not_finite(setting: Setting) -> Wrong | None:
 
 def _domain(name: str, value: float, unit: TrainingUnit) -> Wrong | None:
     """What is wrong about a value that its setting cannot have."""
-    if name == "momentum" and unit.optimizer not in (None, "sgd"):
+    if name == "momentum" and unit.optimizer not in _WITH_VELOCITY:
         return None
     if name == "eps" and value == 0 and unit.optimizer not in ADAPTIVE:
         return None
