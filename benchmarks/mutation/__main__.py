@@ -1,6 +1,6 @@
 """Prove the rules on configs that are broken on purpose.
 
-    python -m benchmarks.mutation [DIRECTORY] [--operator NAME] [--write]
+python -m benchmarks.mutation [DIRECTORY] [--operator NAME] [--write]
 """
 
 from __future__ import annotations

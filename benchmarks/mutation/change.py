@@ -6,18 +6,19 @@ done here with the same splices.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 
 from gradaudit.dialects.paths import steps
 from gradaudit.edits import delete_entry, insert_after, replace_value
 from gradaudit.fix import block, flow
-from gradaudit.fix.splice import Refused, splices
+from gradaudit.fix.splice import Refused, Splice, splices
 from gradaudit.plan.model import WRITTEN, Setting, TrainingUnit
 from gradaudit.syntax.scalars import Value, to_number, yaml_float
 from gradaudit.syntax.spelling import spell
-from gradaudit.syntax.tree import Mapping, Node, Scalar
+from gradaudit.syntax.tree import Mapping, Node, Scalar, Sequence, Tree, content_span
 
-from .model import Case, Mutation
+from .model import Case, Make, Mutation
 
 
 def written(case: Case, name: str) -> Setting | None:
@@ -48,7 +49,9 @@ def word(case: Case, name: str) -> Setting | None:
     return setting if type(setting.node) is Scalar else None
 
 
-def to(case: Case, setting: Setting | None, value: Value, spelled: str | None = None) -> Mutation | None:
+def to(
+    case: Case, setting: Setting | None, value: Value, spelled: str | None = None
+) -> Mutation | None:
     """Give a written setting another value."""
     if setting is None or setting.node is None or setting.tree is None:
         return None
@@ -83,7 +86,9 @@ def without(case: Case, setting: Setting | None) -> Mutation | None:
     if setting is None or setting.key_node is None or setting.tree is not case.tree:
         return None
     try:
-        return Mutation(splices(delete_entry(case.tree, setting.key_node)), [setting.key_node.start])
+        return Mutation(
+            splices(delete_entry(case.tree, setting.key_node)), [setting.key_node.start]
+        )
     except Refused:
         return None
 
@@ -114,7 +119,7 @@ def inserted(case: Case, name: str, value: Value) -> Mutation | None:
     return None
 
 
-def at_path(case: Case, path: tuple[str, ...], value: Value) -> Mutation | None:
+def at_path(case: Case, path: list[str], value: Value) -> Mutation | None:
     """A new entry at a path whose section is in the file, and whose last key is not."""
     *above, name = path
     node: Node | None = case.tree.roots[0]
@@ -156,7 +161,7 @@ def again(case: Case, setting: Setting | None, value: float) -> Mutation | None:
     return Mutation(made, [key.start, setting.node.start if setting.node else key.start])
 
 
-def _block(tree, parent, index, key, value):  # type: ignore[no-untyped-def]
+def _block(tree: Tree, parent: Mapping, index: int, key: str, value: str) -> list[Splice]:
     return [block.insert(tree, parent, index, key, value)]
 
 
@@ -190,6 +195,93 @@ def bare_exponent(value: float) -> str | None:
     if not isinstance(exponent, int) or exponent >= 0 or parts.sign:
         return None
     return f"{''.join(map(str, parts.digits))}e{exponent}"
+
+
+def items(case: Case, name: str) -> list[Scalar]:
+    """The items of a setting that is written as a list in this file."""
+    setting = case.unit.get(name)
+    if setting is None or setting.origin != WRITTEN or setting.tree not in (None, case.tree):
+        return []
+    node: Node | None = case.tree.roots[0]
+    for part in setting.key.split("."):
+        node = child(node, part)
+    if type(node) is not Sequence or id(node) in case.tree.aliased:
+        return []
+    found = [item for item in node.items if type(item) is Scalar and not item.style]
+    return found if len(found) == len(node.items) else []
+
+
+def respelled(case: Case, nodes: list[Scalar], texts: list[str]) -> Mutation | None:
+    """Other texts for plain items of a list."""
+    spans = [content_span(node, case.tree.source.text) for node in nodes]
+    made = [(*span, text) for span, text in zip(spans, texts, strict=True)]
+    return Mutation(made, [start for start, _, _ in made]) if made else None
+
+
+# Makers that several families of operators use
+
+
+def value(name: str, new: float) -> Make:
+    """Another number."""
+
+    def make(case: Case) -> Mutation | None:
+        setting = written(case, name)
+        if setting is None or setting.number == new:
+            return None
+        return to(case, setting, new)
+
+    return make
+
+
+def positive(name: str, new: float) -> Make:
+    """Another number for a setting that is above 0, and so in force."""
+
+    def make(case: Case) -> Mutation | None:
+        setting = written(case, name)
+        if setting is None or not setting.number or setting.number <= 0 or setting.number == new:
+            return None
+        return to(case, setting, new)
+
+    return make
+
+
+def times(name: str, factor: float) -> Make:
+    """A number above 0, times a factor. -1 turns its sign."""
+
+    def make(case: Case) -> Mutation | None:
+        setting = written(case, name)
+        if setting is None or not setting.number or setting.number <= 0:
+            return None
+        return to(case, setting, float(f"{setting.number * factor:.6g}"))
+
+    return make
+
+
+def negated(name: str) -> Make:
+    return times(name, -1.0)
+
+
+def flipped(name: str, new: bool) -> Make:
+    """A switch turned to `new`, where it stands as its contrary."""
+
+    def make(case: Case) -> Mutation | None:
+        setting = word(case, name)
+        if setting is None or setting.value is new or not isinstance(setting.value, bool):
+            return None
+        return to(case, setting, new) if setting.raw.lower() in ("true", "false") else None
+
+    return make
+
+
+def first_of(*makes: Make) -> Make:
+    def make(case: Case) -> Mutation | None:
+        return next((made for one in makes if (made := one(case)) is not None), None)
+
+    return make
+
+
+def where(holds: Callable[[Case], bool], make: Make) -> Make:
+    return lambda case: make(case) if holds(case) else None
 
 
 def unit_of(units: list[TrainingUnit], name: str) -> TrainingUnit | None:

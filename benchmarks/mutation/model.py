@@ -93,7 +93,6 @@ class Outcome:
     read: str = ""
     fix: str = ""
 
-
     @property
     def refused(self) -> bool:
         """The edit machinery did not make the fix: the file stays as it was, and says so."""

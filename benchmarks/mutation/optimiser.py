@@ -3,68 +3,38 @@
 from __future__ import annotations
 
 from gradaudit.plan.model import TrainingUnit
-from gradaudit.syntax.tree import Scalar, Sequence, content_span
 
 from . import semantics as why
-from .change import child, inserted, to, without, word, written
+from .change import (
+    beside,
+    flipped,
+    items,
+    negated,
+    positive,
+    respelled,
+    times,
+    to,
+    value,
+    where,
+    without,
+    word,
+    written,
+)
 from .model import Case, Make, Mutation, Operator
-from .rates import _negated, _value
 
 
-def _positive(name: str, value: float) -> Make:
-    """Another value for a setting that is above 0 (and so in force)."""
-
-    def make(case: Case) -> Mutation | None:
-        setting = written(case, name)
-        if setting is None or not setting.number or setting.number <= 0 or setting.number == value:
-            return None
-        return to(case, setting, value)
-
-    return make
-
-
-def _times(name: str, factor: float) -> Make:
-    def make(case: Case) -> Mutation | None:
-        setting = written(case, name)
-        if setting is None or not setting.number or setting.number <= 0:
-            return None
-        return to(case, setting, float(f"{setting.number * factor:.6g}"))
-
-    return make
-
-
-def _moments(name: str, value: float) -> Make:
+def _moments(name: str, new: float) -> Make:
     """`beta1` or `beta2`, written alone or as one of a pair."""
     index = ("beta1", "beta2").index(name)
 
     def make(case: Case) -> Mutation | None:
         alone = written(case, name)
         if alone is not None:
-            return to(case, alone, value)
-        items = _pair(case)
-        if items is None:
-            return None
-        start, end = content_span(items[index], case.tree.source.text)
-        return Mutation([(start, end, repr(value))], [start])
+            return to(case, alone, new)
+        pair = items(case, "betas")
+        return respelled(case, [pair[index]], [repr(new)]) if len(pair) == 2 else None
 
     return make
-
-
-def _pair(case: Case) -> list[Scalar] | None:
-    """The items of a written pair of betas."""
-    betas = case.unit.get("betas")
-    if betas is None or betas.origin != "written" or betas.tree not in (None, case.tree):
-        return None
-    node = case.tree.roots[0]
-    for part in betas.key.split("."):
-        below = child(node, part)
-        if below is None:
-            return None
-        node = below
-    if type(node) is not Sequence or len(node.items) != 2 or id(node) in case.tree.aliased:
-        return None
-    items = [item for item in node.items if type(item) is Scalar and not item.style]
-    return items if len(items) == 2 else None
 
 
 def _still_in_order(case: Case, after: TrainingUnit | None) -> str:
@@ -99,6 +69,13 @@ def _no_targets(case: Case) -> Mutation | None:
     return without(case, word(case, "lora_targets"))
 
 
+def _byvalue(case: Case) -> Mutation | None:
+    kind = word(case, "clip_kind")
+    if kind is None or str(kind.value).lower() != "norm" or not case.unit.number("clip_norm"):
+        return None
+    return to(case, kind, "value")
+
+
 def _by_value(case: Case) -> Mutation | None:
     kind = word(case, "clip_kind")
     if kind is None or str(kind.value).lower() != "norm" or not case.unit.number("clip_norm"):
@@ -108,46 +85,128 @@ def _by_value(case: Case) -> Mutation | None:
 
 def _second_clip(case: Case) -> Mutation | None:
     clip = written(case, "clip_norm")
-    if clip is None or not clip.number:
+    if clip is None or not clip.number or case.dialect != "generic":
         return None
-    return inserted(case, "clip_value", 0.5)
+    return None if case.unit.get("clip_value") else beside(case, clip, "clip_grad_value", 0.5)
+
+
+def _recurrent(case: Case) -> bool:
+    return case.unit.get("recurrent") is not None and bool(case.unit.number("clip_norm"))
+
+
+def _clip_off(case: Case) -> Mutation | None:
+    return to(case, written(case, "clip_norm"), None)
+
+
+def _adapter_checkpointed(case: Case) -> bool:
+    checkpointing = case.unit.get("gradient_checkpointing")
+    return bool(case.unit.number("lora_rank")) and bool(checkpointing and checkpointing.value)
 
 
 OPTIMISER = [
-    Operator("clip-zero", "clip norm 0", ("GA102",), _positive("clip_norm", 0.0),
-             why.read_as_off("clip_norm"),
-             note="Most frameworks test for a positive threshold first, and their dialects say so."),
-    Operator("clip-minus-one", "clip norm -1", ("GA102",), _positive("clip_norm", -1.0),
-             why.read_as_off("clip_norm"),
-             note="As clip-zero: what is not above 0 is off to most frameworks."),
-    Operator("clip-sign", "sign of the clip norm flipped", ("GA102",), _negated("clip_norm"),
-             why.read_as_off("clip_norm"),
-             note="As clip-zero: what is not above 0 is off to most frameworks."),
-    Operator("clip-1e-6", "clip norm 1e-6", ("GA103",), _positive("clip_norm", 1e-6),
-             why.only_the_sign_counts, companions=("GA101", "GA609")),
-    Operator("clip-0.001", "clip norm 0.001", ("GA103",), _positive("clip_norm", 1e-3),
-             why.scale_cancels, companions=("GA101", "GA609"),
-             note="Under Adam and its kin a threshold that clips every step cancels: in the "
-             "measured runs it trained as well as 1.0. Under SGD every mutant counts."),
-    Operator("clip-1e6", "clip norm 1e6", ("GA104",), _positive("clip_norm", 1e6)),
-    Operator("clip-twice", "a clip by value beside the clip by norm, where the framework has both",
-             ("GA105",), _second_clip, companions=("GA106",)),
+    Operator(
+        "clip-zero",
+        "clip norm 0",
+        ("GA102",),
+        positive("clip_norm", 0.0),
+        why.read_as_off("clip_norm"),
+        note="Most frameworks test for a threshold above 0, and their dialects say so.",
+    ),
+    Operator(
+        "clip-minus-one",
+        "clip norm -1",
+        ("GA102",),
+        positive("clip_norm", -1.0),
+        why.read_as_off("clip_norm"),
+        note="As clip-zero: what is not above 0 is off to most frameworks.",
+    ),
+    Operator(
+        "clip-sign",
+        "sign of the clip norm flipped",
+        ("GA102",),
+        negated("clip_norm"),
+        why.read_as_off("clip_norm"),
+        note="As clip-zero: what is not above 0 is off to most frameworks.",
+    ),
+    Operator(
+        "clip-1e-6",
+        "clip norm 1e-6",
+        ("GA103",),
+        positive("clip_norm", 1e-6),
+        why.only_the_sign_counts,
+        companions=("GA101", "GA609"),
+    ),
+    Operator(
+        "clip-0.001",
+        "clip norm 0.001",
+        ("GA103",),
+        positive("clip_norm", 1e-3),
+        why.scale_cancels,
+        companions=("GA101", "GA609"),
+        note="Under Adam and its kin a threshold that clips every step cancels: in the "
+        "measured runs it trained as well as 1.0. Under SGD every mutant counts.",
+    ),
+    Operator("clip-1e6", "clip norm 1e6", ("GA104",), positive("clip_norm", 1e6)),
+    Operator(
+        "clip-twice",
+        "a clip by value beside that by norm, in configs of no known framework",
+        ("GA105",),
+        _second_clip,
+        companions=("GA106",),
+    ),
     Operator("clip-by-value", "kind of the clip from norm to value", ("GA106",), _by_value),
-    Operator("momentum-x10", "momentum x 10 (9.0 for 0.9)", ("GA703",), _times("momentum", 10.0),
-             companions=("GA608",)),
-    Operator("momentum-0.9999", "momentum 0.9999", ("GA608",), _positive("momentum", 0.9999)),
-    Operator("beta2-one", "beta2 1.0", ("GA703",), _moments("beta2", 1.0),
-             companions=("GA601", "GA602")),
+    Operator(
+        "momentum-x10",
+        "momentum x 10 (9.0 for 0.9)",
+        ("GA703",),
+        times("momentum", 10.0),
+        companions=("GA608",),
+    ),
+    Operator("momentum-0.9999", "momentum 0.9999", ("GA608",), positive("momentum", 0.9999)),
+    Operator(
+        "beta2-one", "beta2 1.0", ("GA703",), _moments("beta2", 1.0), companions=("GA601", "GA602")
+    ),
     Operator("beta2-half", "beta2 0.5", ("GA601",), _moments("beta2", 0.5), _still_in_order),
-    Operator("beta1-above-one", "beta1 9.0 (for 0.9)", ("GA703",), _moments("beta1", 9.0),
-             companions=("GA601",)),
-    Operator("eps-0.01", "eps 0.01", ("GA603",), _value("eps", 0.01), _eps_of_rmsprop),
-    Operator("eps-negative", "sign of eps flipped", ("GA703",), _negated("eps")),
-    Operator("decay-x1000", "weight decay x 1000", ("GA606", "GA605"),
-             _times("weight_decay", 1000.0)),
-    Operator("decay-negative", "sign of the weight decay flipped", ("GA703",),
-             _negated("weight_decay")),
-    Operator("lora-alpha-x64", "LoRA's alpha x 64, its rank known", ("GA630",),
-             _adapter_rank(64.0), companions=("GA219",)),
+    Operator(
+        "beta1-above-one",
+        "beta1 9.0 (for 0.9)",
+        ("GA703",),
+        _moments("beta1", 9.0),
+        companions=("GA601",),
+    ),
+    Operator("eps-0.01", "eps 0.01", ("GA603",), value("eps", 0.01), _eps_of_rmsprop),
+    Operator("eps-negative", "sign of eps flipped", ("GA703",), negated("eps")),
+    Operator(
+        "decay-x1000", "weight decay x 1000", ("GA606", "GA605"), times("weight_decay", 1000.0)
+    ),
+    Operator(
+        "decay-negative", "sign of the weight decay flipped", ("GA703",), negated("weight_decay")
+    ),
+    Operator(
+        "lora-alpha-x64",
+        "LoRA's alpha x 64, its rank known",
+        ("GA630",),
+        _adapter_rank(64.0),
+        companions=("GA219",),
+    ),
+    Operator(
+        "recurrent-clip-off",
+        "the clip of a recurrent network off",
+        ("GA108", "GA107"),
+        where(_recurrent, _clip_off),
+    ),
+    Operator(
+        "backbone-x1000",
+        "learning rate of the backbone x 1000",
+        ("GA221",),
+        times("backbone_learning_rate", 1000.0),
+        companions=("GA201", "GA218"),
+    ),
+    Operator(
+        "reentrant-adapter",
+        "checkpointing of an adapter's training made re-entrant",
+        ("GA632",),
+        where(_adapter_checkpointed, flipped("reentrant_checkpointing", True)),
+    ),
     Operator("lora-no-targets", "the modules that LoRA adapts deleted", ("GA631",), _no_targets),
 ]

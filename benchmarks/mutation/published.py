@@ -41,9 +41,7 @@ class Published:
             if rate is not None and rate > 0 and unit.optimizer:
                 self._rates[kind(unit.optimizer)].append((rate, repository))
 
-    def is_practice(
-        self, rate: float, optimizer: str | None, without: str, upwards: bool
-    ) -> bool:
+    def is_practice(self, rate: float, optimizer: str | None, without: str, upwards: bool) -> bool:
         """Whether `PRACTICE` other repositories train at this rate or further out."""
         others = {
             repository

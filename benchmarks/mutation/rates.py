@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from gradaudit.plan.model import Duration
+from gradaudit.plan.model import Duration, TrainingUnit
 
 from . import semantics as why
-from .change import beside, inserted, own, to, written
+from .change import (
+    beside,
+    inserted,
+    items,
+    negated,
+    own,
+    positive,
+    respelled,
+    to,
+    value,
+    word,
+    written,
+)
 from .model import Case, Make, Mutation, Operator
 
 
@@ -22,26 +34,6 @@ def _rate(factor: float) -> Make:
 def _rate_down(case: Case) -> Mutation | None:
     # Under SGD a rate alone says nothing: a summed loss makes 1e-6 and less right (CSRNet).
     return None if why.sgd(case) else _rate(1e-4)(case)
-
-
-def _value(name: str, value: float) -> Make:
-    def make(case: Case) -> Mutation | None:
-        setting = written(case, name)
-        if setting is None or setting.number == value:
-            return None
-        return to(case, setting, value)
-
-    return make
-
-
-def _negated(name: str) -> Make:
-    def make(case: Case) -> Mutation | None:
-        setting = written(case, name)
-        if setting is None or not setting.number or setting.number < 0:
-            return None
-        return to(case, setting, -setting.number)
-
-    return make
 
 
 def _warmup_of(share: float) -> Make:
@@ -89,22 +81,45 @@ def _two_units(case: Case) -> Mutation | None:
     return None
 
 
-def _horizon(name: str, factor: float) -> Make:
+def _horizon(share: float) -> Make:
+    """The schedule's own length as a share of the training's, both in one unit."""
+
     def make(case: Case) -> Mutation | None:
-        horizon = written(case, name)
-        length = case.unit.length
-        if horizon is None or not horizon.number or length is None:
-            return None
-        return to(case, horizon, max(1, round(horizon.number * factor)))
+        by_calls = "epochs" if "epoch" in why.text_of(case.unit, "scheduler_interval") else ""
+        if "step" in why.text_of(case.unit, "scheduler_interval"):
+            by_calls = "total_steps"
+        for name, length in (
+            ("decay_steps", "total_steps"), ("decay_epochs", "epochs"), ("decay_calls", by_calls),
+        ):  # fmt: skip
+            horizon, whole = written(case, name), case.unit.number(length)
+            if horizon is not None and horizon.number and whole:
+                return to(case, horizon, max(1, round(whole * share)))
+        return None
 
     return make
 
 
-def _first_of(*makes: Make) -> Make:
-    def make(case: Case) -> Mutation | None:
-        return next((made for one in makes if (made := one(case)) is not None), None)
+def _other_interval(case: Case) -> Mutation | None:
+    """A schedule of as many calls as the training has epochs, called at every step."""
+    calls, epochs = case.unit.number("decay_calls"), case.unit.number("epochs")
+    interval = word(case, "scheduler_interval")
+    if interval is None or not calls or calls != epochs or interval.raw.lower() != "epoch":
+        return None
+    return to(case, interval, "step")
 
-    return make
+
+def _late_milestones(case: Case) -> Mutation | None:
+    nodes = items(case, "milestones")
+    if case.unit.length is None or not all(node.value.isdigit() for node in nodes):
+        return None
+    return respelled(case, nodes, [str(int(node.value) * 100) for node in nodes])
+
+
+def _restarts(case: Case, after: TrainingUnit | None) -> str:
+    name = why.text_of(case.unit, "scheduler")
+    if "restart" in name or "cycl" in name:
+        return "a schedule with restarts begins anew by design"
+    return why.schedule_ignores_warmup(case, after)
 
 
 def _plateau(case: Case) -> Mutation | None:
@@ -134,10 +149,20 @@ RATES = [
         companions=("GA207", "GA504", "GA219"),
         note="1e-3 / 1e4 is 1e-7, a rate that preference training uses.",
     ),
-    Operator("rate-negative", "sign of the learning rate flipped", ("GA703",), _negated("learning_rate"),
-             companions=("GA207",)),
-    Operator("rate-zero", "learning rate 0", ("GA703",), _value("learning_rate", 0.0),
-             companions=("GA207",)),
+    Operator(
+        "rate-negative",
+        "sign of the learning rate flipped",
+        ("GA703",),
+        negated("learning_rate"),
+        companions=("GA207",),
+    ),
+    Operator(
+        "rate-zero",
+        "learning rate 0",
+        ("GA703",),
+        value("learning_rate", 0.0),
+        companions=("GA207",),
+    ),
     Operator(
         "warmup-twice-the-training",
         "warm-up twice as long as the training, both known in one unit",
@@ -158,7 +183,7 @@ RATES = [
         "warmup-factor-2",
         "start factor of the warm-up 2.0 (for 0.02)",
         ("GA205",),
-        _value("warmup_start_factor", 2.0),
+        value("warmup_start_factor", 2.0),
     ),
     Operator(
         "floor-above-peak",
@@ -177,21 +202,42 @@ RATES = [
         "warmup-as-share-in-steps",
         "warm-up steps 0.1: a share where steps are counted",
         ("GA210", "GA703"),
-        _value("warmup_steps", 0.1),
+        value("warmup_steps", 0.1),
         why.read_as_share,
     ),
     Operator(
         "horizon-half",
-        "length of the schedule halved, the training's length known",
+        "the schedule's own length half of the training's, both known in one unit",
         ("GA211",),
-        _first_of(_horizon("schedule_steps", 0.5), _horizon("schedule_epochs", 0.5)),
+        _horizon(0.5),
+        _restarts,
         companions=("GA203", "GA204"),
     ),
     Operator(
         "horizon-x3",
-        "length of the schedule x 3, the training's length known",
+        "the schedule's own length three times the training's, both known in one unit",
         ("GA212",),
-        _first_of(_horizon("schedule_steps", 3.0), _horizon("schedule_epochs", 3.0)),
+        _horizon(3.0),
+        _restarts,
+    ),
+    Operator(
+        "schedule-by-step",
+        "interval of the schedule from epoch to step, its length being that of the training",
+        ("GA213", "GA211"),
+        _other_interval,
+    ),
+    Operator(
+        "milestones-x100",
+        "milestones x 100, the training's length known",
+        ("GA214",),
+        _late_milestones,
+    ),
+    Operator(
+        "training-of-50-steps",
+        "number of steps 50",
+        ("GA217",),
+        positive("total_steps", 50),
+        companions=("GA203", "GA204", "GA211", "GA212", "GA214", "GA602", "GA620", "GA622"),
     ),
     Operator(
         "plateau-outlasts-early-stop",

@@ -28,8 +28,10 @@ def share(part: int, whole: int) -> str:
 
 def main_table(counted: Sequence[Tally]) -> list[str]:
     lines = [
-        "| operator | rule | applied | equivalent | caught | by another | missed | share "
-        "| unrelated | fixed |",
+        (
+            "| operator | rule | applied | equivalent | caught | by another | missed | share "
+            "| unrelated | fixed |"
+        ),
         "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for tally in counted:
@@ -66,18 +68,24 @@ def goals(counted: Sequence[Tally]) -> list[tuple[str, bool]]:
     fixed = sum(t.fixed for t in counted)
     return [
         (
-            f"at least {CAUGHT_GOAL:.0%} of the faults are caught by the rule that is there for "
-            f"them: {caught} of {faults}, {share(caught, faults)}",
+            (
+                f"at least {CAUGHT_GOAL:.0%} of the faults are caught by the rule that is there for "
+                f"them: {caught} of {faults}, {share(caught, faults)}"
+            ),
             caught >= CAUGHT_GOAL * faults,
         ),
         (
-            f"no unrelated new finding in at least {QUIET_GOAL:.0%} of the mutants: {quiet} of "
-            f"{applied}, {share(quiet, applied)}",
+            (
+                f"no unrelated new finding in at least {QUIET_GOAL:.0%} of the mutants: {quiet} of "
+                f"{applied}, {share(quiet, applied)}"
+            ),
             quiet >= QUIET_GOAL * applied,
         ),
         (
-            "every safe or recommended fix leaves a file without that finding, and changes no "
-            f"line but the broken one and those declared with the operator: {fixed} of {fixes}",
+            (
+                "every safe or recommended fix leaves a file without that finding, and changes no "
+                f"line but the broken one and those declared with the operator: {fixed} of {fixes}"
+            ),
             fixed == fixes,
         ),
     ]
