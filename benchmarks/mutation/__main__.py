@@ -34,12 +34,12 @@ BY_DESIGN = {
 }
 
 INTRODUCTION = """
-{configs:,} published configs ([the corpus](corpus.md)) and {own} of the project's own (short versions
-of published recipes in `tests/recipes`, and `benchmarks/mutation/sound`, for losses of several terms,
-which published configs hardly weigh in the file) are taken as sound. Each is broken in {count}
-ways, byte by byte and one at a time, where the way applies: at most one mutant of a file for each
-operator, every suitable file, no sample. `python -m benchmarks.mutation --write` writes this page
-for any directory with an index. Of {day}.
+{configs:,} published configs ([the corpus](corpus.md)) and {own} of the project's own are taken as
+sound: short versions of published recipes in `tests/recipes`, and `benchmarks/mutation/sound`, for
+what published configs hardly write in a file (losses of several weighed terms, BatchNorm). Each is
+broken in {count} ways, byte by byte and one at a time, where the way applies: every suitable file,
+no sample, at most one mutant of a file for each operator. `python -m benchmarks.mutation --write`
+writes this page for any directory with an index. Of {day}.
 
 - *applied*: mutants. *equivalent*: those that train as the original does, or are what others
   publish: decided from what frameworks and optimisers make of a value, never by a rule. All others
@@ -106,6 +106,7 @@ def main() -> int:
     default = os.environ.get("GRADAUDIT_CORPUS", str(DEFAULT))
     parser.add_argument("directory", nargs="?", default=default)
     parser.add_argument("--operator", action="append", help="only this operator (repeatable)")
+    parser.add_argument("--summary", action="store_true", help="print the goals and the table only")
     parser.add_argument("--missed", action="store_true", help="list what is missed, by reading")
     parser.add_argument("--write", action="store_true", help="write docs/accuracy.md")
     parser.add_argument("--processes", type=int, help="as many as cores where not given")
@@ -128,7 +129,9 @@ def main() -> int:
         print("\n".join(report.missed_by_reading(counted)))
         return 0
     text = page(len(corpus.paths) - corpus.own, corpus.own, counted, waiting)
-    if options.write:
+    if options.summary:
+        print("\n".join([*report.goal_lines(counted), "", *report.main_table(counted)]))
+    elif options.write:
         PAGE.write_text(text, encoding="utf-8")
     else:
         print(text)

@@ -139,6 +139,13 @@ def _summed(case: Case) -> Mutation | None:
     return to(case, reduction, "sum") if reduction and reduction.raw == "mean" else None
 
 
+def _few_layers(case: Case, after: TrainingUnit | None) -> str:
+    depth = case.unit.number("depth")
+    if depth and depth <= 6:
+        return "six post-norm layers train without a warm-up in DETR"
+    return ""
+
+
 def _post_norm(case: Case) -> Mutation | None:
     warmup = case.unit.warmup
     if warmup is None or not case.unit.number("depth"):
@@ -239,6 +246,8 @@ BATCH = [
         "a pre-norm transformer made post-norm, warm-up 0",
         ("GA311",),
         _post_norm,
+        _few_layers,
+        note="Most published transformers with such a switch have six layers.",
         companions=("GA208",),
     ),
     Operator(

@@ -182,7 +182,7 @@ def misspelt(case: Case, setting: Setting | None) -> Mutation | None:
 def swap(name: str) -> str:
     """The last two neighbouring letters that differ, swapped: learning_rate -> learning_raet."""
     for at in range(len(name) - 2, 0, -1):
-        a, b = name[at : at + 2]
+        a, b = name[at], name[at + 1]
         if a != b and a.isalpha() and b.isalpha():
             return name[:at] + b + a + name[at + 2 :]
     return name
@@ -214,7 +214,7 @@ def items(case: Case, name: str) -> list[Scalar]:
 def respelled(case: Case, nodes: list[Scalar], texts: list[str]) -> Mutation | None:
     """Other texts for plain items of a list."""
     spans = [content_span(node, case.tree.source.text) for node in nodes]
-    made = [(*span, text) for span, text in zip(spans, texts, strict=True)]
+    made: list[Splice] = [(*span, text) for span, text in zip(spans, texts, strict=True)]
     return Mutation(made, [start for start, _, _ in made]) if made else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gradaudit.plan.model import TrainingUnit
+from gradaudit.syntax.scalars import Value
 from gradaudit.syntax.tree import Scalar
 
 from . import semantics as why
@@ -87,7 +88,8 @@ def _direction(case: Case) -> Mutation | None:
     metric = case.unit.get("best_metric")
     if setting is None or metric is None or not isinstance(metric.value, str):
         return None
-    other = {"true": False, "false": True, "min": "max", "max": "min"}.get(setting.raw.lower())
+    turned: dict[str, Value] = {"true": False, "false": True, "min": "max", "max": "min"}
+    other = turned.get(setting.raw.lower())
     return to(case, setting, other) if other is not None else None
 
 

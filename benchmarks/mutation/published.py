@@ -27,7 +27,7 @@ PRACTICE = 2
 
 
 def kind(optimizer: str | None) -> str:
-    """Optimisers whose rates mean the same: the first steps of all Adams are as long as the rate."""
+    """Optimisers whose rates mean the same: a step of every Adam is about as long as the rate."""
     return "adam" if optimizer in _ADAM else optimizer or ""
 
 

@@ -74,9 +74,9 @@ def _floor_above_peak(case: Case) -> Mutation | None:
 def _two_units(case: Case) -> Mutation | None:
     steps = written(case, "warmup_steps")
     if steps is not None and steps.number:
-        ratio = inserted(case, "warmup_ratio", 0.05)
+        ratio = inserted(case, "warmup_ratio", 0.02)
         return ratio or (
-            beside(case, steps, "warmup_ratio", 0.05) if case.dialect == "generic" else None
+            beside(case, steps, "warmup_ratio", 0.02) if case.dialect == "generic" else None
         )
     return None
 
@@ -112,7 +112,28 @@ def _late_milestones(case: Case) -> Mutation | None:
     nodes = items(case, "milestones")
     if case.unit.length is None or not all(node.value.isdigit() for node in nodes):
         return None
-    return respelled(case, nodes, [str(int(node.value) * 100) for node in nodes])
+    return respelled(case, nodes, [str(int(node.value) * 10) for node in nodes])
+
+
+def _milestones_unread(case: Case, after: TrainingUnit | None) -> str:
+    name = why.text_of(case.unit, "scheduler")
+    if name and "step" not in name:
+        return f"a schedule `{name}` reads no milestones"
+    if len(items(case, "milestones")) == 1:
+        return (
+            "one milestone beyond the end is how recipes write a constant rate (Real-ESRGAN, "
+            "RT-DETR)"
+        )
+    return ""
+
+
+def _holds_its_floor(case: Case, after: TrainingUnit | None) -> str:
+    """Megatron's schedules stay at `min_lr` after their end, as GPT-3's did; torch's cosine does
+    not stay."""
+    setting = case.unit.get("decay_steps") or case.unit.get("decay_epochs")
+    if setting is not None and case.unit.number("min_learning_rate"):
+        return "the schedule holds a rate above 0 after its end, as GPT-3's did"
+    return _restarts(case, after)
 
 
 def _restarts(case: Case, after: TrainingUnit | None) -> str:
@@ -142,7 +163,7 @@ RATES = [
     ),
     Operator(
         "rate-over-10000",
-        "learning rate / 1e4, the optimiser known and not SGD, whose step depends on the loss's sum",
+        "learning rate / 1e4, the optimiser known and not SGD (whose step depends on a loss's sum)",
         ("GA202", "GA220"),
         _rate_down,
         why.as_published(upwards=False),
@@ -210,8 +231,9 @@ RATES = [
         "the schedule's own length half of the training's, both known in one unit",
         ("GA211",),
         _horizon(0.5),
-        _restarts,
+        _holds_its_floor,
         companions=("GA203", "GA204"),
+        note="Language models are trained on with the floor of their schedule.",
     ),
     Operator(
         "horizon-x3",
@@ -227,10 +249,12 @@ RATES = [
         _other_interval,
     ),
     Operator(
-        "milestones-x100",
-        "milestones x 100, the training's length known",
+        "milestones-x10",
+        "milestones x 10, the training's length known",
         ("GA214",),
         _late_milestones,
+        _milestones_unread,
+        note="Configs keep the milestones of a schedule that is not chosen.",
     ),
     Operator(
         "training-of-50-steps",

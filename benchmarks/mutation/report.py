@@ -69,8 +69,8 @@ def goals(counted: Sequence[Tally]) -> list[tuple[str, bool]]:
     return [
         (
             (
-                f"at least {CAUGHT_GOAL:.0%} of the faults are caught by the rule that is there for "
-                f"them: {caught} of {faults}, {share(caught, faults)}"
+                f"at least {CAUGHT_GOAL:.0%} of the faults are caught by the rule that is meant "
+                f"for them: {caught} of {faults}, {share(caught, faults)}"
             ),
             caught >= CAUGHT_GOAL * faults,
         ),

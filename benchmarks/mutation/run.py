@@ -40,8 +40,8 @@ ADMITTED = (SAFE, RECOMMENDED)
 
 HERE = Path(__file__).resolve().parent
 SOUND = (HERE.parent.parent / "tests" / "recipes", HERE / "sound")
-"""Configs that belong to the project: published recipes in short, and some written for this, because
-published configs of known frameworks have hardly any loss of several weighed terms."""
+"""Configs that belong to the project: published recipes in short, and some written for this, as
+configs of known frameworks hardly weigh several terms of a loss in the file."""
 
 ACCUSED = "reported_run"
 """The recipes that begin so are not sound: they are what the tool was made for."""
@@ -100,7 +100,8 @@ def audited(source: Source | None, options: Options) -> FileResult | None:
 def known(operators: Iterable[Operator]) -> tuple[list[Operator], list[Operator]]:
     """Those with a registered rule to expect, and those without."""
     rules = load()
-    alive, waiting = [], []
+    alive: list[Operator] = []
+    waiting: list[Operator] = []
     for operator in operators:
         (alive if any(code in rules for code in operator.expected) else waiting).append(operator)
     return alive, waiting
@@ -309,6 +310,8 @@ def _lines_of(case: Case, mutation: Mutation, operator: Operator) -> set[int]:
         if name == "@terms":
             settings = [term.setting for term in case.unit.loss_terms]
         offsets += [s.node.start for s in settings if s is not None and s.node is not None]
+    # What is put in stands before the line that its place belongs to, and after the one above it.
+    offsets += [start - 1 for start, end, _ in mutation.splices if start == end > 0]
     return {source.position(min(offset, len(source.text)))[0] for offset in offsets}
 
 
