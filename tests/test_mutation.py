@@ -85,7 +85,7 @@ def test_there_are_operators_enough_and_each_has_its_own_name() -> None:
             "learning_rate: 1.0e-4\n",
             "learning_rate: 1.0e-4\nlearning_rate: 0.0002\n",
         ),
-        ("key-misspelt", "learning_rate", "learning_raet"),
+        ("key-misspelt", "learning_rate", "learnign_rate"),
     ],
 )
 def test_nothing_but_what_is_broken_changes(name: str, old: str, new: str) -> None:
@@ -192,7 +192,8 @@ def test_two_other_repositories_make_a_rate_a_practice() -> None:
 
 
 def test_small_parts() -> None:
-    assert swap("learning_rate") == "learning_raet"
+    assert swap("learning_rate") == "learnign_rate"
+    assert swap("BASE_LR") == "BAES_LR"
     assert swap("lr") == "lr"
     assert bare_exponent(0.00025) == "25e-5"
     assert bare_exponent(0.1) == "1e-1"

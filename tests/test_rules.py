@@ -1188,6 +1188,16 @@ def test_value_out_of_domain(entry: str, expected: str | None) -> None:
     assert severity("GA703", f"{text}{entry}\n") == expected
 
 
+def test_a_batch_of_minus_one_is_automatic_only_where_something_makes_it_so() -> None:
+    text = "per_device_train_batch_size: -1\noutput_dir: x\nnum_train_epochs: 3\n"
+    result = audit(text + "model_name_or_path: y\nlearning_rate: 0.001\nlogging_steps: 1\n")
+    assert result.recognised is not None
+    assert result.recognised.name == "hf-trainer"
+    assert [f.rule.code for f in result.findings] == ["GA703"]
+    assert "DataLoader" in result.findings[0].message
+    assert severity("GA703", "optimizer: adamw\nlr: 0.001\nbatch_size: -1\n") is None
+
+
 @pytest.mark.parametrize(
     ("momentum", "expected"), [("-0.1", "error"), ("0", None), ("0.999", None), ("1.0", "error")]
 )

@@ -139,6 +139,14 @@ def _summed(case: Case) -> Mutation | None:
     return to(case, reduction, "sum") if reduction and reduction.raw == "mean" else None
 
 
+def _constant_factor(case: Case, after: TrainingUnit | None) -> str:
+    if not case.unit.number("clip_norm"):
+        reason = why.scale_cancels(case, after)
+        if reason:
+            return "the sum is the mean times the batch, and under Adam and its kin that cancels"
+    return ""
+
+
 def _few_layers(case: Case, after: TrainingUnit | None) -> str:
     depth = case.unit.number("depth")
     if depth and depth <= 6:
@@ -148,8 +156,11 @@ def _few_layers(case: Case, after: TrainingUnit | None) -> str:
 
 def _post_norm(case: Case) -> Mutation | None:
     warmup = case.unit.warmup
+    scheduler = why.text_of(case.unit, "scheduler")
     if warmup is None or not case.unit.number("depth"):
         return None
+    if "warm" in scheduler or "noam" in scheduler:
+        return None  # the warm-up is in the formula of the rate, and 0 is an error or infinite
     return together(flipped("pre_norm", False)(case), to(case, own(case, warmup.setting), 0))
 
 
@@ -256,7 +267,14 @@ BATCH = [
         ("GA312",),
         times("init_std", 50.0),
     ),
-    Operator("loss-summed", "reduction of the loss from mean to sum", ("GA406",), _summed),
+    Operator(
+        "loss-summed",
+        "reduction of the loss from mean to sum",
+        ("GA406",),
+        _summed,
+        _constant_factor,
+        note="BasicSR's losses, under Adam and without a clip.",
+    ),
     Operator(
         "class-weight-x1000",
         "weight of the positive class x 1000",

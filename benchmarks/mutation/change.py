@@ -6,6 +6,7 @@ done here with the same splices.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from decimal import Decimal
 
@@ -180,10 +181,12 @@ def misspelt(case: Case, setting: Setting | None) -> Mutation | None:
 
 
 def swap(name: str) -> str:
-    """The last two neighbouring letters that differ, swapped: learning_rate -> learning_raet."""
-    for at in range(len(name) - 2, 0, -1):
+    """The last two letters that differ in the longest word, swapped: batch_size -> bathc_size."""
+    longest = max(re.split("[^A-Za-z]+", name), key=len)
+    end = name.index(longest) + len(longest)
+    for at in range(end - 2, name.index(longest), -1):
         a, b = name[at], name[at + 1]
-        if a != b and a.isalpha() and b.isalpha():
+        if a != b:
             return name[:at] + b + a + name[at + 2 :]
     return name
 
@@ -197,14 +200,19 @@ def bare_exponent(value: float) -> str | None:
     return f"{''.join(map(str, parts.digits))}e{exponent}"
 
 
+def node_at(case: Case, path: str) -> Node | None:
+    node: Node | None = case.tree.roots[0]
+    for part in path.split("."):
+        node = child(node, part)
+    return node
+
+
 def items(case: Case, name: str) -> list[Scalar]:
     """The items of a setting that is written as a list in this file."""
     setting = case.unit.get(name)
     if setting is None or setting.origin != WRITTEN or setting.tree not in (None, case.tree):
         return []
-    node: Node | None = case.tree.roots[0]
-    for part in setting.key.split("."):
-        node = child(node, part)
+    node = node_at(case, setting.key)
     if type(node) is not Sequence or id(node) in case.tree.aliased:
         return []
     found = [item for item in node.items if type(item) is Scalar and not item.style]

@@ -98,7 +98,7 @@ def _base_itself(case: Case) -> Mutation | None:
 
 def _unresolved(case: Case) -> Mutation | None:
     rate = written(case, "learning_rate")
-    if rate is None or case.loader != "omegaconf":
+    if rate is None or not case.unit.composed.dialect.get("interpolation"):
         return None
     return to(case, rate, "${no_such_section.rate}", '"${no_such_section.rate}"')
 
@@ -117,7 +117,7 @@ FILES = [
         "a common key a second time with twice the value",
         ("GA701",),
         _twice,
-        companions=("GA201", "GA709"),
+        companions=("GA201", "GA218", "GA219", "GA709"),
     ),
     Operator(
         "rate-in-quotes",
@@ -140,10 +140,10 @@ FILES = [
     Operator("rate-nan", "the learning rate `.nan`, in YAML", ("GA703",), _not_a_number),
     Operator(
         "key-misspelt",
-        "two letters of a common key swapped",
+        "two letters swapped in the longest word of a common key",
         ("GA708",),
         _misspelt,
-        companions=("GA208", "GA208", "GA107", "GA710"),
+        companions=("GA107", "GA201", "GA208", "GA218", "GA220", "GA305", "GA710", "GA711"),
     ),
     Operator(
         "base-gone",
@@ -167,5 +167,12 @@ FILES = [
         ("GA709",),
         _second_name,
     ),
-    Operator("switch-as-text", 'a switch as the text "False"', ("GA707",), _text_switch),
+    Operator(
+        "switch-as-text",
+        'a switch as the text "False"',
+        ("GA707",),
+        _text_switch,
+        why.reads_a_switch("gradient_checkpointing"),
+        note="pydantic and argparse turn text into switches.",
+    ),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gradaudit.plan.model import TrainingUnit
+from gradaudit.syntax.tree import Sequence, last_leaf
 
 from . import semantics as why
 from .change import (
@@ -10,13 +11,13 @@ from .change import (
     flipped,
     items,
     negated,
+    node_at,
     positive,
     respelled,
     times,
     to,
     value,
     where,
-    without,
     word,
     written,
 )
@@ -42,12 +43,16 @@ def _still_in_order(case: Case, after: TrainingUnit | None) -> str:
     first = after.number("beta1") if after is not None else None
     if betas is not None and isinstance(betas.value, tuple):
         first = betas.value[0]
+    if case.unit.optimizer == "novograd":
+        return "NovoGrad's second average is one of layers, published with 0 to 0.5"
     if first is not None and first <= 0.5:
         return "beta1 is 0.5 or less, as GANs have it: the second average is not the shorter one"
     return ""
 
 
 def _eps_of_rmsprop(case: Case, after: TrainingUnit | None) -> str:
+    if case.unit.optimizer == "adadelta":
+        return "Adadelta has eps above and below the line: it sets the first steps"
     if case.unit.optimizer in ("rmsprop", "adagrad"):
         return "RMSprop is published with eps of 1e-3 to 1 (MobileNet, Inception)"
     if not why.adam_like(case):
@@ -66,7 +71,19 @@ def _adapter_rank(factor: float) -> Make:
 
 
 def _no_targets(case: Case) -> Mutation | None:
-    return without(case, word(case, "lora_targets"))
+    """The list of modules made empty."""
+    targets = case.unit.get("lora_targets")
+    node = node_at(case, targets.key) if targets is not None and targets.key else None
+    if type(node) is not Sequence or not node.items or id(node) in case.tree.aliased:
+        return None
+    return Mutation([(node.start, last_leaf(node).end, "[]")], [node.start])
+
+
+def _peft(case: Case, after: TrainingUnit | None) -> str:
+    """peft/peft_model.py, `_prepare_model_for_gradient_checkpointing`."""
+    if case.dialect in ("axolotl", "hf-trainer", "llama-factory"):
+        return "PEFT lets the inputs require gradients itself"
+    return ""
 
 
 def _byvalue(case: Case) -> Mutation | None:
@@ -110,6 +127,7 @@ OPTIMISER = [
         ("GA102",),
         positive("clip_norm", 0.0),
         why.read_as_off("clip_norm"),
+        companions=("GA107", "GA108"),
         note="Most frameworks test for a threshold above 0, and their dialects say so.",
     ),
     Operator(
@@ -118,6 +136,7 @@ OPTIMISER = [
         ("GA102",),
         positive("clip_norm", -1.0),
         why.read_as_off("clip_norm"),
+        companions=("GA107", "GA108"),
         note="As clip-zero: what is not above 0 is off to most frameworks.",
     ),
     Operator(
@@ -126,6 +145,7 @@ OPTIMISER = [
         ("GA102",),
         negated("clip_norm"),
         why.read_as_off("clip_norm"),
+        companions=("GA107", "GA108"),
         note="As clip-zero: what is not above 0 is off to most frameworks.",
     ),
     Operator(
@@ -162,7 +182,13 @@ OPTIMISER = [
         times("momentum", 10.0),
         companions=("GA608",),
     ),
-    Operator("momentum-0.9999", "momentum 0.9999", ("GA608",), positive("momentum", 0.9999)),
+    Operator(
+        "momentum-0.9999",
+        "momentum 0.9999",
+        ("GA608",),
+        positive("momentum", 0.9999),
+        companions=("GA606",),
+    ),
     Operator(
         "beta2-one", "beta2 1.0", ("GA703",), _moments("beta2", 1.0), companions=("GA601", "GA602")
     ),
@@ -177,7 +203,15 @@ OPTIMISER = [
     Operator("eps-0.01", "eps 0.01", ("GA603",), value("eps", 0.01), _eps_of_rmsprop),
     Operator("eps-negative", "sign of eps flipped", ("GA703",), negated("eps")),
     Operator(
-        "decay-x1000", "weight decay x 1000", ("GA606", "GA605"), times("weight_decay", 1000.0)
+        "decay-x1000",
+        "weight decay x 1000",
+        ("GA606", "GA605"),
+        times("weight_decay", 1000.0),
+        why.decays_as_published,
+        companions=("GA602",),
+        note="Under a fine-tuning's rate even a decay of 10 takes off less a step than published "
+        "trainings "
+        "from scratch do: only the product acts.",
     ),
     Operator(
         "decay-negative", "sign of the weight decay flipped", ("GA703",), negated("weight_decay")
@@ -207,6 +241,13 @@ OPTIMISER = [
         "checkpointing of an adapter's training made re-entrant",
         ("GA632",),
         where(_adapter_checkpointed, flipped("reentrant_checkpointing", True)),
+        _peft,
+        note="Nearly all of them train with PEFT.",
     ),
-    Operator("lora-no-targets", "the modules that LoRA adapts deleted", ("GA631",), _no_targets),
+    Operator(
+        "lora-no-targets",
+        "the list of modules that LoRA adapts made empty",
+        ("GA631",),
+        _no_targets,
+    ),
 ]

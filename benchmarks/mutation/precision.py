@@ -105,7 +105,8 @@ def _fp16_for_bf16(case: Case) -> Mutation | None:
     precision = word(case, "precision")
     if precision is None or "bf16" not in precision.raw or case.unit.get("model_name") is None:
         return None
-    return to(case, precision, precision.raw.replace("bf16", "fp16"))
+    lightning = {"bf16-true": "16-true", "bf16-mixed": "16-mixed"}
+    return to(case, precision, lightning.get(precision.raw, precision.raw.replace("bf16", "fp16")))
 
 
 def _not_born_in_bf16(case: Case, after: TrainingUnit | None) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from gradaudit.plan.model import TrainingUnit
+from gradaudit.plan.model import DECOUPLED, SGD_LIKE, TrainingUnit
 
 _ADAM = frozenset((
     "adam", "adamw", "radam", "nadam", "nadamw", "adamax", "amsgrad", "adabelief", "adam_mini",
@@ -34,18 +34,42 @@ def kind(optimizer: str | None) -> str:
 class Published:
     def __init__(self) -> None:
         self._rates: dict[str, list[tuple[float, str]]] = defaultdict(list)
+        self._decays: dict[str, list[tuple[float, str]]] = defaultdict(list)
 
     def add(self, units: Iterable[TrainingUnit], repository: str) -> None:
         for unit in units:
             rate = unit.number("learning_rate")
             if rate is not None and rate > 0 and unit.optimizer:
                 self._rates[kind(unit.optimizer)].append((rate, repository))
+            kind_of_decay, decay = decay_of(unit)
+            if decay:
+                self._decays[kind_of_decay].append((decay, repository))
 
     def is_practice(self, rate: float, optimizer: str | None, without: str, upwards: bool) -> bool:
         """Whether `PRACTICE` other repositories train at this rate or further out."""
-        others = {
-            repository
-            for value, repository in self._rates[kind(optimizer)]
-            if repository != without and (value >= rate if upwards else value <= rate)
-        }
-        return len(others) >= PRACTICE
+        return _is_practice(self._rates[kind(optimizer)], rate, without, upwards)
+
+    def decays_as_much(self, unit: TrainingUnit, without: str) -> bool:
+        """Whether `PRACTICE` other repositories decay their weights as much or more a step."""
+        kind_of_decay, decay = decay_of(unit)
+        return bool(decay) and _is_practice(self._decays[kind_of_decay], decay, without, True)
+
+
+def decay_of(unit: TrainingUnit) -> tuple[str, float]:
+    """What one step takes off a weight: rate x decay where the two are decoupled, and under SGD;
+    the decay itself where it is added to a gradient that is divided by its own size."""
+    decay = unit.number("weight_decay") or 0.0
+    if unit.optimizer in DECOUPLED or unit.optimizer in SGD_LIKE:
+        return "rate x decay", decay * (unit.number("learning_rate") or 0.0)
+    return f"decay of {kind(unit.optimizer)}", decay
+
+
+def _is_practice(
+    known: list[tuple[float, str]], wanted: float, without: str, upwards: bool
+) -> bool:
+    others = {
+        repository
+        for value, repository in known
+        if repository != without and (value >= wanted if upwards else value <= wanted)
+    }
+    return len(others) >= PRACTICE

@@ -81,6 +81,13 @@ def _two_units(case: Case) -> Mutation | None:
     return None
 
 
+def _start_factor(case: Case, after: TrainingUnit | None) -> str:
+    steps = case.unit.get("warmup_steps")
+    if steps is not None and "iter" in steps.last_key.lower():
+        return "beside iterations `warmup_ratio` is the factor that mmcv's warm-up starts from"
+    return ""
+
+
 def _horizon(share: float) -> Make:
     """The schedule's own length as a share of the training's, both in one unit."""
 
@@ -167,7 +174,7 @@ RATES = [
         ("GA202", "GA220"),
         _rate_down,
         why.as_published(upwards=False),
-        companions=("GA207", "GA504", "GA219"),
+        companions=("GA207", "GA504", "GA219", "GA221"),
         note="1e-3 / 1e4 is 1e-7, a rate that preference training uses.",
     ),
     Operator(
@@ -218,6 +225,7 @@ RATES = [
         "a warm-up ratio added where warm-up steps are written and the framework has both",
         ("GA209",),
         _two_units,
+        _start_factor,
     ),
     Operator(
         "warmup-as-share-in-steps",

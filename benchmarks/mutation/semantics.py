@@ -90,6 +90,24 @@ def as_published(upwards: bool) -> Equivalent:
     return equivalent
 
 
+def decays_as_published(case: Case, after: TrainingUnit | None) -> str:
+    if after is not None and case.published.decays_as_much(after, case.repository):
+        return "two or more other repositories take as much off each weight a step"
+    return ""
+
+
+def reads_a_switch(name: str) -> Equivalent:
+    """The loader turns the text into the switch that it spells (pydantic, argparse, yacs)."""
+
+    def equivalent(case: Case, after: TrainingUnit | None) -> str:
+        setting = after.get(name) if after is not None else None
+        if setting is not None and setting.value is False:
+            return f"{case.unit.composed.dialect['title']} turns the text into the switch"
+        return ""
+
+    return equivalent
+
+
 def read_as_share(case: Case, after: TrainingUnit | None) -> str:
     """transformers 5 reads warm-up steps below 1 as a share (its dialect's `fraction_as`)."""
     if after is not None and after.number("warmup_ratio") and not case.unit.number("warmup_ratio"):
