@@ -60,7 +60,7 @@ def _misspelt(case: Case) -> Mutation | None:
 
 def _text_switch(case: Case) -> Mutation | None:
     switch = word(case, "gradient_checkpointing")
-    if switch is None or not isinstance(switch.value, bool):
+    if switch is None or switch.raw.lower() not in ("true", "false"):
         return None
     return to(case, switch, "False")
 

@@ -76,7 +76,11 @@ def _no_targets(case: Case) -> Mutation | None:
     node = node_at(case, targets.key) if targets is not None and targets.key else None
     if type(node) is not Sequence or not node.items or id(node) in case.tree.aliased:
         return None
-    return Mutation([(node.start, last_leaf(node).end, "[]")], [node.start])
+    end = last_leaf(node).end
+    if node.flow or node.parent is None:
+        return Mutation([(node.start, node.end, "[]")], [node.start])
+    key = next((k for k, v in getattr(node.parent, "pairs", ()) if v is node), None)
+    return Mutation([(key.end, end, ": []")], [key.start]) if key is not None else None
 
 
 def _peft(case: Case, after: TrainingUnit | None) -> str:

@@ -165,7 +165,7 @@ PRECISION = [
     Operator(
         "fp16-for-bf16",
         "`bf16` replaced by `fp16`, the model named",
-        ("GA505",),
+        ("GA505", "GA501"),
         _fp16_for_bf16,
         _not_born_in_bf16,
         companions=("GA501", "GA604"),

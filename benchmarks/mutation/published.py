@@ -22,6 +22,11 @@ TORCH = {
 }  # fmt: skip
 """What `torch.optim` hands out where no rate is named: no file says that it is too high."""
 
+PRODUCT = "rate x decay"
+
+VIT = 0.3 * 3e-3
+"""Dosovitskiy et al. 2021, https://arxiv.org/abs/2010.11929, table 3: ImageNet from scratch."""
+
 PRACTICE = 2
 """Repositories, besides the mutant's own, that make a rate a practice: one may be a slip."""
 
@@ -49,10 +54,16 @@ class Published:
         """Whether `PRACTICE` other repositories train at this rate or further out."""
         return _is_practice(self._rates[kind(optimizer)], rate, without, upwards)
 
-    def decays_as_much(self, unit: TrainingUnit, without: str) -> bool:
-        """Whether `PRACTICE` other repositories decay their weights as much or more a step."""
+    def decays_as_much(self, unit: TrainingUnit, without: str) -> str:
+        """Who decays weights as much or more a step: a paper, or `PRACTICE` other repositories."""
         kind_of_decay, decay = decay_of(unit)
-        return bool(decay) and _is_practice(self._decays[kind_of_decay], decay, without, True)
+        if not decay:
+            return ""
+        if kind_of_decay == PRODUCT and decay <= VIT:
+            return "ViT is trained with a decay of 0.3 at a rate of 3e-3: as much a step"
+        if _is_practice(self._decays[kind_of_decay], decay, without, True):
+            return "two or more other repositories take as much off each weight a step"
+        return ""
 
 
 def decay_of(unit: TrainingUnit) -> tuple[str, float]:
@@ -60,7 +71,7 @@ def decay_of(unit: TrainingUnit) -> tuple[str, float]:
     the decay itself where it is added to a gradient that is divided by its own size."""
     decay = unit.number("weight_decay") or 0.0
     if unit.optimizer in DECOUPLED or unit.optimizer in SGD_LIKE:
-        return "rate x decay", decay * (unit.number("learning_rate") or 0.0)
+        return PRODUCT, decay * (unit.number("learning_rate") or 0.0)
     return f"decay of {kind(unit.optimizer)}", decay
 
 

@@ -92,7 +92,17 @@ def goals(counted: Sequence[Tally]) -> list[tuple[str, bool]]:
 
 
 def goal_lines(counted: Sequence[Tally]) -> list[str]:
-    return [f"- **{'met' if met else 'not met'}**: {words}" for words, met in goals(counted)]
+    lines = [f"- **{'met' if met else 'not met'}**: {words}" for words, met in goals(counted)]
+    return [*lines, f"- Each operator counted once, whatever it applies to: {mean_share(counted)}."]
+
+
+def mean_share(counted: Sequence[Tally]) -> str:
+    """The mean over the operators of the share that is caught, and how many catch all."""
+    shares = [tally.count(CAUGHT) / len(tally.faults) for tally in counted if tally.faults]
+    if not shares:
+        return "-"
+    whole = sum(one == 1 for one in shares)
+    return f"{sum(shares) / len(shares):.1%} caught; all by {whole} of {len(shares)} operators"
 
 
 def legend(counted: Sequence[Tally]) -> list[str]:

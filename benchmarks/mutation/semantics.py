@@ -91,9 +91,7 @@ def as_published(upwards: bool) -> Equivalent:
 
 
 def decays_as_published(case: Case, after: TrainingUnit | None) -> str:
-    if after is not None and case.published.decays_as_much(after, case.repository):
-        return "two or more other repositories take as much off each weight a step"
-    return ""
+    return case.published.decays_as_much(after, case.repository) if after is not None else ""
 
 
 def reads_a_switch(name: str) -> Equivalent:
@@ -103,7 +101,7 @@ def reads_a_switch(name: str) -> Equivalent:
         setting = after.get(name) if after is not None else None
         if setting is not None and setting.value is False:
             return f"{case.unit.composed.dialect['title']} turns the text into the switch"
-        return ""
+        return loader_converts(case, after)
 
     return equivalent
 
