@@ -38,6 +38,11 @@ def _moments(name: str, new: float) -> Make:
     return make
 
 
+def _rate_known(case: Case) -> bool:
+    """What a decay takes off is its product with the rate."""
+    return bool(case.unit.number("learning_rate") and case.unit.optimizer)
+
+
 def _still_in_order(case: Case, after: TrainingUnit | None) -> str:
     betas = after.get("betas") if after is not None else None
     first = after.number("beta1") if after is not None else None
@@ -208,9 +213,9 @@ OPTIMISER = [
     Operator("eps-negative", "sign of eps flipped", ("GA703",), negated("eps")),
     Operator(
         "decay-x1000",
-        "weight decay x 1000",
+        "weight decay x 1000, optimiser and learning rate known",
         ("GA606", "GA605"),
-        times("weight_decay", 1000.0),
+        where(_rate_known, times("weight_decay", 1000.0)),
         why.decays_as_published,
         companions=("GA602",),
         note="Under a fine-tuning's rate even a decay of 10 takes off less a step than published "

@@ -110,6 +110,8 @@ def _fp16_for_bf16(case: Case) -> Mutation | None:
 
 
 def _not_born_in_bf16(case: Case, after: TrainingUnit | None) -> str:
+    if why.text_of(after, "precision") == "fp16":
+        return ""  # all of it, master weights too, and no loss scaling
     name = why.text_of(case.unit, "model_name")
     if any(family in name for family in ("t5", "gemma")):
         return ""
