@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .across import ACROSS
 from .batch import BATCH
 from .files import FILES
 from .model import Operator
@@ -9,4 +10,4 @@ from .optimiser import OPTIMISER
 from .precision import PRECISION
 from .rates import RATES
 
-OPERATORS: list[Operator] = [*RATES, *OPTIMISER, *BATCH, *PRECISION, *FILES]
+OPERATORS: list[Operator] = [*RATES, *OPTIMISER, *BATCH, *PRECISION, *FILES, *ACROSS]
