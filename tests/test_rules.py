@@ -559,9 +559,10 @@ def test_a_negative_bound_by_value_does_not_flip_the_sign() -> None:
 @pytest.mark.parametrize(
     ("optimizer", "clip", "expected"),
     [
-        ("sgd", "0.001", None),
-        ("sgd", "0.000999", "error"),
-        ("adamw", "0.001", None),
+        ("sgd", "0.00101", None),
+        ("sgd", "0.001", "error"),
+        ("adamw", "0.00101", None),
+        ("adamw", "0.001", "info"),
         ("adamw", "0.000999", "warning"),
         ("adamw\nadam_epsilon: 1.0e-9", "0.000101", "info"),
         ("adamw\nadam_epsilon: 1.0e-9", "0.000099", "warning"),
@@ -1204,12 +1205,24 @@ def test_value_out_of_domain(entry: str, expected: str | None) -> None:
     assert severity("GA703", f"{text}{entry}\n") == expected
 
 
+def test_a_batch_of_minus_one_is_automatic_only_where_something_makes_it_so() -> None:
+    text = "per_device_train_batch_size: -1\noutput_dir: x\nnum_train_epochs: 3\n"
+    result = audit(text + "model_name_or_path: y\nlearning_rate: 0.001\nlogging_steps: 1\n")
+    assert result.recognised is not None
+    assert result.recognised.name == "hf-trainer"
+    assert [f.rule.code for f in result.findings] == ["GA703"]
+    assert "DataLoader" in result.findings[0].message
+    assert severity("GA703", "optimizer: adamw\nlr: 0.001\nbatch_size: -1\n") is None
+
+
 @pytest.mark.parametrize(
     ("momentum", "expected"), [("-0.1", "error"), ("0", None), ("0.999", None), ("1.0", "error")]
 )
 def test_momentum(momentum: str, expected: str | None) -> None:
-    text = f"optimizer: sgd\nlearning_rate: 0.1\nmomentum: {momentum}\n"
-    assert severity("GA703", text) == expected
+    for family in ("sgd", "lars", "rmsprop"):
+        text = f"optimizer: {family}\nlearning_rate: 0.01\nmomentum: {momentum}\n"
+        assert severity("GA703", text) == expected
+    assert severity("GA703", f"optimizer: adamw\nlr: 0.001\nmomentum: {momentum}\n") is None
 
 
 @pytest.mark.parametrize(

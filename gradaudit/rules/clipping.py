@@ -497,7 +497,7 @@ def clip_norm_degenerate(unit: TrainingUnit, limits: Limits) -> Iterator[Finding
         measured pre-clip norms.
 
     Limits:
-        smallest: a clip norm below this is reported.
+        smallest: a clip norm of this or less is reported.
         over-eps: threshold over `eps` below which it is a warning under Adam and its kin. With
             1e5, a coordinate of 1e8 parameters is below 10 x eps.
 
@@ -507,7 +507,7 @@ def clip_norm_degenerate(unit: TrainingUnit, limits: Limits) -> Iterator[Finding
     """
     clip = unit.settings["clip_norm"]
     value = clip.number
-    if value is None or not 0 < value < limits["smallest"]:
+    if value is None or not 0 < value <= limits["smallest"]:
         return
     if steps_with_gradient(unit):
         severity = ERROR

@@ -78,6 +78,13 @@ _DOMAINS: dict[str, tuple[tuple[Callable[[float], bool], str, str], ...]] = {
 """Settings in the order of judging: what is wrong about which values, the first that holds."""
 
 
+_WITH_VELOCITY = frozenset((None, "sgd", "momentum", "nesterov", "lars", "muon", "rmsprop"))
+"""Optimisers that add momentum x the last step to the next; beside others the key is not read."""
+
+_BUILDS_LOADERS = frozenset(("hf-trainer", "llama-factory", "torchtune"))
+"""Frameworks that hand the micro-batch to torch's DataLoader as it is written: there, -1 is not
+"automatic"."""
+
 _MAY_BE_INFINITE = frozenset(("clip_norm", "clip_value", "epochs", "total_steps"))
 """An infinite clip never acts; an endless training is stopped by hand."""
 
@@ -97,9 +104,18 @@ def _not_finite(setting: Setting) -> Wrong | None:
     return ERROR, "must be finite", HIGH
 
 
+def _not_automatic(setting: Setting, unit: TrainingUnit) -> Wrong | None:
+    """A micro-batch of -1, which the plan takes for "automatic", where nothing makes it so."""
+    if setting.name != "micro_batch" or setting.value is not None or setting.raw != "-1":
+        return None
+    if unit.composed.dialect["name"] not in _BUILDS_LOADERS:
+        return None
+    return ERROR, "torch's DataLoader refuses a batch below 1", HIGH
+
+
 def _domain(name: str, value: float, unit: TrainingUnit) -> Wrong | None:
     """What is wrong about a value that its setting cannot have."""
-    if name == "momentum" and unit.optimizer not in (None, "sgd"):
+    if name == "momentum" and unit.optimizer not in _WITH_VELOCITY:
         return None
     if name == "eps" and value == 0 and unit.optimizer not in ADAPTIVE:
         return None
@@ -160,7 +176,8 @@ def value_out_of_domain(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
 
     False positives:
         A learning rate of 0 for a frozen group (a warning). -1 for a number of steps or epochs
-        means "not used" and is not reported, and a batch size of -1 "automatic". A warm-up of 0.1
+        means "not used" and is not reported, and a batch size of -1 "automatic", but for frameworks
+        that are known to hand it to torch's DataLoader. A warm-up of 0.1
         steps is a share to trainers that say so (transformers 5): it is read as one. An infinite
         clip threshold never acts and an infinite length has no end: neither is reported.
     """
@@ -170,7 +187,7 @@ def value_out_of_domain(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
         for setting in unit.every(name):
             value = setting.number
             if value is None:
-                wrong = _not_finite(setting)
+                wrong = _not_finite(setting) or _not_automatic(setting, unit)
             else:
                 wrong = _domain(name, value, unit) if name in _DOMAINS else None
             if wrong:

@@ -1,0 +1,1 @@
+"""The proof of the rules: what they say of configs that were broken on purpose."""
