@@ -219,6 +219,7 @@ def add_overrides(tree: Tree, options: Options, whole: Composed | None = None) -
             problems.append(f"--set {key}: the file has no section `{section}`")
         else:
             tree.overridden.add(id(node))
+    tree.forget_names()
     return problems
 
 
@@ -243,7 +244,8 @@ def _run_rules(result: FileResult, options: Options, settings: Settings) -> None
             have.add("observed")
         result.known[unit.name] = have, off, unit_rules
         for rule, limits in options.judging(settings, frozenset(have)):
-            for finding in _findings(rule, unit, limits):
+            found = _findings(rule, unit, limits) if rule.package else rule.check(unit, limits)
+            for finding in found:
                 _keep(finding, rule, unit.name, result, settings)
     for pair in _pairs(result, options):
         for rule, limits in options.of_runs(settings):

@@ -118,7 +118,7 @@ def _fits(path: str, pattern: str) -> bool:
 def _deep_markers(tree: Tree, met: Any) -> None:
     """Keys that mark a dialect wherever they stand, and tags."""
     deep = _DEEP
-    for mapping in tree.mappings:
+    for mapping in tree.mappings if not tree.names.isdisjoint(deep) else ():
         for key, value in mapping.pairs:
             if type(key) is Scalar and key.value in deep:
                 _meet(deep[key.value], f"**.{key.value}", value, met)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 from math import isclose
 
 from gradaudit.findings import HIGH, INFO, SPECULATIVE, Finding, Fix, Place
@@ -104,12 +104,12 @@ def raised_by_its_own_comment(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
         it speaks of a schedule (warm-up, ramp, decay, cosine), and not on a line with several
         values.
     """
-    text = unit.tree.source.text
-    if not _may_tell(text):
+    telling = _telling(unit.tree.source.text)
+    if not telling:
         return  # most files: no comment needs to be looked up
     seen: set[int] = set()
     weights = {id(term.setting.node): term.setting for term in unit.loss_terms if term.setting.node}
-    for setting in (*weights.values(), *_other_numbers(unit)):
+    for setting in (*weights.values(), *_other_numbers(unit, telling)):
         node = setting.node
         value = setting.number
         if node is None or id(node) in seen or value is None or value <= 0:
@@ -158,48 +158,57 @@ def raised_by_its_own_comment(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
         )
 
 
-def _may_tell(text: str) -> bool:
-    """Whether any comment can tell of a change: cheap, and true too often."""
+@lru_cache(4)
+def _telling(text: str) -> tuple[tuple[int, int], ...]:
+    """Where the lines begin and end whose comment may tell of a change: few, and some in vain."""
     if "#" not in text:
-        return False
-    for line in _comments_with("rom ", text):
-        lowered = line.lower()
-        if any(word in lowered for word in _RAISED):
-            return True
+        return ()
+    found = [
+        (begin, end)
+        for begin, end in _lines_with("rom ", text)
+        if any(word in text[begin:end].lower() for word in _RAISED)
+    ]
     # One character is found twenty times as fast as two, and few files have any of these.
-    return any(
-        arrow in line for head in _HEADS for line in _comments_with(head, text) for arrow in _ARROWS
-    )
+    for head in _HEADS:
+        if head in text:
+            for begin, end in _lines_with(head, text):
+                if any(arrow in text[begin:end] for arrow in _ARROWS):
+                    found.append((begin, end))
+    return tuple(found)
 
 
-def _comments_with(sign: str, text: str) -> Iterator[str]:
+def _lines_with(sign: str, text: str) -> list[tuple[int, int]]:
     """The lines in which `sign` stands behind a `#`."""
+    found = []
     at = text.find(sign)
     while at >= 0:
         begin = text.rfind("\n", 0, at) + 1
         end = text.find("\n", at)
         end = end if end >= 0 else len(text)
-        if "#" in text[begin:at]:
-            yield text[begin:end]
+        if text.find("#", begin, at) >= 0:
+            found.append((begin, end))
         at = text.find(sign, end)
+    return found
 
 
-def _other_numbers(unit: TrainingUnit) -> Iterator[Setting]:
+def _is_told(at: int, telling: tuple[tuple[int, int], ...]) -> bool:
+    return any(begin <= at <= end for begin, end in telling)
+
+
+def _other_numbers(unit: TrainingUnit, telling: tuple[tuple[int, int], ...]) -> Iterator[Setting]:
     """Rates, thresholds and weights of the unit that are no loss terms, wherever they stand."""
     for name in ("learning_rate", "clip_norm", "clip_value", "weight_decay"):
         yield from unit.every(name)
-    text = unit.tree.source.text
     for node in unit.tree.mappings:
         if not unit.mapping.start <= node.start < unit.mapping.end:
             continue
         for key, value in node.pairs:
             if type(key) is not Scalar or type(value) is not Scalar or value.style:
                 continue
+            if not _is_told(value.end, telling):
+                continue
             name = key.value.lower()
             if not (name in _NAMES or name.endswith(_SUFFIXES)):
-                continue
-            line_end = text.find("\n", value.end)
-            if text.find("#", value.end, line_end if line_end >= 0 else len(text)) < 0:
                 continue
             read = read_scalar(value)
             number_ = None if isinstance(read, bool) else to_number(value.value)

@@ -74,16 +74,13 @@ def unknown_key(composed: Composed, limits: Limits) -> Iterator[Finding]:
     """
     tree = composed.tree
     words = _vocabulary(composed.dialect)
-    meant = words.meant
-    for mapping in tree.mappings:
+    # Nearly every key is right, and known to be from other files.
+    meant = {name: word for name in tree.names - words.right if (word := words.meant(name))}
+    for mapping in tree.mappings if meant else ():
         for key, value in mapping.pairs:
-            if type(key) is not Scalar:
+            if type(key) is not Scalar or key.value not in meant:
                 continue
-            word = meant.get(key.value)
-            if word is None:
-                word = meant[key.value] = words.near(normalised(key.value))
-            if not word:
-                continue
+            word = meant[key.value]
             name = normalised(key.value)
             here = {normalised(k.value) for k, _ in mapping.pairs if type(k) is Scalar}
             if word in here or name in _everywhere() or not words.takes(word, value):
@@ -104,15 +101,15 @@ def unknown_key(composed: Composed, limits: Limits) -> Iterator[Finding]:
 class _Words:
     """The keys of settings that a dialect knows; the long ones by how they begin, how they end.
 
-    paths  the dialect's, so that no others can get their id. meant: key as written -> the known
-           key that it misspells, empty where it is none; files share most of their keys.
+    paths  the dialect's, so that no others can get their id. right: keys as written that misspell
+           none; files share most of their keys.
     """
 
-    __slots__ = ("_begins", "_ends", "_known", "_numbers", "meant", "paths")
+    __slots__ = ("_begins", "_ends", "_known", "_numbers", "paths", "right")
 
     def __init__(self, dialect: Dialect) -> None:
         self.paths = dialect["paths"]
-        self.meant: dict[str, str] = {}
+        self.right: set[str] = set()
         kinds = GENERIC["kinds"]
         self._numbers = {key for key, name in GENERIC["keys"].items() if kinds[name] == "number"}
         self._known: set[str] = {*GENERIC["keys"], *_of_paths(dialect)}
@@ -123,8 +120,14 @@ class _Words:
                 self._begins.setdefault(word[:_HALF], []).append(word)
                 self._ends.setdefault(word[-_HALF:], []).append(word)
 
-    def near(self, name: str) -> str:
-        """The known key that a normalised key misspells."""
+    def meant(self, key: str) -> str:
+        """The known key that a key misspells; empty where it is none, which is kept."""
+        word = self._near(normalised(key))
+        if not word:
+            self.right.add(key)
+        return word
+
+    def _near(self, name: str) -> str:
         if len(name) < _SHORTEST - 1 or name in self._known:
             return ""
         word: str

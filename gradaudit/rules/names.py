@@ -76,12 +76,9 @@ def duplicate_key(composed: Composed, limits: Limits) -> Iterator[Finding]:
         and `//`, which stand in JSON for comments, may be written as often as one likes.
     """
     tree = composed.tree
-    for node in tree.mappings:
-        pairs = node.pairs
-        if len({key.value for key, _ in pairs if type(key) is Scalar}) == len(pairs):
-            continue  # nearly all: each key a scalar of its own
+    for node in tree.doubled:
         seen: dict[str, tuple[Node, Node]] = {}
-        for key, value in pairs:
+        for key, value in node.pairs:
             if type(key) is not Scalar or (key.value == "<<" and not key.style):
                 continue
             earlier = seen.get(key.value)

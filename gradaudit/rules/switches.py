@@ -6,7 +6,7 @@ from gradaudit.dialects import GENERIC, normalised
 from gradaudit.dialects.paths import steps
 from gradaudit.edits import replace_value
 from gradaudit.findings import MEDIUM, RECOMMENDED, WARNING, Finding, Fix, Place
-from gradaudit.plan.values import CONVERTS, typed
+from gradaudit.plan.values import CONVERTS, reads_yaml11, typed
 from gradaudit.rules import rule
 from gradaudit.rules.text_numbers import number_keys
 from gradaudit.syntax.tree import Scalar, dotted, path_of
@@ -24,6 +24,7 @@ _OFF = {
     "off": False, "Off": False, "OFF": False,
 }  # fmt: skip
 _NOTHING = frozenset(("None", "none", "NONE", "null", "Null", "NULL"))
+_EITHER = frozenset((*_OFF, *_NOTHING))
 _SWITCHED = frozenset(("true", "false", "null", "auto"))
 """What a dialect translates of a plain switch; where it names other texts, the key takes texts."""
 
@@ -79,13 +80,13 @@ def text_for_a_switch(composed: Composed, limits: Limits) -> Iterator[Finding]:
     tree, dialect = composed.tree, composed.dialect
     if dialect["loader"] in CONVERTS or tree.format == "python":
         return
+    if reads_yaml11(dialect, tree.format) and not _may_hold_text(tree.source.text):
+        return
     for mapping in tree.mappings:
         for key, value in mapping.pairs:
-            if type(value) is not Scalar or type(key) is not Scalar:
+            if type(value) is not Scalar or value.value not in _EITHER or type(key) is not Scalar:
                 continue
             text = value.value
-            if text not in _OFF and text not in _NOTHING:
-                continue
             if value.tag or not isinstance(typed(value, dialect, tree.format), str):
                 continue
             name = normalised(key.value)
@@ -117,6 +118,12 @@ def text_for_a_switch(composed: Composed, limits: Limits) -> Iterator[Finding]:
                     ["a program that compares the text itself has to be changed with it"],
                 ),
             )
+
+
+def _may_hold_text(text: str) -> bool:
+    """Whether a word of YAML 1.1's for false or null may stand in quotes, or one that only other
+    languages have stand bare: cheaper than looking at each value."""
+    return "'" in text or '"' in text or "None" in text or "none" in text or "NONE" in text
 
 
 _KNOWN: dict[int, tuple[object, frozenset[str]]] = {}

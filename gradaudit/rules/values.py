@@ -128,7 +128,7 @@ def _domain(name: str, value: float, unit: TrainingUnit) -> Wrong | None:
     return None
 
 
-_JUDGED = (*_DOMAINS, "clip_norm", "clip_value")
+_JUDGED = frozenset((*_DOMAINS, "clip_norm", "clip_value"))
 
 
 @rule(
@@ -181,10 +181,10 @@ def value_out_of_domain(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
         steps is a share to trainers that say so (transformers 5): it is read as one. An infinite
         clip threshold never acts and an infinite length has no end: neither is reported.
     """
-    for name in _JUDGED:
-        if name not in unit.settings:
+    for name, in_force in unit.settings.items():
+        if name not in _JUDGED:
             continue
-        for setting in unit.every(name):
+        for setting in (in_force, *unit.others.get(name, ())):
             value = setting.number
             if value is None:
                 wrong = _not_finite(setting) or _not_automatic(setting, unit)

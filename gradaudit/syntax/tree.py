@@ -82,6 +82,8 @@ class Tree:
     """One parsed file. `roots` has one node a document; `format` is `yaml`, `json` or `toml`."""
 
     __slots__ = (
+        "_doubled",
+        "_names",
         "aliased",
         "beyond_json",
         "comments",
@@ -107,6 +109,8 @@ class Tree:
         self.aliased = aliased
         """`id` of every node that some alias refers to."""
         self.format = format
+        self._names: set[str] | None = None
+        self._doubled: list[Mapping] = []
         self.overridden: set[int] = set()
         """`id` of every node whose value the command line replaced (`syntax.override`)."""
         self.comments: list[tuple[int, int]] = []
@@ -114,6 +118,29 @@ class Tree:
         not. Where those of a YAML file are has to be searched: `fix.comments`."""
         self.beyond_json: tuple[str, int] | None = None
         """The first thing in a JSON file that a plain `json.load` refuses, in words, and where."""
+
+    @property
+    def names(self) -> set[str]:
+        """Every scalar key of the file, as written: what is not among them need not be sought."""
+        if self._names is None:
+            self._names = set()
+            for mapping in self.mappings:
+                names = {key.value for key, _ in mapping.pairs if type(key) is Scalar}
+                if len(names) < len(mapping.pairs):
+                    self._doubled.append(mapping)
+                self._names |= names
+        return self._names
+
+    @property
+    def doubled(self) -> list[Mapping]:
+        """The few mappings in which a key stands twice, or is no scalar."""
+        _ = self.names  # which counts them
+        return self._doubled
+
+    def forget_names(self) -> None:
+        """Pairs were added or taken away."""
+        self._names = None
+        self._doubled = []
 
     @property
     def strict_json(self) -> bool:
