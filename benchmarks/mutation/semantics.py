@@ -135,4 +135,6 @@ def loader_converts(case: Case, after: TrainingUnit | None) -> str:
     """pydantic, jsonargparse and typed dataclasses turn text into the declared type."""
     if case.loader in ("coerced", "yacs"):
         return f"the loader ({case.loader}) turns the text into the number"
+    if case.unit.composed.dialect["name"] == "fairseq":
+        return "fairseq's dataclasses are typed: OmegaConf's FloatNode turns the text into a number"
     return ""

@@ -52,7 +52,8 @@ _MINUS_ONE = (
     "total_steps", "epochs", "warmup_steps", "warmup_epochs", "micro_batch", "global_batch",
     "accumulation", "world_size",
 )  # fmt: skip
-"""Settings whose -1 leaves the choice to the framework."""
+"""Settings whose -1 leaves the choice to the framework. A micro-batch of -1 does so only where a
+dialect says it (`auto`), or where no framework is known: a DataLoader refuses it."""
 
 _OF_EITHER_KIND = ("clip_value", "value")
 _NORM_KINDS = frozenset(("norm", "full_model", "global_norm", "gradient_norm", "global", "l2"))
@@ -413,6 +414,8 @@ def settle(unit: TrainingUnit) -> None:
             )  # fmt: skip
     for name in _MINUS_ONE:
         if name not in settings:
+            continue
+        if name == "micro_batch" and unit.composed.dialect["name"] != "generic":
             continue
         for written in unit.every(name):
             if written.number == -1:

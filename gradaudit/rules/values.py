@@ -81,10 +81,6 @@ _DOMAINS: dict[str, tuple[tuple[Callable[[float], bool], str, str], ...]] = {
 _WITH_VELOCITY = frozenset((None, "sgd", "momentum", "nesterov", "lars", "muon", "rmsprop"))
 """Optimisers that add momentum x the last step to the next; beside others the key is not read."""
 
-_BUILDS_LOADERS = frozenset(("hf-trainer", "llama-factory", "torchtune"))
-"""Frameworks that hand the micro-batch to torch's DataLoader as it is written: there, -1 is not
-"automatic"."""
-
 _MAY_BE_INFINITE = frozenset(("clip_norm", "clip_value", "epochs", "total_steps"))
 """An infinite clip never acts; an endless training is stopped by hand."""
 
@@ -102,15 +98,6 @@ def _not_finite(setting: Setting) -> Wrong | None:
     if value > 0 and setting.name in _MAY_BE_INFINITE:
         return None
     return ERROR, "must be finite", HIGH
-
-
-def _not_automatic(setting: Setting, unit: TrainingUnit) -> Wrong | None:
-    """A micro-batch of -1, which the plan takes for "automatic", where nothing makes it so."""
-    if setting.name != "micro_batch" or setting.value is not None or setting.raw != "-1":
-        return None
-    if unit.composed.dialect["name"] not in _BUILDS_LOADERS:
-        return None
-    return ERROR, "torch's DataLoader refuses a batch below 1", HIGH
 
 
 def _domain(name: str, value: float, unit: TrainingUnit) -> Wrong | None:
@@ -176,10 +163,10 @@ def value_out_of_domain(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
 
     False positives:
         A learning rate of 0 for a frozen group (a warning). -1 for a number of steps or epochs
-        means "not used" and is not reported, and a batch size of -1 "automatic", but for frameworks
-        that are known to hand it to torch's DataLoader. A warm-up of 0.1
-        steps is a share to trainers that say so (transformers 5): it is read as one. An infinite
-        clip threshold never acts and an infinite length has no end: neither is reported.
+        means "not used" and is not reported, nor is a batch size of -1 where no framework is known
+        or its own means "automatic" (Ultralytics). A warm-up of 0.1 steps is a share to trainers
+        that say so (transformers 5): it is read as one. An infinite clip threshold never acts and
+        an infinite length has no end: neither is reported.
     """
     for name, in_force in unit.settings.items():
         if name not in _JUDGED:
@@ -187,7 +174,7 @@ def value_out_of_domain(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
         for setting in (in_force, *unit.others.get(name, ())):
             value = setting.number
             if value is None:
-                wrong = _not_finite(setting) or _not_automatic(setting, unit)
+                wrong = _not_finite(setting)
             else:
                 wrong = _domain(name, value, unit) if name in _DOMAINS else None
             if wrong:
