@@ -6,18 +6,12 @@ from gradaudit.compose import compose
 from gradaudit.compose.identify import identify
 from gradaudit.dialects import is_training_config, may_train
 from gradaudit.dialects.foreign import is_of_another_format, is_of_another_tool
-from gradaudit.findings import CONFIDENCES, ERROR, HIGH, INFO, Finding, Place
+from gradaudit.findings import CONFIDENCES, ERROR, HIGH, Finding, Place
 from gradaudit.plan.build import build_units
 from gradaudit.plan.facts import add_facts
 from gradaudit.plan.model import DEFAULT, EVERY_TRAINING
 from gradaudit.rules import load, missing_needs
-from gradaudit.settings import (
-    BadSettings,
-    did_you_mean,
-    is_selected,
-    matches,
-    unknown_selector,
-)
+from gradaudit.settings import BadSettings, is_selected
 from gradaudit.source import Source, Unreadable, read
 from gradaudit.syntax import parse
 
@@ -32,7 +26,6 @@ if TYPE_CHECKING:
     from gradaudit.plan.model import TrainingUnit
     from gradaudit.rules import Limits, Rule
     from gradaudit.settings import Finder, Settings
-    from gradaudit.suppress import Suppression
     from gradaudit.syntax.tree import Tree
 
     Audited = tuple[Tree, list[TrainingUnit]]
@@ -356,39 +349,11 @@ def _file_order(finding: Finding) -> tuple[int, int, str]:
 
 
 def _suppress(result: FileResult, options: Options, settings: Settings) -> None:
-    """Drop what comments and settings silence, and report comments that silence nothing."""
-    tree = result.tree
-    assert tree is not None
-    comments: list[Suppression] = []
-    if MARK in tree.source.text:
-        from gradaudit.suppress import silence, suppressions
+    assert result.tree is not None
+    if MARK in result.tree.source.text or settings.per_file_ignores or settings.per_key_ignores:
+        from gradaudit.silencing import drop_silenced
 
-        comments = suppressions(tree)
-    if not comments and not settings.per_file_ignores and not settings.per_key_ignores:
-        return
-    seen_path = settings.shown_to_globs(result.path)
-    ignored_here = _ignored_in(seen_path, settings)
-    silenced = silence(result.findings, comments, tree.source) if comments else set()
-    kept = [
-        finding
-        for finding in result.findings
-        if id(finding) not in silenced
-        and is_selected(finding.rule, None, ignored_here)
-        and not _key_ignored(finding, seen_path, settings)
-    ]
-    result.suppressed = len(result.findings) - len(kept)
-    result.findings = kept
-    rule = load()["GA002"]
-    if rule in options.active_rules(settings) and is_selected(rule, None, ignored_here):
-        of_files, _ = options.called(settings)
-        judged = [
-            *(other for other, _ in of_files),
-            *(o for have, _, rules in result.known.values() for o, _ in rules if o.can_judge(have)),
-        ]
-        for comment in comments:
-            problem = _stale(comment, judged, settings.plugins)
-            if problem:
-                _report_comment(comment, problem, rule, result, settings)
+        drop_silenced(result, options, settings)
         result.findings.sort(key=_file_order)
 
 
@@ -402,62 +367,6 @@ def _drop_unsure(result: FileResult, options: Options, settings: Settings) -> No
     kept = [finding for finding in result.findings if finding.confidence in sure]
     result.unsure = len(result.findings) - len(kept)
     result.findings = kept
-
-
-def _stale(comment: Suppression, judged: list[Rule], plugins: tuple[str, ...]) -> str:
-    """What is wrong with a comment; empty where it silences something, or may elsewhere."""
-    from gradaudit.suppress import WORDS
-
-    if comment.word not in WORDS:
-        return f"`{comment.word}` is no word of gradaudit{did_you_mean(comment.word, WORDS)}"
-    unknown = [problem for code in comment.codes if (problem := unknown_selector(code, plugins))]
-    if unknown:
-        return f"suppresses nothing: {unknown[0]}"
-    ran = {code for rule in judged for code in comment.naming(rule)}
-    stale = [code for code in comment.codes if code in ran and code not in comment.hits]
-    return f"suppresses nothing: no {', '.join(stale)} here" if stale else ""
-
-
-def _report_comment(
-    comment: Suppression, problem: str, rule: Rule, result: FileResult, settings: Settings
-) -> None:
-    assert result.source is not None
-    finding = Finding(
-        Place(result.source, comment.start, comment.end),
-        problem,
-        severity=settings.severity.get(rule.code, INFO),
-        confidence=HIGH,
-        label="delete this comment",
-        why=["It would hide the next such fault on this line, which nobody has looked at."],
-        no_fix="the comment may hold words worth keeping",
-    )
-    finding.rule = rule
-    result.findings.append(finding)
-
-
-def _ignored_in(seen_path: str, settings: Settings) -> list[str]:
-    """What `per-file-ignores` says of a file."""
-    return [
-        code
-        for pattern, codes in settings.per_file_ignores.items()
-        if matches(pattern, seen_path)
-        for code in codes
-    ]
-
-
-def _key_ignored(finding: Finding, seen_path: str, settings: Settings) -> bool:
-    key = finding.key
-    if key is None:
-        return False
-    for pattern, codes in settings.per_key_ignores.items():
-        file_glob, colon, wanted = pattern.rpartition(":")
-        if colon and not matches(file_glob, seen_path):
-            continue
-        if (key == wanted or key.startswith(wanted + ".")) and not is_selected(
-            finding.rule, None, codes
-        ):
-            return True
-    return False
 
 
 def unparsable(
@@ -480,7 +389,9 @@ def unparsable(
         why=["Nothing in this file was judged, and nothing in it will be edited."],
     )
     finding.rule = rule
-    ignored = _ignored_in(settings.shown_to_globs(source.path), settings)
+    from gradaudit.silencing import ignored_in
+
+    ignored = ignored_in(settings.shown_to_globs(source.path), settings)
     if rule in options.active_rules(settings) and is_selected(rule, None, ignored):
         result.findings.append(finding)
     else:

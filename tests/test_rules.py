@@ -1212,8 +1212,8 @@ def test_a_batch_of_minus_one_is_automatic_only_where_something_makes_it_so() ->
     assert result.recognised.name == "hf-trainer"
     assert [f.rule.code for f in result.findings] == ["GA703"]
     assert "must be 1 or more" in result.findings[0].message
-    yolo = "task: detect\nmode: train\nmodel: yolo11n.yaml\nlr0: 0.01\nlrf: 0.01\nbatch: -1\nmosaic: 1.0\n"
-    found = audit(yolo)
+    text = "task: detect\nmode: train\nmodel: yolo11n.yaml\nlr0: 0.01\nlrf: 0.01\nmosaic: 1.0\n"
+    found = audit(f"{text}batch: -1\n")
     assert found.recognised is not None
     assert found.recognised.name == "ultralytics"
     assert not of(found, "GA703")

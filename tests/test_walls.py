@@ -31,13 +31,14 @@ ARROWS: dict[str, set[str]] = {
     # other packages' rules and dialects: loaded where settings name one
     "plugins": {"dialects", "findings", "rules", "settings"},
     "suppress": {"syntax"},
+    "silencing": {"findings", "rules", "settings", "suppress"},
     "discover": {"source", "syntax"},
     # what the command line says about every file
     "options": {"compose", "rules", "settings"},
     # the whole flow in one page
     "audit": {
-        "compose", "dialects", "findings", "plan", "plugins", "rules", "settings", "source",
-        "suppress", "syntax",
+        "compose", "dialects", "findings", "plan", "plugins", "rules", "settings", "silencing",
+        "source", "syntax",
     },
     # files as they were at a revision; what changed from one audit to another
     "revision": {"compose", "source"},
