@@ -268,6 +268,12 @@ def _pairs(result: FileResult, options: Options) -> Iterator[Pair]:
         launcher = compose(opener.open(path), load_dialect("accelerate"), opener)
         for unit in build_units(launcher)[:1]:
             yield Pair(result.units[0], unit, "launcher")
+    if any("resume" in unit.settings for unit in result.units):
+        opener = options.opener_for(result.path)
+        if opener is not None:
+            from gradaudit.plan.saved import saved_pairs
+
+            yield from saved_pairs(result.units, opener)
 
 
 def _findings(

@@ -61,8 +61,10 @@ def example_of(rule: Rule, text: str, line: str) -> FileResult:
     options = options_of(line)
     options.extend_select = [rule.code]
     if "\n---\n" in text:
-        launcher, _, own = text.partition("---\n")
-        return audit_launched(launcher, own, options)
+        other, _, own = text.partition("---\n")
+        if other.startswith("# runs/"):
+            return audit_resumed(other, own, options)
+        return audit_launched(other, own, options)
     return audit(text, options)
 
 
@@ -74,6 +76,16 @@ def audit_launched(launcher: str, text: str, options: Options | None = None) -> 
         options = options or Options()
         options.launched = {"example.yaml": str(path)}
         return audit(text, options)
+
+
+def audit_resumed(saved: str, text: str, options: Options | None = None) -> FileResult:
+    """A training's config beside the one that lies where its first comment says."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / saved.partition("\n")[0].removeprefix("# ")
+        path.parent.mkdir(parents=True)
+        path.write_text(saved, encoding="utf-8")
+        (Path(folder) / ".git").mkdir()
+        return audit(text, options, str(Path(folder) / "train.yaml"))
 
 
 def of(result: FileResult, code: str) -> list[Finding]:

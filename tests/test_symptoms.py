@@ -21,7 +21,7 @@ WITHOUT_SYMPTOMS = {
     "GA406", "GA407", "GA408", "GA409", "GA501", "GA502", "GA503", "GA504", "GA505", "GA506",
     "GA601", "GA602", "GA603", "GA604", "GA605", "GA606", "GA607", "GA608", "GA609", "GA620",
     "GA621", "GA622", "GA623", "GA624", "GA625", "GA626", "GA630", "GA631", "GA632", "GA707",
-    "GA708", "GA709", "GA710", "GA711", "GA801", "GA802", "GA803", "GA804", "GA805", "GA806",
+    "GA708", "GA709", "GA710", "GA711", "GA801", "GA802", "GA803", "GA804", "GA805",
 }  # fmt: skip
 """Codes that may be without a section `Symptoms:` for now. To be emptied."""
 

@@ -27,7 +27,8 @@ class Pair:
 
     own     the plan of the config that is judged. other: that of a file that the run reads too.
     kind    `linked`: the config names the other file, or carries it as a section, at `named`;
-            `launcher`: it was named on the command line beside the config, and launches it.
+            `launcher`: it was named on the command line beside the config, and launches it;
+            `saved`: that of the run which the config resumes (`plan.saved`).
     key     the key that names it; empty for a launcher.
     inline  it stands in the config itself.
     """

@@ -95,7 +95,7 @@ def deepspeed_disagrees(pair: Pair, limits: Limits) -> Iterator[Finding]:
         yield from _precision(pair)
         if not finds_batch:
             yield from _global_batch(pair)
-    elif pair.own.composed.dialect["name"] in TRANSFORMERS:
+    elif pair.kind == "launcher" and pair.own.composed.dialect["name"] in TRANSFORMERS:
         yield from _numbers(pair, ["clip_norm"])  # the accumulation is GA803's
 
 

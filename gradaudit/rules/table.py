@@ -219,4 +219,6 @@ TABLE: tuple[Any, ...] = (('gradaudit.rules.file', 'GA001', 'unparsable-file', '
  ('gradaudit.rules.launcher', 'GA804', 'launcher-world-size-disagrees', 'run', (), ('warning',),
   'medium', {}, (), 'default'),
  ('gradaudit.rules.deepspeed', 'GA805', 'tiny-initial-loss-scale', 'unit', ('loss_scale_power',),
-  ('info',), 'low', {'power': 7, 'usual': 16}, (), 'default'))
+  ('info',), 'low', {'power': 7, 'usual': 16}, (), 'default'),
+ ('gradaudit.rules.resumed', 'GA806', 'resumed-with-other-settings', 'run', (), ('warning', 'info'),
+  'medium', {}, (), 'default'))
