@@ -100,7 +100,8 @@ def _index() -> str:
         (
             "Codes and names are accepted alike: `--select GA1,warmup-exceeds-training`. "
             "`gradaudit explain GA101` shows a page in the terminal. Those marked *strict* or "
-            "*pedantic* run only in that [profile](../usage.md#profiles-and-confidence), or by name."
+            "*pedantic* run in that [profile](../usage.md#profiles-and-confidence) only, or by "
+            "name."
         ),
     ]
     for prefix, title in FAMILIES.items():
