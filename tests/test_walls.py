@@ -304,3 +304,13 @@ def test_nothing_runs_what_it_reads() -> None:
                 if called in ("eval", "exec", "compile", "__import__") and not ours:
                     wrong.append(f"{name}:{node.lineno}: {called}")
     assert not wrong
+
+
+def test_the_design_names_every_room() -> None:
+    """A newcomer looks there for where a line of code is."""
+    text = (PACKAGE.parent / "docs" / "design.md").read_text(encoding="utf-8")
+    rows = "".join(line for line in text.splitlines() if line.startswith("| `"))
+    rooms = {path.stem for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+    rooms |= {path.stem for path in PACKAGE.glob("[!_]*.py")}
+    unnamed = {room for room in rooms if f"`{room}/`" not in rows and f"`{room}.py`" not in rows}
+    assert unnamed == set()
