@@ -69,15 +69,15 @@ def goals(counted: Sequence[Tally]) -> list[tuple[str, bool]]:
     return [
         (
             (
-                f"at least {CAUGHT_GOAL * 100:.0f} % of the faults are caught by the rule that is meant "
-                f"for them: {caught} of {faults}, {share(caught, faults)}"
+                f"at least {CAUGHT_GOAL * 100:.0f} % of the faults are caught by the rule that is "
+                f"meant for them: {caught} of {faults}, {share(caught, faults)}"
             ),
             caught >= CAUGHT_GOAL * faults,
         ),
         (
             (
-                f"no unrelated new finding in at least {QUIET_GOAL * 100:.0f} % of the mutants: {quiet} of "
-                f"{applied}, {share(quiet, applied)}"
+                f"no unrelated new finding in at least {QUIET_GOAL * 100:.0f} % of the mutants: "
+                f"{quiet} of {applied}, {share(quiet, applied)}"
             ),
             quiet >= QUIET_GOAL * applied,
         ),
