@@ -260,7 +260,7 @@ def test_a_warmup_that_outlasts_the_training_is_not_safer() -> None:
     base = "optimizer: adamw\nlearning_rate: 1.0e-4\nepochs: 50\n"
     change = only(base + "warmup_epochs: 5\n", base + "warmup_epochs: 60\n")
     assert change.verdict == "riskier"
-    assert change.reason.startswith("60 epochs is all of the training or more")
+    assert change.reason.startswith("A warm-up of 60 epochs is all of the training")
 
 
 def test_the_time_scale_of_a_decay() -> None:

@@ -197,7 +197,7 @@ def _warmup(change: Change, one: UnitChanges) -> Verdict:
         return RISKIER, f"The first steps are taken at the full rate{unless}.{adam}"
     steps = one.new.number("steps_per_epoch")
     if (after.share_of(one.new.length, steps) or 0) >= 1:
-        return RISKIER, f"{after} is all of the training or more: the full rate is never reached."
+        return RISKIER, f"A warm-up of {after} is all of the training: no step has the full rate."
     if before.unit == after.unit:
         factor = after.value / before.value
     else:
