@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from gradaudit.dialects import page
-from gradaudit.rules import coverage, load, symptoms
+from gradaudit.rules import PROFILES, coverage, load, symptoms
 from gradaudit.rules.docs import FAMILIES, BadDocs, as_markdown, parse
 
 COMMAND = "python -m gradaudit.docs_site"
@@ -70,7 +70,9 @@ def pages(root: Path) -> dict[Path, str]:
     folder = root / "docs" / "dialects"
     frameworks = page.dialects()
     for name, raw in frameworks.items():
-        found[folder / f"{name}.md"] = f"{DIALECT_MARK}\n\n{page.page(raw)}"
+        found[folder / f"{name}.md"] = (
+            f"{DIALECT_MARK}\n\n{page.page(raw)}\n{coverage.of_dialect(raw)}"
+        )
     found[folder / "index.md"] = f"{DIALECT_MARK}\n\n{page.index()}"
     found[root / PICTURE] = picture(root)
     config = root / "mkdocs.yml"
@@ -91,9 +93,15 @@ def _index() -> str:
         "# Rules",
         "",
         (
+            "Something is wrong with your run: [rules by symptom](symptoms.md). What is judged in "
+            "your framework's configs: [by framework](coverage.md)."
+        ),
+        "",
+        (
             "Codes and names are accepted alike: `--select GA1,warmup-exceeds-training`. "
-            "`gradaudit explain GA101` shows a page in the terminal. [By what a run "
-            "shows](symptoms.md). [Which rules judge which framework](coverage.md)."
+            "`gradaudit explain GA101` shows a page in the terminal. Those marked *strict* or "
+            "*pedantic* run in that [profile](../usage.md#profiles-and-confidence) only, or by "
+            "name."
         ),
     ]
     for prefix, title in FAMILIES.items():
@@ -101,12 +109,13 @@ def _index() -> str:
         if not family:
             continue
         lines += ["", f"## {prefix} {title}", ""]
-        lines += ["| code | name | severity | profile | what |", "|---|---|---|---|---|"]
+        lines += ["| code | name | severity | what |", "|---|---|---|---|"]
         for rule in family:
             severity = ", ".join(rule.severities)
             what = parse(rule).title
             link = f"[{rule.name}]({rule.name}.md)"
-            lines.append(f"| {rule.code} | {link} | {severity} | {rule.profile} | {what} |")
+            link += f" *{rule.profile}*" if rule.profile != PROFILES[0] else ""
+            lines.append(f"| {rule.code} | {link} | {severity} | {what} |")
     return "\n".join(lines) + "\n"
 
 

@@ -269,8 +269,16 @@ def _commit(top: str, name: str) -> str:
         return found
     found = _ask(top, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
     if not found:
-        raise NoRevision(f"no revision `{name}` in {top}{_shallow(top, name)}")
+        raise NoRevision(f"no revision `{name}` in {top}{_why_none(top, name)}")
     return found
+
+
+def _why_none(top: str, name: str) -> str:
+    if ".." in name:
+        return "; `A..B` is a range: `A...B`, with three dots, is where B left A"
+    if not _ask(top, "rev-list", "--all", "--max-count=1"):
+        return ", which has no commit yet"
+    return _shallow(top, name)
 
 
 def _shallow(top: str, name: str) -> str:
@@ -301,6 +309,8 @@ def _git(top: str, *words: str) -> bytes:
             ["git", "-C", top, *words], env=_environment(), stdin=subprocess.DEVNULL,
             capture_output=True, check=True,
         )  # fmt: skip
+    except FileNotFoundError:
+        raise NoRevision("git is not found: install it, or put it on the PATH") from None
     except OSError as error:
         raise NoRevision(f"git cannot be run: {error.strerror or error}") from None
     except subprocess.CalledProcessError as error:

@@ -175,6 +175,8 @@ def read_bytes(path: str) -> bytes:
     handle = os.open(path, _READ)
     try:
         status = os.fstat(handle)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, "is a directory")
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, NOT_REGULAR)
         if status.st_size > MAX_BYTES:

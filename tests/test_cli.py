@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -135,6 +136,31 @@ def test_json_has_the_contracts_fields(in_root: Path) -> None:
     )
     start, end = batch_norm["related"][0]["column"] - 1, batch_norm["related"][0]["end_column"] - 1
     assert line[start:end] == "nn.BatchNorm1d"
+
+
+def test_the_documents_in_the_manual_have_the_fields_of_real_ones(config: Write) -> None:
+    """Of check, compare and rules, in the order of docs/usage.md."""
+    text = (ROOT / "docs" / "usage.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    check, _, compare, rules = (json.loads(block) for block in blocks)
+    config("optimizer: adamw\nlearning_rate: 1.0e-4\nbatch_size: 4\nnorm: batch\n")
+    real = json.loads(run_cli("check", "config.yaml", "--format", "json").out)
+    said, found = (one["files"][0]["findings"][0] for one in (check, real))
+    assert check.keys() == real.keys()
+    assert check["summary"] == real["summary"]
+    assert said.keys() == found.keys()
+    assert said["fix"] == found["fix"]
+    other = Path("other.yaml")
+    other.write_text("optimizer: adamw\nlearning_rate: 1.0e-3\nbatch_size: 4\n", encoding="utf-8")
+    real = json.loads(run_cli("compare", "config.yaml", "other.yaml", "--format", "json").out)
+    assert compare.keys() == real.keys()
+    assert compare["summary"].keys() == real["summary"].keys()
+    assert compare["findings"].keys() == real["findings"].keys()
+    assert compare["units"][0].keys() == real["units"][0].keys()
+    assert compare["units"][0]["changes"][0].keys() == real["units"][0]["changes"][0].keys()
+    real = json.loads(run_cli("rules", "--format", "json").out)
+    assert rules.keys() == real.keys()
+    assert rules["rules"][0] in real["rules"]
 
 
 def test_json_is_one_document_and_nothing_else(config: Write) -> None:

@@ -236,6 +236,8 @@ def test_a_common_factor_is_one_change() -> None:
         ("warmup_steps: 1000", "warmup_steps: 500", "neutral"),
         ("warmup_steps: 100", "warmup_steps: 1000", "safer"),
         ("warmup_steps: 0", "warmup_steps: 1000", "safer"),
+        ("warmup_steps: 0", "warmup_steps: 9999", "safer"),
+        ("warmup_steps: 1000", "warmup_steps: 10000", "riskier"),
         ("mixed_precision: bf16", "mixed_precision: fp16", "riskier"),
         ("mixed_precision: fp16", "mixed_precision: bf16", "safer"),
         ("momentum: 0.9", "momentum: 0.99", "riskier"),
@@ -252,6 +254,13 @@ def test_a_common_factor_is_one_change() -> None:
 def test_the_rest(old: str, new: str, said: str) -> None:
     base = "optimizer: sgd\nlearning_rate: 0.01\ntotal_steps: 10000\n"
     assert verdict(f"{base}{old}\n", f"{base}{new}\n") == said
+
+
+def test_a_warmup_that_outlasts_the_training_is_not_safer() -> None:
+    base = "optimizer: adamw\nlearning_rate: 1.0e-4\nepochs: 50\n"
+    change = only(base + "warmup_epochs: 5\n", base + "warmup_epochs: 60\n")
+    assert change.verdict == "riskier"
+    assert change.reason.startswith("A warm-up of 60 epochs is all of the training")
 
 
 def test_the_time_scale_of_a_decay() -> None:
@@ -669,3 +678,15 @@ def test_any_two_documents(here: Path) -> None:
             for style in ("full", "json", "markdown"):
                 ran = run_cli("compare", f"{old}.yaml", f"{new}.yaml", "--format", style)
                 assert ran.code == 0, (old, new, ran.err)
+
+
+def test_a_directory_or_a_pipe_is_no_config(here: Path) -> None:
+    write("a.yaml", ADAMW)
+    Path("conf").mkdir()
+    os.mkfifo("pipe.yaml")
+    ran = run_cli("compare", "a.yaml", "conf")
+    assert (ran.code, ran.out) == (2, "")
+    assert "conf: is a directory; compare takes two files" in ran.err
+    ran = run_cli("compare", "pipe.yaml", "a.yaml")
+    assert (ran.code, ran.out) == (2, "")
+    assert "pipe.yaml: is not a regular file; save its text to one first" in ran.err

@@ -183,3 +183,17 @@ def test_a_selection_that_the_profile_empties_is_no_clean_result(
         assert run_cli(command, "x.yaml", "--select", "GA1").code < 2
     Path("gradaudit.toml").write_text('profile = "strict"\n', encoding="utf-8")
     assert {"GA701", "GA702"} <= set(found("x.yaml", "--select", "GA70"))
+
+
+def test_a_selection_that_is_taken_back_is_no_clean_result(config: Path) -> None:
+    for command in ("check", "fix", "report"):
+        ran = run_cli(command, "x.yaml", "--select", "GA702", "--ignore", "GA702")
+        assert ran.code == 2
+        assert "--select GA702: --ignore takes all of these rules away" in ran.err
+    assert run_cli("check", "x.yaml", "--select", "GA7", "--ignore", "GA702").code < 2
+    Path("gradaudit.toml").write_text('ignore = ["GA702"]\n', encoding="utf-8")
+    ran = run_cli("check", "x.yaml", "--select", "GA702")
+    assert ran.code == 2
+    assert "the settings ignore all of these rules" in ran.err
+    Path("gradaudit.toml").write_text('[severity]\nGA702 = "off"\n', encoding="utf-8")
+    assert run_cli("check", "x.yaml", "--select", "GA702").code == 2

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support import ROOT
 
 from gradaudit.audit import audit_source
 from gradaudit.dialects.compile import TIMES
+from gradaudit.dialects.page import dialects
 from gradaudit.options import Options
 from gradaudit.plan.model import ASSUMED
 from gradaudit.plan.reading import _TIME_NAMES
@@ -85,3 +87,28 @@ def test_the_page_has_every_rule_and_dialect() -> None:
         assert f"[{rule.code}]({rule.name}.md)" in page
     for name in TABLE:
         assert f"| {coverage._dialect(name)} | " in page
+    assert max(map(len, page.splitlines())) < 1500  # no row that nobody reads
+
+
+def test_the_page_counts_as_the_marks_do() -> None:
+    marks = [
+        coverage.mark(rule, TABLE["vits"]) for rule in load().values() if rule.code[:3] == "GA1"
+    ]
+    row = next(line for line in coverage.page().splitlines() if line.startswith("| [vits]"))
+    assert row.split(" | ")[1] == str(marks.count(coverage.YES))
+
+
+def test_a_dialects_page_has_each_rule_once_or_says_what_it_lacks() -> None:
+    for name, raw in dialects().items():
+        judged, _, lacking = coverage.of_dialect(raw).partition("| missing setting |")
+        for rule in load().values():
+            no = coverage.mark(rule, TABLE[name]) == coverage.NO
+            assert judged.count(f"[{rule.code}]") == (not no)
+            assert (f"[{rule.code}]" in lacking) == no
+
+
+def test_every_dialects_page_has_the_section_that_the_table_links_to() -> None:
+    for name in dialects():
+        page = (ROOT / "docs" / "dialects" / f"{name}.md").read_text(encoding="utf-8")
+        assert f"## {coverage.SECTION}" in page
+        assert coverage._dialect(name).endswith("#which-rules-judge-it)")

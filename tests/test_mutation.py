@@ -214,7 +214,7 @@ def test_the_tables_count() -> None:
             replace(base, fix="changed line 3 too"),
             replace(base, fix="refused: no"),
             replace(base, said=OTHER, unrelated=("GA999 lr",), read="x"),
-            replace(base, path="missed.yaml", said=MISSED, read="lr 1 -> 2"),
+            replace(base, path="timm/owner__name/a/missed.yaml", said=MISSED, read="lr 1 -> 2"),
             replace(base, equivalent="it is off", said=MISSED),
             replace(base, equivalent="it is off", said=MISSED),
         ],
@@ -224,8 +224,12 @@ def test_the_tables_count() -> None:
     assert [met for _, met in report.goals([tally])] == [False, False, False]
     assert report.legend([tally]) == ["- `o`: something is broken. Of 8 mutants 2: it is off."]
     missed = report.missed_table([tally])
-    assert "| `o` | `missed.yaml` | lr 1 -> 2 | nothing |" in missed
+    assert "| `o` | timm/owner__name | 1 | `a/missed.yaml` | lr 1 -> 2 | nothing |" in missed
+    assert "| `o` | - | 1 | `a.yaml` | x | another rule |" in missed
     assert len(missed) == 4
+    (again,) = (one for one in tally.outcomes if one.read == "lr 1 -> 2")
+    tally.outcomes.append(replace(again, path="timm/owner__name/b.yaml"))
+    assert len(report.missed_table([tally])) == 4
     assert any("GA999 lr" in line for line in report.unrelated_table([tally]))
     assert len(report.broken_fixes([tally])) == 4
     good = Tally(operator, [base, replace(base, fix=MENDED)])

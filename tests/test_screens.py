@@ -12,6 +12,8 @@ from support import SAMPLE, run_cli
 from gradaudit.findings import Place
 from gradaudit.render.frame import Mark, frame
 from gradaudit.render.layout import clean, display_width, plain, wrap
+from gradaudit.rules import load
+from gradaudit.rules.docs import parse
 from gradaudit.source import Source
 
 Write = Callable[[str], Path]
@@ -380,16 +382,61 @@ No findings in 1 file.
 """)
 
 
-def test_rules() -> None:
-    """Only the first family: a new rule elsewhere is no reason to look at this screen again."""
-    first, _, rest = run_cli("rules", columns=100).out.partition("\n\n")
-    assert first == snapshot("""\
+def of_family(screen: str, prefix: str) -> str:
+    """Only one family: a new rule elsewhere is no reason to look at this screen again."""
+    return next(part for part in screen.split("\n\n") if part.startswith(prefix))
+
+
+def test_rules_in_a_narrow_terminal() -> None:
+    assert of_family(run_cli("rules", columns=60).out, "GA0") == snapshot("""\
 GA0  The file and the tool
-  GA001  error    unparsable-file                         The file cannot be read or parsed, so not…
-  GA002  info     unused-suppression                      A suppression comment suppresses nothing.\
+  GA001  error    unparsable-file
+         The file cannot be read or parsed, so nothing in it
+         is judged.
+  GA002  info     unused-suppression
+         A suppression comment suppresses nothing.\
 """)
-    assert rest.splitlines()[-2] == "`gradaudit explain CODE` says more of one."
-    assert all(display_width(line) <= 100 for line in rest.splitlines())
+    out = run_cli("rules", columns=80).out
+    assert of_family(out, "GA0") == snapshot("""\
+GA0  The file and the tool
+  GA001  error    unparsable-file
+         The file cannot be read or parsed, so nothing in it is judged.
+  GA002  info     unused-suppression
+         A suppression comment suppresses nothing.\
+""")
+    assert "`gradaudit explain CODE` says more of one." in out.splitlines()[-3:]
+
+
+def test_rules_in_a_wide_terminal() -> None:
+    """What they say begins in one column; which, the longest name decides."""
+    first, second = of_family(run_cli("rules", columns=160).out, "GA0").splitlines()[1:]
+    assert " ".join(first.split()) == (
+        "GA001 error unparsable-file The file cannot be read or parsed, so nothing in it is judged."
+    )
+    assert first.index("The file cannot") == second.index("A suppression comment")
+
+
+@pytest.mark.parametrize("width", [60, 80, 119, 120, 140, 200])
+def test_rules_fit_and_cut_nothing(width: int) -> None:
+    for words in ([], ["--symptom", "loss"]):
+        out = run_cli("rules", *words, columns=width).out
+        assert all(display_width(line) <= width for line in out.splitlines())
+        said = " ".join(out.split())
+        listed = [rule for rule in load().values() if rule.code in said]
+        assert len(listed) > 5
+        assert all(parse(rule).title in said for rule in listed)
+
+
+def test_a_long_summary_is_wrapped(config: Write) -> None:
+    config(
+        "optimizer: adamw\nlearning_rate: 0.5\nnorm: batch\nwarmup_epochs: 50\nepochs: 100\n"
+        "batch_size: 4  # gradaudit: ignore\n"
+    )
+    out = run_cli("check", "config.yaml", "--min-confidence", "high", columns=60).out
+    assert out == snapshot("""\
+No findings in 1 file
+  (1 suppressed, 2 below the confidence asked for).
+""")
 
 
 def test_explain() -> None:

@@ -241,6 +241,7 @@ def test_standard_input_needs_a_place() -> None:
         ("HEAD~9", "no revision `HEAD~9`"),
         ("", "`` is no revision"),
         ("HEAD:a.yaml", "no revision"),
+        ("HEAD..HEAD", "`A...B`, with three dots"),
         ("HEAD...nosuch", "no revision `nosuch`"),
         ("a\nb", "no revision"),
     ],
@@ -274,14 +275,15 @@ def test_without_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     ran = run_cli("check", "a.yaml", "--since", "HEAD")
     assert ran.code == 2
-    assert "git cannot be run: No such file or directory" in ran.err
+    assert "git is not found: install it" in ran.err
 
 
 def test_a_repository_without_a_commit() -> None:
     write("a.yaml", TEXT_RATE)
     ran = run_cli("check", "a.yaml", "--since", "HEAD")
     assert ran.code == 2
-    assert "no revision `HEAD`" in ran.err
+    assert "no revision `HEAD` in" in ran.err
+    assert "which has no commit yet" in ran.err
 
 
 def test_a_shallow_clone_says_what_to_fetch(

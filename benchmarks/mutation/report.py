@@ -69,15 +69,15 @@ def goals(counted: Sequence[Tally]) -> list[tuple[str, bool]]:
     return [
         (
             (
-                f"at least {CAUGHT_GOAL:.0%} of the faults are caught by the rule that is meant "
-                f"for them: {caught} of {faults}, {share(caught, faults)}"
+                f"at least {CAUGHT_GOAL * 100:.0f} % of the faults are caught by the rule that is "
+                f"meant for them: {caught} of {faults}, {share(caught, faults)}"
             ),
             caught >= CAUGHT_GOAL * faults,
         ),
         (
             (
-                f"no unrelated new finding in at least {QUIET_GOAL:.0%} of the mutants: {quiet} of "
-                f"{applied}, {share(quiet, applied)}"
+                f"no unrelated new finding in at least {QUIET_GOAL * 100:.0f} % of the mutants: "
+                f"{quiet} of {applied}, {share(quiet, applied)}"
             ),
             quiet >= QUIET_GOAL * applied,
         ),
@@ -102,7 +102,9 @@ def mean_share(counted: Sequence[Tally]) -> str:
     if not shares:
         return "-"
     whole = sum(one == 1 for one in shares)
-    return f"{sum(shares) / len(shares):.1%} caught; all by {whole} of {len(shares)} operators"
+    return (
+        f"{sum(shares) / len(shares) * 100:.1f} % caught; all by {whole} of {len(shares)} operators"
+    )
 
 
 def legend(counted: Sequence[Tally]) -> list[str]:
@@ -130,15 +132,30 @@ def waiting_lines(waiting: Sequence[Operator]) -> list[str]:
 
 
 def missed_table(counted: Sequence[Tally]) -> list[str]:
-    lines = ["| operator | file | what the plan reads otherwise | said |", "|---|---|---|---|"]
+    """A row for what one operator's faults in one repository are missed by, with one of them."""
+    lines = [
+        "| operator | repository | faults | one of them | what the plan reads otherwise | said |",
+        "|---|---|---:|---|---|---|",
+    ]
     for tally in counted:
+        alike: dict[tuple[str, str], list[Outcome]] = {}
         for outcome in tally.faults:
             if outcome.said != CAUGHT:
                 said = "nothing" if outcome.said == MISSED else "another rule"
-                lines.append(
-                    f"| `{outcome.operator}` | `{outcome.path}` | {cell(outcome.read)} | {said} |"
-                )
+                alike.setdefault((_repository(outcome.path), said), []).append(outcome)
+        for (repository, said), outcomes in alike.items():
+            first = outcomes[0]
+            name = first.path.removeprefix(f"{repository}/")
+            lines.append(
+                f"| `{first.operator}` | {repository or '-'} | {len(outcomes)} | `{name}` "
+                f"| {cell(first.read)} | {said} |"
+            )
     return lines if len(lines) > 2 else ["None."]
+
+
+def _repository(path: str) -> str:
+    """`axolotl/owner__name` of a file of the corpus; the folder of one of the project's own."""
+    return "/".join(path.split("/")[:-1][:2])
 
 
 def missed_by_reading(counted: Sequence[Tally]) -> list[str]:

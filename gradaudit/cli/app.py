@@ -312,11 +312,11 @@ def rules(
     ] = "text",
     symptom: Annotated[
         str | None,
-        typer.Option(help="Only those that may cause this: 'loss nan', 'fp16', '8 gpus'."),
+        typer.Option(help="Only those that know a cause of this: 'loss nan', 'fp16', '8 gpus'."),
     ] = None,
     color: Color = "auto",
 ) -> None:
-    """List all rules, or those that may cause what a run shows."""
+    """List all rules, or those that know a cause of what a run shows."""
     from gradaudit.cli.rules import run_rules
 
     raise typer.Exit(run_rules(format, color, symptom))

@@ -197,8 +197,8 @@ def audit_all(arguments: CheckArguments, draw: Callable[[FileResult], Drawn] | N
 
 
 def check_select(run: Run, options: Options, finder: Finder) -> None:
-    """Where `--select` names rules, and the profile lets none of them run, an empty result would
-    say that all is well.
+    """Where `--select` names rules, and the profile, `--ignore` or the settings let none of them
+    run, an empty result would say that all is well.
 
     Raises: UsageError.
     """
@@ -215,12 +215,16 @@ def check_select(run: Run, options: Options, finder: Finder) -> None:
         for rule in load().values()
         if rule.is_of(known[0].plugins) and is_selected(rule, options.select, options.ignore or [])
     ]
-    least = PROFILES[min(meant, default=0)]
-    if least != PROFILES[0]:
-        raise UsageError(
-            f"--select {','.join(options.select)}: none of these rules runs below profile {least}; "
-            f"add `--profile {least}`, or name them by their whole codes"
-        )
+    named = f"--select {','.join(options.select)}"
+    if not meant:
+        raise UsageError(f"{named}: --ignore takes all of these rules away")
+    least = PROFILES[min(meant)]
+    if least == PROFILES[0]:
+        raise UsageError(f"{named}: the settings ignore all of these rules, or turn them off")
+    raise UsageError(
+        f"{named}: none of these rules runs below profile {least}; "
+        f"add `--profile {least}`, or name them by their whole codes"
+    )
 
 
 def _since(arguments: CheckArguments, options: Options, finder: Finder) -> Since:

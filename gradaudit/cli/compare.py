@@ -12,7 +12,7 @@ from gradaudit.discover import describe
 from gradaudit.render.output import use_color, width_of, write_lines
 from gradaudit.revision import NoRevision, Revision, RevisionOpener, top_of
 from gradaudit.settings import BadSettings, Finder
-from gradaudit.source import Unreadable
+from gradaudit.source import NOT_REGULAR, Unreadable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,12 +65,21 @@ class _Typed:
             source = opener.read(self.path)
             result = audit_source(source, options.opened_by(opener), finder.for_file(self.path))
         except OSError as error:
-            raise UsageError(f"{self.word}: {describe(error, self.path)}") from None
+            raise UsageError(f"{self.word}: {_unread(error, self.path)}") from None
         except Unreadable as error:
             said = f"cannot be read: line {error.line}: {error.message}"
             raise UsageError(f"{self.word}: {said}") from None
         _rename(result, self.revision)
         return result
+
+
+def _unread(error: OSError, path: str) -> str:
+    """Why there is no text: a directory, or a pipe such as `<(ssh host cat train.yaml)` is."""
+    if isinstance(error, IsADirectoryError):
+        return "is a directory; compare takes two files"
+    if error.strerror == NOT_REGULAR:
+        return "is not a regular file; save its text to one first"
+    return describe(error, path)
 
 
 def _parted(word: str) -> tuple[str, str]:

@@ -40,7 +40,8 @@ def _by_symptom(rules: list[Rule], text: str, format: str, color: str) -> int:
 
     phrases = search(text)
     if not phrases:
-        return fault(f"--symptom: no symptom is like {text!r}; there are: {'; '.join(SYMPTOMS)}")
+        known = "".join(f"\n  {phrase}" for phrase in SYMPTOMS)
+        return fault(f"--symptom: no symptom is like {text!r}; there are:{known}")
     named = by_symptom(rules)
     found = {phrase: named[phrase] for phrase in phrases}
     if format == "json":

@@ -195,12 +195,15 @@ def _warmup(change: Change, one: UnitChanges) -> Verdict:
     if after is None:
         unless = "" if change.new is not None else ", unless the scheduler has a warm-up of its own"
         return RISKIER, f"The first steps are taken at the full rate{unless}.{adam}"
+    steps = one.new.number("steps_per_epoch")
+    if (after.share_of(one.new.length, steps) or 0) >= 1:
+        return RISKIER, f"A warm-up of {after} is all of the training: no step has the full rate."
     if before.unit == after.unit:
         factor = after.value / before.value
     else:
         shares = (
             before.share_of(one.old.length, one.old.number("steps_per_epoch")),
-            after.share_of(one.new.length, one.new.number("steps_per_epoch")),
+            after.share_of(one.new.length, steps),
         )
         if not shares[0] or not shares[1]:
             return UNKNOWN, f"{after} now, {before} before: the file does not say how these compare"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradaudit.render.layout import PROSE, clean, fit, piece, wrap
+from gradaudit.render.layout import PROSE, clean, piece, wrap
 from gradaudit.rules import PROFILES
 from gradaudit.rules.docs import FAMILIES, as_text, parse
 
@@ -12,9 +12,13 @@ if TYPE_CHECKING:
     from gradaudit.rules import Rule
 
 
+ONE_LINE = 120
+"""From so many columns on, what a rule says stands beside its name; below, under it."""
+
+
 def rule_list(rules: list[Rule], width: int) -> list[Line]:
-    """One line a rule under its family: code, severity, name, its profile where that is not the
-    default one, and what it says where it fits."""
+    """The rules under their families: code, severity, name, profile where that is not the default
+    one, and what each says, never cut."""
     groups: dict[str, list[Rule]] = {}
     for rule in rules:
         groups.setdefault(_family(rule), []).append(rule)
@@ -29,12 +33,13 @@ def symptom_list(found: dict[str, list[Rule]], width: int) -> list[Line]:
 def _grouped(groups: dict[str, list[Rule]], width: int) -> list[Line]:
     lines: list[Line] = []
     rules = [rule for named in groups.values() for rule in named]
-    names = max((len(rule.name) for rule in rules), default=0)
+    left = max((len(_named(rule)) for rule in rules), default=0) if width >= ONE_LINE else 0
     for heading, named in groups.items():
         if lines:
             lines.append([])
         lines.append([piece(clean(heading), "heading")])
-        lines += [_line(rule, names, width) for rule in named]
+        for rule in named:
+            lines += _rule(rule, left, width)
         if not named:
             lines.append([piece("  No rule knows a cause of it in a config.")])
     lines += [[], [piece("`gradaudit explain CODE` says more of one.")]]
@@ -42,25 +47,34 @@ def _grouped(groups: dict[str, list[Rule]], width: int) -> list[Line]:
     if beyond:
         said = " or ".join(beyond)
         text = f"Those marked {said} run with `--profile {'|'.join(beyond)}` or by name."
-        lines.append([piece(text)])
+        lines.extend([piece(line)] for line in wrap(text, width))
     return lines
 
 
-def _line(rule: Rule, names: int, width: int) -> Line:
+def _rule(rule: Rule, left: int, width: int) -> list[Line]:
+    """One rule; what it says stands `left` columns after where its name begins, or below."""
     severity = rule.severities[0]
-    line: Line = [
+    indent = 2 + len(rule.code) + 2
+    head: Line = [
         piece("  "),
         piece(rule.code, "code", rule.url),
         piece(f"  {severity:<7}  ", severity),
-        piece(f"{rule.name:<{names}}"),
+        piece(rule.name),
     ]
-    room = width - (2 + len(rule.code) + 11 + names + 2)
     if rule.profile != PROFILES[0]:
-        line.append(piece(f"  {rule.profile}", "bold"))
-        room -= len(rule.profile) + 2
-    if room >= 20:
-        line.append(piece("  " + fit(parse(rule).title, room), "dim"))
-    return line
+        head.append(piece(f"  {rule.profile}", "bold"))
+    if left:
+        indent += 9 + left + 2
+        head.append(piece(" " * (left - len(_named(rule)) + 2)))
+    first, *more = wrap(clean(parse(rule).title), min(width, indent + PROSE), " " * indent)
+    said: list[Line] = [[piece(line, "dim")] for line in more]
+    if left:
+        return [[*head, piece(first.lstrip(), "dim")], *said]
+    return [head, [piece(first, "dim")], *said]
+
+
+def _named(rule: Rule) -> str:
+    return rule.name if rule.profile == PROFILES[0] else f"{rule.name}  {rule.profile}"
 
 
 def _family(rule: Rule) -> str:

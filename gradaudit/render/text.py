@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gradaudit.findings import ERROR, INFO, SPECULATIVE, WARNING
-from gradaudit.render.layout import PROSE, clean, display_width, piece, wrap
+from gradaudit.render.layout import PROSE, clean, display_width, piece, plain, wrap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -212,14 +212,25 @@ def closing(summary: Summary, width: int) -> list[Line]:
                     counts.append(piece(", "))
                 plural = "s" if count != 1 else ""
                 counts.append(piece(f"{count} {severity}{plural}", severity))
-        lines.append([piece("Found "), *counts, piece(f" in {summary.where}{summary.aside}.")])
+        lines += _with_aside(
+            [piece("Found "), *counts, piece(f" in {summary.where}")], summary, width
+        )
     elif summary.files > len(summary.silent):
-        lines.append([piece("No findings", "ok"), piece(f" in {summary.where}{summary.aside}.")])
+        said = [piece("No findings", "ok"), piece(f" in {summary.where}")]
+        lines += _with_aside(said, summary, width)
     elif not summary.problems and not summary.silent:
-        lines.append([piece(f"No training config found{summary.aside}.", "warning")])
+        lines += _with_aside([piece("No training config found", "warning")], summary, width)
     for text in summary.next_steps:
         lines.extend([piece(line)] for line in wrap(text, max(width, 60), "", "  "))
     return lines
+
+
+def _with_aside(said: Line, summary: Summary, width: int) -> list[Line]:
+    """The counts, and what was left out: on a line of its own where the first would be too wide."""
+    text = f"{summary.aside}."
+    if not summary.aside or display_width(plain(said) + text) <= max(width, 60):
+        return [[*said, piece(text)]]
+    return [said, *([piece(line)] for line in wrap(text, max(width, 60), "  "))]
 
 
 def _problem(path: str, message: str, width: int) -> list[Line]:

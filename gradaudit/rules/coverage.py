@@ -1,4 +1,5 @@
-"""Which rules can judge which dialect, as a page. Only the site reads this."""
+"""Which rules can judge which dialect: a page of all, a section on each dialect's page. Cold path:
+only the site reads this."""
 
 from __future__ import annotations
 
@@ -10,9 +11,12 @@ from gradaudit.dialects.page import dialects
 from gradaudit.dialects.schema import listed
 from gradaudit.rules import load
 from gradaudit.rules.docs import FAMILIES
+from gradaudit.rules.symptoms import anchor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from gradaudit.rules import Rule
 
 OUTSIDE = {
@@ -31,6 +35,7 @@ TIMED = {
 
 YES, OPTION, NO = "●", "○", "·"
 OTHER = "no framework"
+SECTION = "Which rules judge it"
 
 
 def settings_of(raw: dict[str, Any]) -> frozenset[str]:
@@ -92,73 +97,121 @@ def table() -> dict[str, frozenset[str]]:
 
 
 def page() -> str:
-    """The page: first what holds everywhere, then a table a family, then what is missing."""
+    """The page: what holds everywhere, how many of each family by framework, then by rule."""
     rules = list(load().values())
     known = table()
     everywhere = [r for r in rules if all(not missing(r, have) for have in known.values())]
+    others = [rule for rule in rules if rule not in everywhere]
     parts = [
         "# Which rules judge which framework",
         (
             "A rule is called where the settings that it needs are known: from the file, from "
-            "what it is built on, from the framework's defaults. A dialect that has no key for one "
-            "of them cannot feed the rule. `gradaudit check --verbose` and `gradaudit show` say "
-            "the same of one file, where a key may be absent."
+            "what it is built on, from the framework's defaults. A framework that has no key for "
+            "one of them, or none that gradaudit reads, cannot feed the rule. `gradaudit check "
+            "--verbose` and `gradaudit show` say the same of one file, where a key may be absent."
         ),
         (
-            f"- {YES} judges what the file says.\n"
-            f"- {OPTION} judges where an option says the rest: "
+            "Some of it no file says, and an option says it instead: "
             + ", ".join(f"{option} for `{name}`" for name, option in OUTSIDE.items())
-            + f".\n- {NO} does not judge: the framework has no key for a setting, or none that "
-            "gradaudit reads. What is [missing](#what-is-missing) can be stated by `--assume`, "
-            "but for `loss_terms`."
+            + ". Whatever else is missing can be stated by `--assume`, but for `loss_terms`."
         ),
         "## In every framework",
-        "\n".join(f"- {_link(rule)}" for rule in everywhere),
+        ", ".join(f"[{rule.code}]({rule.name}.md)" for rule in everywhere)
+        + ": the file itself, its keys, and files that are read together.",
+        "## By framework",
+        (
+            "How many of the other rules judge it; after the plus sign, those that need an option. "
+            "The framework's page names them, and what is missing for the rest."
+        ),
+        _frameworks(others, known),
+        "## By rule",
+        "In how many of the frameworks a rule judges, those included that need an option.",
+        _rules(others, known),
     ]
-    for prefix, title in FAMILIES.items():
-        family = [r for r in rules if r.code.startswith(prefix) and r not in everywhere]
-        if family:
-            parts += [f"## {prefix} {title}", _family(family, known)]
-    parts += ["## What is missing", _missing(rules, known)]
     return "\n\n".join(parts) + "\n"
 
 
-def _family(family: list[Rule], known: dict[str, frozenset[str]]) -> str:
-    """Dialects as rows, rules as columns."""
-    lines = [
-        "\n".join(f"- {_link(rule)}: {_needs(rule)}" for rule in family),
-        "",
-        "| | " + " | ".join(f"[{r.code[2:]}]({r.name}.md)" for r in family) + " |",
-        "|---|" + ":-:|" * len(family),
+def of_dialect(raw: dict[str, Any]) -> str:
+    """The section of a dialect's page: which rules judge its files, and what others lack."""
+    have = settings_of(raw)
+    rules = list(load().values())
+    marks = {rule.code: mark(rule, have) for rule in rules}
+    lines = ["| | by what the file says | with an option |", "|---|---|---|"]
+    for prefix, title in FAMILIES.items():
+        family = [rule for rule in rules if rule.code.startswith(prefix)]
+        cells = [_codes(r for r in family if marks[r.code] == wanted) for wanted in (YES, OPTION)]
+        if any(cells):
+            lines.append(f"| {prefix} {title} | {' | '.join(cells)} |")
+    count = sum(kind != NO for kind in marks.values())
+    parts = [
+        f"## {SECTION}",
+        f"{count} of {len(rules)}. [All frameworks, and which options](../rules/coverage.md).",
+        "\n".join(lines),
     ]
+    wanted_by: dict[str, list[Rule]] = {}
+    for rule in rules:
+        for need in missing(rule, _told(have)):
+            wanted_by.setdefault(" or ".join(f"`{name}`" for name in need), []).append(rule)
+    if wanted_by:
+        rows = [f"| {need} | {_codes(wanting)} |" for need, wanting in wanted_by.items()]
+        parts += [
+            (
+                "For the others, settings are missing: the framework has no key for them, or none "
+                "that gradaudit reads."
+            ),
+            "\n".join(["| missing setting | rules |", "|---|---|", *rows]),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _codes(rules: Iterable[Rule]) -> str:
+    return ", ".join(f"[{rule.code}](../rules/{rule.name}.md)" for rule in rules)
+
+
+def _frameworks(rules: list[Rule], known: dict[str, frozenset[str]]) -> str:
+    """A row a dialect: of each family, how many of these rules judge it."""
+    families = {prefix: [r for r in rules if r.code.startswith(prefix)] for prefix in FAMILIES}
+    families = {prefix: named for prefix, named in families.items() if named}
+    heads = [
+        f"[{prefix}](index.md#{anchor(f'{prefix} {FAMILIES[prefix]}')}): {len(named)}"
+        for prefix, named in families.items()
+    ]
+    lines = [f"| | {' | '.join(heads)} |", "|---|" + "--:|" * len(families)]
     for name, have in known.items():
-        marks = " | ".join(mark(rule, have) for rule in family)
-        lines.append(f"| {_dialect(name)} | {marks} |")
+        cells = [_count([mark(rule, have) for rule in named]) for named in families.values()]
+        lines.append(f"| {_dialect(name)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _missing(rules: list[Rule], known: dict[str, frozenset[str]]) -> str:
-    """For each dialect the settings that it has no key for, and the rules that want them."""
-    lines = ["| dialect | missing setting: rules that cannot judge |", "|---|---|"]
-    for name, have in known.items():
-        wanted: dict[str, list[str]] = {}
-        for rule in rules:
-            for need in missing(rule, _told(have)):
-                wanted.setdefault(" or ".join(f"`{n}`" for n in need), []).append(rule.code)
-        if wanted:
-            said = "; ".join(f"{need}: {', '.join(codes)}" for need, codes in wanted.items())
-            lines.append(f"| {_dialect(name)} | {said} |")
+def _count(marks: list[str]) -> str:
+    sure, more = marks.count(YES), marks.count(OPTION)
+    return f"{sure} + {more}" if more else str(sure)
+
+
+FEW = 4
+"""So few frameworks are named, not counted."""
+
+
+def _rules(rules: list[Rule], known: dict[str, frozenset[str]]) -> str:
+    """A row a rule: what it needs, and where that is known."""
+    frameworks = {name: have for name, have in known.items() if name != OTHER}
+    lines = [
+        f"| rule | needs | of {len(frameworks)} frameworks |",
+        "|---|---|---|",
+    ]
+    for rule in rules:
+        where = [name for name, have in frameworks.items() if mark(rule, have) != NO]
+        said = ", ".join(map(_dialect, where)) if 0 < len(where) <= FEW else str(len(where))
+        lines.append(f"| [{rule.code}]({rule.name}.md) {rule.name} | {_needs(rule)} | {said} |")
     return "\n".join(lines)
-
-
-def _link(rule: Rule) -> str:
-    return f"[{rule.code}]({rule.name}.md) {rule.name}"
 
 
 def _needs(rule: Rule) -> str:
     needs = [need if isinstance(need, tuple) else (need,) for need in rule.needs]
-    return "needs " + ", ".join(" or ".join(f"`{name}`" for name in need) for need in needs)
+    return ", ".join(" or ".join(f"`{name}`" for name in need) for need in needs)
 
 
 def _dialect(name: str) -> str:
-    return "none: by key names" if name == OTHER else f"[{name}](../dialects/{name}.md)"
+    if name == OTHER:
+        return "none: by key names"
+    return f"[{name}](../dialects/{name}.md#{anchor(SECTION)})"
