@@ -76,6 +76,8 @@ def test_fine_tuning_rate(optimizer: str, rate: float, expected: str | None) -> 
     "more",
     [
         "layer_decay: 0.75\n",
+        "pre_seq_len: 128\n",
+        "freeze_encoder: true\n",
         "pretrained: false\n",
         "finetuning_type: freeze\n",
         "scheduler: noam\n",
@@ -229,6 +231,8 @@ def test_backbone_rate_of_mask2former() -> None:
         ("lion", "[0.95, 0.9]", None),
         ("adan", "[0.98, 0.92]", None),
         ("adamax", "[0.999, 0.9]", None),
+        ("adabelief", "[0.999, 0.9]", None),
+        ("amsgrad", "[0.999, 0.9]", None),
         ("schedulefree_adamw", "[0.999, 0.9]", None),
     ],
 )
@@ -270,6 +274,8 @@ def test_memory_of_the_second_moment() -> None:
         ("lamb", "1.0e-2", None),
         ("adagrad", "1.0e-2", None),
         ("adafactor", "1.0e-2", None),
+        ("adabelief", "1.0e-2", None),
+        ("amsgrad", "1.0e-2", "info"),
     ],
 )
 def test_large_eps(optimizer: str, eps: str, expected: str | None) -> None:
@@ -325,6 +331,7 @@ def test_eps_in_fp16_in_dialects() -> None:
         ("adam", 0.01, "warning"),
         ("adam", 0.0099, None),
         ("torch.optim.RAdam", 0.05, "warning"),
+        ("radam", 0.05, None),  # the authors' decouples
         ("adamw", 0.05, None),
         ("sgd", 0.05, None),
         ("lion", 0.05, None),
@@ -337,6 +344,10 @@ def test_l2_in_adam(optimizer: str, decay: float, expected: str | None) -> None:
 
 
 def test_adam_that_decouples_is_adamw() -> None:
+    torch = "optimizer: {_target_: torch.optim.NAdam, lr: 0.001, weight_decay: 0.05MORE}\n"
+    assert severity("GA605", torch.replace("MORE", "")) == "warning"
+    decoupled = torch.replace("MORE", ", decoupled_weight_decay: true")
+    assert severity("GA605", decoupled) is None
     deepspeed = (
         '{"train_micro_batch_size_per_gpu": 4, "zero_optimization": {"stage": 1}, "optimizer": '
         '{"type": "Adam", "params": {"lr": 1e-4, "weight_decay": 0.1MODE}}}'
@@ -431,6 +442,7 @@ def test_decay_of_norms() -> None:
         ("sgd", 0.991, "", "warning"),
         ("sgd", 1.0, "", None),  # GA703 has it
         ("sgd", 0.999, "dampening: 0.999\n", None),
+        ("sgd", 0.0, "dampening: 0.9\nnesterov: true\n", "error"),
         ("sgd", 0.0, "", None),
         ("sgd", 0.0, "nesterov: false\n", None),
         ("sgd", 0.0, "nesterov: true\n", "error"),
@@ -511,6 +523,13 @@ def test_lora_scale_in_dialects() -> None:
     assert severity("GA630", kohya, "a.toml") is None  # its default of 1
     assert severity("GA630", kohya + "network_alpha = 1\n", "a.toml") == "info"
     assert severity("GA630", kohya + "network_alpha = 0\n", "a.toml") is None  # the rank
+    toolkit = (
+        "job: extension\nconfig:\n  name: a\n  process:\n    - type: sd_trainer\n"
+        "      network: {type: lora, linear: 16, linear_alpha: ALPHA}\n"
+        "      train: {optimizer: adamw, lr: 1.0e-4, steps: 10}\n      model: {name_or_path: x}\n"
+    )
+    assert severity("GA630", toolkit.replace("ALPHA", "0")) is None  # the rank
+    assert severity("GA630", toolkit.replace("ALPHA", "256")) == "warning"
     lokr = kohya.replace("networks.lora", "lycoris.kohya").replace("= 64", "= 100000")
     assert severity("GA630", lokr + "network_alpha = 1\n", "a.toml") is None
 

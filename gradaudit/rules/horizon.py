@@ -177,6 +177,11 @@ def schedule_ends_early(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
     Tell:
         Plot the logged learning rate: it turns round, or lies at 0, long before the last step.
 
+    Symptoms:
+        loss rises, from the start or after falling
+        worse than the published result
+        slow or wasted training
+
     Fix:
         Recommended: as long as the training. None where a warm-up may come before the cosine.
 
@@ -319,6 +324,9 @@ def schedule_outlasts_training(unit: TrainingUnit, limits: Limits) -> Iterator[F
     Tell:
         Plot the logged learning rate: at the last step it is still far above its lowest value.
 
+    Symptoms:
+        worse than the published result
+
     Fix:
         Recommended: as long as the training.
 
@@ -401,6 +409,11 @@ def schedule_unit_mismatch(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
 
     Tell:
         Plot the logged learning rate over the first epoch: it swings, or does not move.
+
+    Symptoms:
+        loss rises, from the start or after falling
+        worse than the published result
+        slow or wasted training
 
     Fix:
         None: either the interval or the number is wrong.
