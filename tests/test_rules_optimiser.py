@@ -257,6 +257,8 @@ def test_memory_of_the_second_moment() -> None:
     text = "optimizer: adamw\nlr: 1.0e-4\nbetas: [0.9, 0.999]\nepochs: 2\n"
     assert severity("GA602", text) is None
     assert severity("GA602", text + "steps_per_epoch: 900\n") == "info"
+    text = HF + "learning_rate: 2.0e-5\nmax_steps: 500\n"  # beta2 as it is by default
+    assert [finding.key for finding in found("GA602", text)] == ["max_steps"]
     assert "GA602" not in codes("optimizer: adamw\nbetas: [0.9, 0.999]\nmax_steps: 100\n")
 
 

@@ -209,17 +209,16 @@ def adapter_rate_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
     scale = lora_scale(unit)
     acts_like = value * min(1.0, scale if scale is not None else 1.0)
     if acts_like > limits["highest"]:
-        severity, sure, what, except_for = WARNING, MEDIUM, "high", ""
+        severity, sure, what = WARNING, MEDIUM, "high for a LoRA"
         why = "The first steps change the model by more than a fine-tuning needs."
     elif value < limits["lowest"]:
-        severity, sure, what = INFO, LOW, "low"
-        except_for = " (for learning from preferences, down to 5e-7)"
+        severity, sure, what = INFO, LOW, "low for a LoRA, unless it learns from preferences"
         why = "The adapter begins at zero and hardly leaves it: the model stays as it is."
     else:
         return
     yield Finding(
         place_of(rate, unit),
-        f"learning rate {number(value)} is {what} for a LoRA; usual is 1e-4 to 5e-4{except_for}",
+        f"learning rate {number(value)} is {what}; usual is 1e-4 to 5e-4",
         severity=severity,
         confidence=sure,
         key=rate.key,

@@ -13,7 +13,7 @@ from gradaudit.findings import (
 )  # fmt: skip
 from gradaudit.plan.model import Duration
 from gradaudit.rules import rule
-from gradaudit.rules.horizon import TIMES_EPOCHS, call_unit, in_lengths, scheduler_name
+from gradaudit.rules.lengths import TIMES_EPOCHS, call_unit, in_lengths, scheduler_name
 from gradaudit.rules.optimisers import rate_is_factor
 from gradaudit.rules.repair import place_of
 from gradaudit.rules.text import listed, number

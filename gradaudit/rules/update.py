@@ -183,15 +183,20 @@ def second_moment_outlasts_training(unit: TrainingUnit, limits: Limits) -> Itera
     memory = 1 / (1 - second)
     if memory <= limits["share"] * steps:
         return
+    where = setting if setting.place is not None else length.setting
     yield Finding(
-        place_of(setting, unit),
+        place_of(where, unit),
         f"beta2 {number(second)} averages over about {number(round(memory))} steps, the training "
         f"has {number(steps)}",
         severity=INFO,
         confidence=LOW,
-        key=setting.key,
-        label=f"{number(round(memory))} steps of memory",
-        related=[Related(place_of(length.setting, unit), f"training ends after {length}")],
+        key=where.key,
+        label=f"{number(round(memory))} steps of memory"
+        if where is setting
+        else f"training ends after {length}",
+        related=[Related(place_of(length.setting, unit), f"training ends after {length}")]
+        if where is setting
+        else [],
         why=["What the first steps put into the denominator shortens the steps until the end."],
         next="Where the first gradients are much larger than later ones, try a beta2 of 0.95.",
         no_fix="most short trainings do well with it",

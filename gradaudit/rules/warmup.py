@@ -13,7 +13,7 @@ from gradaudit.findings import (
 )  # fmt: skip
 from gradaudit.plan.model import DEFAULT, LEARNING_RATE_FREE
 from gradaudit.rules import rule
-from gradaudit.rules.horizon import scheduler_name
+from gradaudit.rules.lengths import scheduler_name
 from gradaudit.rules.optimisers import forgets_scale, rate_is_factor, steps_with_gradient
 from gradaudit.rules.repair import place_of
 from gradaudit.rules.text import listed, number, optimizer_name, percent
@@ -129,7 +129,8 @@ def warmup_missing(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     where = off if written else unit.settings["learning_rate"]
     yield Finding(
         place_of(where, unit),
-        f"no warm-up: the first batch of {number(size)} is stepped at the peak, {number(rate)}",
+        f"no warm-up: the first step, with a batch of {number(size)}, has the peak rate "
+        f"{number(rate)}",
         severity=INFO,
         confidence=MEDIUM,
         key=where.key,
