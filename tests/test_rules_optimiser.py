@@ -253,6 +253,8 @@ def test_memory_of_the_second_moment() -> None:
     text = "optimizer: adamw\nlr: 1.0e-4\nbetas: [0.9, {}]\nmax_steps: {}\n"
     assert severity("GA602", text.format(0.999, 1999)) == "info"
     assert severity("GA602", text.format(0.999, 2001)) is None
+    assert severity("GA602", text.format(0.999, 101)) == "info"
+    assert severity("GA602", text.format(0.999, 100)) is None  # a test
     assert severity("GA602", text.format(0.95, 41)) is None
     text = "optimizer: adamw\nlr: 1.0e-4\nbetas: [0.9, 0.999]\nepochs: 2\n"
     assert severity("GA602", text) is None

@@ -43,6 +43,10 @@ PLATEAU = (
             "https://github.com/NVIDIA/Megatron-LM (megatron/core/optimizer_param_scheduler.py "
             "refuses a min_lr above max_lr)"
         ),
+        (
+            'https://github.com/NVIDIA/NeMo/blob/main/nemo/core/optim/lr_scheduler.py ("an initial '
+            'learning rate that was lower than the minimum learning rate": refused)'
+        ),
         PLATEAU,
     ),
 )
@@ -104,7 +108,7 @@ def min_learning_rate_above_peak(unit: TrainingUnit, limits: Limits) -> Iterator
             "The plateau scheduler lowers a rate no further than this, so it never acts."
             if is_plateau
             else "The training ends at its highest rate, and what a decay gains is lost; some "
-            "trainers (Megatron's) refuse to start."
+            "trainers (Megatron's, NeMo's) refuse it."
         ],
         next="Check the exponents; a tenth of the peak, or 0, is usual for the lowest rate.",
         no_fix="which of the two numbers is wrong is not known",

@@ -125,7 +125,7 @@ def betas_out_of_order(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     needs=("optimizer", "betas", ("total_steps", "epochs")),
     severities=(INFO,),
     confidence=LOW,
-    limits={"share": 0.5},
+    limits={"share": 0.5, "debug_steps": 100},
     references=(
         ADAM,
         (
@@ -167,9 +167,11 @@ def second_moment_outlasts_training(unit: TrainingUnit, limits: Limits) -> Itera
 
     Limits:
         share: the memory, over the number of steps, from which it is reported.
+        debug-steps: a training of at most so many steps is taken for a test.
 
     False positives:
         Many: most short fine-tunings train well with 0.999. It runs in the strict profile only.
+        Tests of a few steps are not reported (see few-steps).
     """
     pair = _betas(unit)
     if pair is None or unit.optimizer not in _FORGETS or not 0 <= pair[1] < 1:
@@ -181,7 +183,7 @@ def second_moment_outlasts_training(unit: TrainingUnit, limits: Limits) -> Itera
         return
     steps = length.value * ((per_epoch or 1) if length.unit == "epochs" else 1)
     memory = 1 / (1 - second)
-    if memory <= limits["share"] * steps:
+    if steps <= limits["debug_steps"] or memory <= limits["share"] * steps:
         return
     where = setting if setting.place is not None else length.setting
     yield Finding(
