@@ -128,6 +128,13 @@ def test_a_rate_counts_by_a_small_scale() -> None:
     assert severity("GA219", text.format(16)) == "warning"
 
 
+@pytest.mark.parametrize("more", ["beta: 0.1\n", "num_generations: 8\n", "pref_beta: 0.1\n"])
+def test_learning_from_preferences_takes_low_rates(more: str) -> None:
+    text = "optimizer: adamw\nlearning_rate: 5.0e-7\nlora_r: 16\nadam_beta1: 0.9\n"
+    assert severity("GA219", text) == "info"
+    assert severity("GA219", text + more) is None
+
+
 def test_adapters_of_other_kinds_are_not_judged() -> None:
     text = "optimizer: {}\nlearning_rate: 0.008\n{}\n"
     assert severity("GA219", text.format("adamw", "peft_type: PROMPT_TUNING")) is None

@@ -39,6 +39,12 @@ _TRAINS_A_PART = frozenset((
 _FREEZES = frozenset(("freeze", "frozen", "freezing", "unfreeze"))
 """Words of trainings in which part of the model stays as it is: prompts take rates up to 0.3."""
 
+_PREFERENCES = frozenset((
+    "beta", "completion", "dpo", "generations", "grpo", "kl", "kto", "orpo", "ppo", "pref",
+    "reward", "rewards", "rl", "rollout", "simpo",
+))  # fmt: skip
+"""Words of learning from preferences or rewards, at 5e-7 to 5e-6 with adapters, too."""
+
 
 def _is_reported(unit: TrainingUnit, rate: float) -> bool:
     """Whether GA201 or GA202 speaks of this rate already."""
@@ -196,7 +202,8 @@ def adapter_rate_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
         lowest: below this rate it is an info.
 
     False positives:
-        Learning from preferences (DPO, GRPO) with adapters goes down to 5e-7: an info. Adapters
+        Learning from preferences (DPO, GRPO) with adapters goes down to 5e-7: not reported where a
+        key tells of it (`beta`, `rl`, `pref_...`, `num_generations`), else an info. Adapters
         other than LoRA and its kin (prompt tuning at 0.3, IA3 at 3e-3) are not judged, nor are
         optimisers other than Adam and its kin.
     """
@@ -211,7 +218,7 @@ def adapter_rate_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
     if acts_like > limits["highest"]:
         severity, sure, what = WARNING, MEDIUM, "high for a LoRA"
         why = "The first steps change the model by more than a fine-tuning needs."
-    elif value < limits["lowest"]:
+    elif value < limits["lowest"] and not unit.has_word(_PREFERENCES):
         severity, sure, what = INFO, LOW, "low for a LoRA, unless it learns from preferences"
         why = "The adapter begins at zero and hardly leaves it: the model stays as it is."
     else:
