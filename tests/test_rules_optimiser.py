@@ -76,6 +76,8 @@ def test_fine_tuning_rate(optimizer: str, rate: float, expected: str | None) -> 
     "more",
     [
         "layer_decay: 0.75\n",
+        "pre_seq_len: 128\n",
+        "freeze_encoder: true\n",
         "pretrained: false\n",
         "finetuning_type: freeze\n",
         "scheduler: noam\n",
@@ -124,6 +126,13 @@ def test_a_rate_counts_by_a_small_scale() -> None:
     text = "optimizer: adamw\nlearning_rate: 0.008\nlora_r: 32\nlora_alpha: {}\n"
     assert severity("GA219", text.format(8)) is None
     assert severity("GA219", text.format(16)) == "warning"
+
+
+@pytest.mark.parametrize("more", ["beta: 0.1\n", "num_generations: 8\n", "pref_beta: 0.1\n"])
+def test_learning_from_preferences_takes_low_rates(more: str) -> None:
+    text = "optimizer: adamw\nlearning_rate: 5.0e-7\nlora_r: 16\nadam_beta1: 0.9\n"
+    assert severity("GA219", text) == "info"
+    assert severity("GA219", text + more) is None
 
 
 def test_adapters_of_other_kinds_are_not_judged() -> None:
@@ -229,6 +238,8 @@ def test_backbone_rate_of_mask2former() -> None:
         ("lion", "[0.95, 0.9]", None),
         ("adan", "[0.98, 0.92]", None),
         ("adamax", "[0.999, 0.9]", None),
+        ("adabelief", "[0.999, 0.9]", None),
+        ("amsgrad", "[0.999, 0.9]", None),
         ("schedulefree_adamw", "[0.999, 0.9]", None),
     ],
 )
@@ -249,10 +260,14 @@ def test_memory_of_the_second_moment() -> None:
     text = "optimizer: adamw\nlr: 1.0e-4\nbetas: [0.9, {}]\nmax_steps: {}\n"
     assert severity("GA602", text.format(0.999, 1999)) == "info"
     assert severity("GA602", text.format(0.999, 2001)) is None
+    assert severity("GA602", text.format(0.999, 101)) == "info"
+    assert severity("GA602", text.format(0.999, 100)) is None  # a test
     assert severity("GA602", text.format(0.95, 41)) is None
     text = "optimizer: adamw\nlr: 1.0e-4\nbetas: [0.9, 0.999]\nepochs: 2\n"
     assert severity("GA602", text) is None
     assert severity("GA602", text + "steps_per_epoch: 900\n") == "info"
+    text = HF + "learning_rate: 2.0e-5\nmax_steps: 500\n"  # beta2 as it is by default
+    assert [finding.key for finding in found("GA602", text)] == ["max_steps"]
     assert "GA602" not in codes("optimizer: adamw\nbetas: [0.9, 0.999]\nmax_steps: 100\n")
 
 
@@ -270,6 +285,8 @@ def test_memory_of_the_second_moment() -> None:
         ("lamb", "1.0e-2", None),
         ("adagrad", "1.0e-2", None),
         ("adafactor", "1.0e-2", None),
+        ("adabelief", "1.0e-2", None),
+        ("amsgrad", "1.0e-2", "info"),
     ],
 )
 def test_large_eps(optimizer: str, eps: str, expected: str | None) -> None:
@@ -325,6 +342,7 @@ def test_eps_in_fp16_in_dialects() -> None:
         ("adam", 0.01, "warning"),
         ("adam", 0.0099, None),
         ("torch.optim.RAdam", 0.05, "warning"),
+        ("radam", 0.05, None),  # the authors' decouples
         ("adamw", 0.05, None),
         ("sgd", 0.05, None),
         ("lion", 0.05, None),
@@ -337,6 +355,10 @@ def test_l2_in_adam(optimizer: str, decay: float, expected: str | None) -> None:
 
 
 def test_adam_that_decouples_is_adamw() -> None:
+    torch = "optimizer: {_target_: torch.optim.NAdam, lr: 0.001, weight_decay: 0.05MORE}\n"
+    assert severity("GA605", torch.replace("MORE", "")) == "warning"
+    decoupled = torch.replace("MORE", ", decoupled_weight_decay: true")
+    assert severity("GA605", decoupled) is None
     deepspeed = (
         '{"train_micro_batch_size_per_gpu": 4, "zero_optimization": {"stage": 1}, "optimizer": '
         '{"type": "Adam", "params": {"lr": 1e-4, "weight_decay": 0.1MODE}}}'
@@ -431,6 +453,7 @@ def test_decay_of_norms() -> None:
         ("sgd", 0.991, "", "warning"),
         ("sgd", 1.0, "", None),  # GA703 has it
         ("sgd", 0.999, "dampening: 0.999\n", None),
+        ("sgd", 0.0, "dampening: 0.9\nnesterov: true\n", "error"),
         ("sgd", 0.0, "", None),
         ("sgd", 0.0, "nesterov: false\n", None),
         ("sgd", 0.0, "nesterov: true\n", "error"),
@@ -511,6 +534,13 @@ def test_lora_scale_in_dialects() -> None:
     assert severity("GA630", kohya, "a.toml") is None  # its default of 1
     assert severity("GA630", kohya + "network_alpha = 1\n", "a.toml") == "info"
     assert severity("GA630", kohya + "network_alpha = 0\n", "a.toml") is None  # the rank
+    toolkit = (
+        "job: extension\nconfig:\n  name: a\n  process:\n    - type: sd_trainer\n"
+        "      network: {type: lora, linear: 16, linear_alpha: ALPHA}\n"
+        "      train: {optimizer: adamw, lr: 1.0e-4, steps: 10}\n      model: {name_or_path: x}\n"
+    )
+    assert severity("GA630", toolkit.replace("ALPHA", "0")) is None  # the rank
+    assert severity("GA630", toolkit.replace("ALPHA", "256")) == "warning"
     lokr = kohya.replace("networks.lora", "lycoris.kohya").replace("= 64", "= 100000")
     assert severity("GA630", lokr + "network_alpha = 1\n", "a.toml") is None
 

@@ -61,7 +61,7 @@ def l2_in_adam(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         running size. Weights with small gradients are then driven to zero at up to the full
         learning rate, weights with large gradients hardly decay at all. In AdamW each step takes
         learning rate x weight decay off every weight alike, so its numbers, 0.01 to 0.1, mean
-        something far stronger here: usual for Adam's L2 is 1e-6 to 1e-4.
+        something far stronger here: usual for Adam's L2 is 1e-6 to 5e-4.
 
     Bad:
         optimizer: adam
@@ -77,6 +77,9 @@ def l2_in_adam(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         Log the norms of the weights by layer: those with small gradients fall to zero within
         about 0.1 / learning rate steps.
 
+    Symptoms:
+        worse than the published result
+
     Fix:
         None: whether AdamW or a smaller number was meant is not known.
 
@@ -85,11 +88,17 @@ def l2_in_adam(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
 
     False positives:
         Trainers whose `adam` decouples (fairseq, DeepSpeed, verl): known to their dialects. A
-        project of one's own may build AdamW under the name of Adam.
+        project of one's own may build AdamW under the name of Adam. Not reported: torch's
+        `decoupled_weight_decay`, and a RAdam that is not said to be torch's, since the authors'
+        decouples. Graph networks were published with 0.01 (GCNII).
     """
     decay = unit.settings["weight_decay"]
     value = decay.number
     if value is None or unit.optimizer not in _COUPLED_ADAM or value < limits["from"]:
+        return
+    if unit.optimizer == "radam" and "torch.optim" not in unit.settings["optimizer"].raw:
+        return
+    if "decoupled_weight_decay" in unit.keys:
         return
     name = optimizer_name(unit)
     yield Finding(
@@ -99,7 +108,7 @@ def l2_in_adam(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         confidence=MEDIUM,
         key=decay.key,
         label=f"added to the gradient: {number(value)} x weight",
-        related=[Related(place_of(unit.settings["optimizer"], unit), f"{name} couples it")],
+        related=[Related(place_of(unit.settings["optimizer"], unit), f"{name}, not AdamW")],
         why=[
             (
                 f"{name} divides it by the gradient's running size: weights with small gradients "
@@ -197,12 +206,16 @@ def weight_decay_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
         Log the norm of all weights: it falls from the first step on, and levels off far below
         where it began.
 
+    Symptoms:
+        loss is flat
+        worse than the published result
+
     Fix:
         None: the right decay depends on the model and the length of the training.
 
     Limits:
         share: what a step at the peak rate takes off each weight, from which it is reported. From
-            1 on it is an error: nothing is left of a weight after one step.
+            1 on it is an error: one step takes all of a weight, or turns its sign round.
 
     False positives:
         A rate that is at its peak for a few steps only. The number alone says nothing: Lion with 3
@@ -222,7 +235,7 @@ def weight_decay_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
     if rate is not None and rate.place is not None and shrinking.how.startswith("learning"):
         related.append(Related(rate.place, f"peak rate {number(rate.number or 0)}"))
     if shrinking.at_once:
-        what, label, halved = "leaves nothing of the weights after a step", "all of it a step", ""
+        what, label, halved = "takes all of a weight or more at each step", "all of it a step", ""
     else:
         what = f"takes {percent(share)} off every weight at each step"
         label = f"{percent(share)} a step"
@@ -283,6 +296,9 @@ def decay_on_norm_and_bias(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
 
     Tell:
         Log the mean of the normalisation layers' gains: it falls over the whole training.
+
+    Symptoms:
+        worse than the published result
 
     Fix:
         Speculative: 0. The effect is small.

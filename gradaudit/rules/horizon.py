@@ -13,8 +13,9 @@ from gradaudit.findings import (
     Fix,
     Related,
 )  # fmt: skip
-from gradaudit.plan.model import WRITTEN, Duration
+from gradaudit.plan.model import WRITTEN
 from gradaudit.rules import rule
+from gradaudit.rules.lengths import horizon_of, in_lengths, is_endless, miscounted, scheduler_name
 from gradaudit.rules.repair import change, place_of
 from gradaudit.rules.text import number, percent
 
@@ -22,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gradaudit.plan.model import TrainingUnit
+    from gradaudit.plan.model import Duration, TrainingUnit
     from gradaudit.rules import Limits
 
 COSINE = (
@@ -32,104 +33,6 @@ LIGHTNING = (
     "https://lightning.ai/docs/pytorch/stable/common/lightning_module.html#configure-optimizers "
     "(`interval`: the scheduler is called after each epoch, or after each step)"
 )
-
-HAS_NO_END = (
-    "restart", "cycl", "wsd", "constant", "inverse", "exponential", "noam", "plateau",
-    "warmup_stable",
-)  # fmt: skip
-"""Words in the names of schedules that begin again, go on for ever, or decay at the very end."""
-
-TIMES_EPOCHS = 4
-"""Calls up to so many times the epochs are taken for epochs: so few steps make no epoch."""
-
-SHARE_OF_STEPS = 0.2
-"""Calls from this share of the steps on are taken for steps; fewer may be epochs."""
-
-
-def scheduler_name(unit: TrainingUnit) -> str:
-    """The schedule's name in lower case; empty where it is not known."""
-    scheduler = unit.get("scheduler")
-    return scheduler.value.lower() if scheduler and isinstance(scheduler.value, str) else ""
-
-
-def _is_endless(unit: TrainingUnit) -> bool:
-    name = scheduler_name(unit)
-    return any(word in name for word in HAS_NO_END)
-
-
-def call_unit(unit: TrainingUnit) -> str:
-    """`steps` or `epochs` where it is known what one call of the scheduler follows."""
-    setting = unit.get("scheduler_interval")
-    said = str(setting.value).lower() if setting else ""
-    return {"step": "steps", "epoch": "epochs"}.get(said, "")
-
-
-def _horizon(unit: TrainingUnit) -> tuple[Duration, str] | None:
-    """How long the schedule runs, and how sure its unit is."""
-    for name, measure in (("decay_steps", "steps"), ("decay_epochs", "epochs")):
-        setting = unit.get(name)
-        if setting and setting.number and setting.number > 0:
-            return Duration(setting.number, measure, setting), HIGH
-    setting = unit.get("decay_calls")
-    if setting is None or not setting.number or setting.number <= 0:
-        return None
-    interval = call_unit(unit)
-    if interval:
-        sure = unit.settings["scheduler_interval"].origin == WRITTEN
-        return Duration(setting.number, interval, setting), HIGH if sure else MEDIUM
-    measure = _likely_unit(unit, setting.number)
-    return (Duration(setting.number, measure, setting), MEDIUM) if measure else None
-
-
-def _likely_unit(unit: TrainingUnit, calls: float) -> str:
-    """What a number of calls counts, where no other unit makes sense of it."""
-    epochs, steps = unit.number("epochs"), unit.number("total_steps")
-    per_epoch = unit.number("steps_per_epoch")
-    if epochs and per_epoch and not steps:
-        steps = epochs * per_epoch
-    if steps and steps > 0 and calls >= SHARE_OF_STEPS * steps:
-        return "" if epochs and calls <= TIMES_EPOCHS * epochs else "steps"
-    return "epochs" if epochs and calls <= TIMES_EPOCHS * epochs else ""
-
-
-def in_lengths(unit: TrainingUnit, horizon: Duration) -> tuple[float, Duration, bool] | None:
-    """The schedule as a multiple of the training, what ends the training, and whether nothing
-    that cannot be compared may end it before."""
-    per_epoch = max(0.0, unit.number("steps_per_epoch") or 0.0)
-    found: list[tuple[float, Duration]] = []
-    complete = True
-    for name, measure in (("total_steps", "steps"), ("epochs", "epochs")):
-        setting = unit.get(name)
-        if setting is None:
-            complete = complete and name not in unit.unknown
-            continue
-        if not setting.number or setting.number <= 0:
-            continue
-        length = Duration(setting.number, measure, setting)
-        share = horizon.share_of(length, per_epoch)
-        if share is None:
-            complete = False
-        else:
-            found.append((share, length))
-    if not found:
-        return None
-    share, length = max(found, key=lambda pair: pair[0])
-    return share, length, complete
-
-
-def _miscounted(unit: TrainingUnit) -> tuple[str, Duration] | None:
-    """The unit in which the scheduler is called, and the length that its number is: the
-    training's in the other unit."""
-    calls, interval = unit.get("decay_calls"), call_unit(unit)
-    if calls is None or not calls.number or not interval or unit.number("steps_per_epoch") == 1:
-        return None
-    epochs, steps = unit.get("epochs"), unit.get("total_steps")
-    same, other = (steps, epochs) if interval == "steps" else (epochs, steps)
-    if other is None or other.number != calls.number:
-        return None
-    if same is not None and same.number == calls.number:
-        return None
-    return interval, Duration(calls.number, "epochs" if other is epochs else "steps", other)
 
 
 @rule(
@@ -177,6 +80,11 @@ def schedule_ends_early(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
     Tell:
         Plot the logged learning rate: it turns round, or lies at 0, long before the last step.
 
+    Symptoms:
+        loss rises, from the start or after falling
+        worse than the published result
+        slow or wasted training
+
     Fix:
         Recommended: as long as the training. None where a warm-up may come before the cosine.
 
@@ -191,8 +99,8 @@ def schedule_ends_early(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
         GPT-3's; warm restarts; warm-up, stable, decay. A `T_max` whose unit no key says is judged
         only where steps or epochs alone make sense of it.
     """
-    horizon = _horizon(unit)
-    if horizon is None or _is_endless(unit) or _miscounted(unit):
+    horizon = horizon_of(unit)
+    if horizon is None or is_endless(unit) or miscounted(unit):
         return
     decay, sure = horizon
     compared = in_lengths(unit, decay)
@@ -319,6 +227,9 @@ def schedule_outlasts_training(unit: TrainingUnit, limits: Limits) -> Iterator[F
     Tell:
         Plot the logged learning rate: at the last step it is still far above its lowest value.
 
+    Symptoms:
+        worse than the published result
+
     Fix:
         Recommended: as long as the training.
 
@@ -330,8 +241,8 @@ def schedule_outlasts_training(unit: TrainingUnit, limits: Limits) -> Iterator[F
         The first part of a longer training, a run that is to be continued, an ablation that stops
         early on purpose. Tests and benchmarks are not reported, nor schedules without an end.
     """
-    horizon = _horizon(unit)
-    if horizon is None or _is_endless(unit) or _miscounted(unit):
+    horizon = horizon_of(unit)
+    if horizon is None or is_endless(unit) or miscounted(unit):
         return
     decay, _ = horizon
     compared = in_lengths(unit, decay)
@@ -402,13 +313,18 @@ def schedule_unit_mismatch(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
     Tell:
         Plot the logged learning rate over the first epoch: it swings, or does not move.
 
+    Symptoms:
+        loss rises, from the start or after falling
+        worse than the published result
+        slow or wasted training
+
     Fix:
         None: either the interval or the number is wrong.
 
     False positives:
         Epochs of one step, as in full-batch training (not reported where the file says so).
     """
-    wrong = _miscounted(unit)
+    wrong = miscounted(unit)
     if wrong is None:
         return
     interval, length = wrong

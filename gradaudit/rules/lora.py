@@ -80,6 +80,10 @@ def lora_alpha_ratio(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         Compare the loss of the first 100 steps with a run at alpha = 2 r and the same learning
         rate.
 
+    Symptoms:
+        loss rises, from the start or after falling
+        loss is flat
+
     Fix:
         None: scale and learning rate belong together, and which of the two was tuned is not known.
 
@@ -94,7 +98,8 @@ def lora_alpha_ratio(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
 
     False positives:
         Recipes that pair a high scale with a low learning rate. Kohya's default alpha of 1 at any
-        rank is meant to go with a high rate: reported (an info) only where it is written.
+        rank is meant to go with a high rate: reported (an info) only where it is written. Code
+        after Kohya's takes an alpha of 0 for the rank: known of Kohya's and ai-toolkit's files.
     """
     if not trains_lora(unit):
         return
@@ -121,7 +126,7 @@ def lora_alpha_ratio(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         )
     elif 0 < scale < limits["low"] and alpha.number < 8 and alpha.raw:
         what, severity, sure = f"{scaled}: the adapter acts weakly", INFO, LOW
-        why = "It needs a learning rate that is higher by about as much as alpha is smaller."
+        why = "It needs a learning rate that is higher by about as much as the scale is lower."
     else:
         return
     yield _scale_finding(unit, alpha, rank, what, severity, sure, why)
@@ -198,6 +203,9 @@ def lora_without_targets(unit: TrainingUnit, limits: Limits) -> Iterator[Finding
 
     Tell:
         Build the model: the framework ends with the message above.
+
+    Symptoms:
+        training ends with an error, or never starts
 
     Fix:
         None: which modules are meant is not known.
@@ -281,6 +289,10 @@ def checkpointing_blocks_adapter_gradients(unit: TrainingUnit, limits: Limits) -
 
     Tell:
         After the first backward pass, count the trainable parameters whose `.grad` is None.
+
+    Symptoms:
+        training ends with an error, or never starts
+        loss is flat
 
     Fix:
         Recommended: `use_reentrant: false`, which PyTorch recommends for all. None beside

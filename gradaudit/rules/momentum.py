@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     limits={"highest": 0.99},
     references=(
         "https://docs.pytorch.org/docs/stable/generated/torch.optim.SGD.html",
-        "https://proceedings.mlr.press/v28/sutskever13.html (Sutskever et al. 2013: 0.9 to 0.99)",
+        (
+            "https://proceedings.mlr.press/v28/sutskever13.html (Sutskever et al. 2013: up to "
+            "0.999, with a schedule that raises it, at low rates, and 0.9 for the last steps)"
+        ),
         "https://arxiv.org/abs/1809.10486 (Isensee et al. 2018, nnU-Net: 0.99)",
     ),
 )
@@ -49,7 +52,12 @@ def momentum_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
         momentum: 0.9
 
     Tell:
-        The loss swings in slow waves that grow, even at a tenth of the learning rate.
+        The loss swings in slow waves, even at a tenth of the learning rate.
+
+    Symptoms:
+        loss rises, from the start or after falling
+        loss spikes
+        training ends with an error, or never starts
 
     Fix:
         None: momentum and learning rate belong together.
@@ -58,13 +66,13 @@ def momentum_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
         highest: above this momentum it is reported.
 
     False positives:
-        A very low learning rate that was tuned with such a momentum. nnU-Net's 0.99 is not
-        reported, nor is anything beside a `dampening`, which takes the factor back. A momentum of
-        1 or more is reported by value-out-of-domain.
+        A very low learning rate that was tuned with such a momentum, or a momentum that a schedule
+        raises to this. nnU-Net's 0.99 is not reported, nor is anything beside a `dampening`, which
+        takes the factor back. A momentum of 1 or more is reported by value-out-of-domain.
     """
     momentum = unit.settings["momentum"]
     value = momentum.number
-    if value is None or unit.optimizer != "sgd" or "dampening" in unit.keys:
+    if value is None or unit.optimizer != "sgd":
         return
     nesterov = unit.get("nesterov")
     if value == 0 and nesterov is not None and nesterov.value is True:
@@ -80,7 +88,7 @@ def momentum_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
             next="Set the momentum (0.9 is usual), or turn Nesterov off.",
             no_fix="which of the two is meant is not known",
         )
-    elif limits["highest"] < value < 1:
+    elif limits["highest"] < value < 1 and "dampening" not in unit.keys:  # keys are slow
         rate = unit.number("learning_rate")
         factor = 1 / (1 - value)
         known = f", {number(rate * factor)} here" if rate else ""
@@ -139,6 +147,9 @@ def clip_beside_own_clip(unit: TrainingUnit, limits: Limits) -> Iterator[Finding
 
     Tell:
         Train 500 steps with and without the clip and compare the loss.
+
+    Symptoms:
+        None: the clip does little either way, and no log shows it.
 
     Fix:
         None: where spikes occur, the clip still limits what they weigh in the moments.

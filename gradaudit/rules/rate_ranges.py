@@ -32,6 +32,19 @@ _LAYER_DECAY = frozenset(
 )
 """Beside these the rate in the file is the head's, and lower layers get a small part of it."""
 
+_TRAINS_A_PART = frozenset((
+    "pre_seq_len", "num_virtual_tokens", "prefix_projection", "prompt_tuning", "prefix_tuning",
+    "linear_probe", "linear_probing", "train_head_only",
+))  # fmt: skip
+_FREEZES = frozenset(("freeze", "frozen", "freezing", "unfreeze"))
+"""Words of trainings in which part of the model stays as it is: prompts take rates up to 0.3."""
+
+_PREFERENCES = frozenset((
+    "beta", "completion", "dpo", "generations", "grpo", "kl", "kto", "orpo", "ppo", "pref",
+    "reward", "rewards", "rl", "rollout", "simpo",
+))  # fmt: skip
+"""Words of learning from preferences or rewards, at 5e-7 to 5e-6 with adapters, too."""
+
 
 def _is_reported(unit: TrainingUnit, rate: float) -> bool:
     """Whether GA201 or GA202 speaks of this rate already."""
@@ -83,6 +96,10 @@ def fine_tuning_rate_too_high(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
     Tell:
         The loss jumps up in the first steps after the warm-up, above where it began.
 
+    Symptoms:
+        loss rises, from the start or after falling
+        worse than the published result
+
     Fix:
         None: the right rate depends on the model. Start at 2e-5 (language models).
 
@@ -93,7 +110,8 @@ def fine_tuning_rate_too_high(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
     False positives:
         Adafactor's rate is relative to each weight and not judged, nor are Muon, SGD, Prodigy and
         Schedule-Free. Layer-wise decay of the rate gives the head the rate in the file and all
-        else a part of it: not reported. Adapters are judged by adapter-rate-out-of-range.
+        else a part of it: not reported, nor is a file that freezes a part of the model or trains a
+        prompt (P-tuning, at 0.01 to 0.3). Adapters are judged by adapter-rate-out-of-range.
     """
     rate = unit.settings["learning_rate"]
     value = rate.number
@@ -105,7 +123,7 @@ def fine_tuning_rate_too_high(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
     bound = limits["highest"] / (limits["sign_ratio"] if sign else 1)
     if value <= bound or rate_is_factor(unit) or _is_reported(unit, value):
         return
-    if not unit.keys.isdisjoint(_LAYER_DECAY):
+    if not unit.keys.isdisjoint(_LAYER_DECAY | _TRAINS_A_PART) or unit.has_word(_FREEZES):
         return
     name = optimizer_name(unit)
     how = unit.settings["finetuning"]
@@ -151,9 +169,9 @@ def adapter_rate_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
 
     Why:
         An adapter begins at zero and takes a rate about ten times that of fine-tuning all weights:
-        1e-4 to 5e-4 are usual under Adam. Far above, the first steps already move the model
-        further than the adapter's scale is made for, and the loss diverges; far below, the adapter
-        stays near zero and the model hardly changes.
+        1e-4 to 5e-4 are usual under Adam. Far above, the first steps already change the model by
+        more than a fine-tuning needs, and the loss tends to rise; far below, the adapter stays near
+        zero and the model hardly changes.
 
     Bad:
         optimizer: adamw
@@ -171,6 +189,10 @@ def adapter_rate_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
         Too high: the loss rises in the first hundred steps. Too low: it stays where the model
         without an adapter is.
 
+    Symptoms:
+        loss rises, from the start or after falling
+        loss is flat
+
     Fix:
         None: the right rate depends on the model, the rank and alpha. Start at 2e-4.
 
@@ -180,7 +202,8 @@ def adapter_rate_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
         lowest: below this rate it is an info.
 
     False positives:
-        Learning from preferences (DPO, GRPO) with adapters goes down to 5e-7: an info. Adapters
+        Learning from preferences (DPO, GRPO) with adapters goes down to 5e-7: not reported where a
+        key tells of it (`beta`, `rl`, `pref_...`, `num_generations`), else an info. Adapters
         other than LoRA and its kin (prompt tuning at 0.3, IA3 at 3e-3) are not judged, nor are
         optimisers other than Adam and its kin.
     """
@@ -193,16 +216,16 @@ def adapter_rate_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
     scale = lora_scale(unit)
     acts_like = value * min(1.0, scale if scale is not None else 1.0)
     if acts_like > limits["highest"]:
-        severity, sure, what = WARNING, MEDIUM, "high"
-        why = "The first steps move the model further than an adapter is made for."
-    elif value < limits["lowest"]:
-        severity, sure, what = INFO, LOW, "low, unless it learns from preferences"
+        severity, sure, what = WARNING, MEDIUM, "high for a LoRA"
+        why = "The first steps change the model by more than a fine-tuning needs."
+    elif value < limits["lowest"] and not unit.has_word(_PREFERENCES):
+        severity, sure, what = INFO, LOW, "low for a LoRA, unless it learns from preferences"
         why = "The adapter begins at zero and hardly leaves it: the model stays as it is."
     else:
         return
     yield Finding(
         place_of(rate, unit),
-        f"learning rate {number(value)} is {what} for a LoRA; usual is 1e-4 to 5e-4",
+        f"learning rate {number(value)} is {what}; usual is 1e-4 to 5e-4",
         severity=severity,
         confidence=sure,
         key=rate.key,
@@ -253,6 +276,10 @@ def rate_of_another_optimizer(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
     Tell:
         Log the optimiser's own estimate `d` times the learning rate: it stays near zero, and so
         does the change of the loss.
+
+    Symptoms:
+        loss is flat
+        training ends with an error, or never starts
 
     Fix:
         Recommended: 1.0 for Prodigy and D-Adaptation. None for Adafactor.
@@ -354,6 +381,9 @@ def backbone_faster_than_head(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
 
     Tell:
         Train 500 steps with both at the lower rate and compare the validation loss.
+
+    Symptoms:
+        worse than the published result
 
     Fix:
         None: which of the two numbers is meant is not known.

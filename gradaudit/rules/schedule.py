@@ -13,7 +13,7 @@ from gradaudit.findings import (
 )  # fmt: skip
 from gradaudit.plan.model import Duration
 from gradaudit.rules import rule
-from gradaudit.rules.horizon import TIMES_EPOCHS, call_unit, in_lengths, scheduler_name
+from gradaudit.rules.lengths import TIMES_EPOCHS, call_unit, in_lengths, scheduler_name
 from gradaudit.rules.optimisers import rate_is_factor
 from gradaudit.rules.repair import place_of
 from gradaudit.rules.text import listed, number
@@ -43,6 +43,10 @@ PLATEAU = (
             "https://github.com/NVIDIA/Megatron-LM (megatron/core/optimizer_param_scheduler.py "
             "refuses a min_lr above max_lr)"
         ),
+        (
+            'https://github.com/NVIDIA/NeMo/blob/main/nemo/core/optim/lr_scheduler.py ("an initial '
+            'learning rate that was lower than the minimum learning rate": refused)'
+        ),
         PLATEAU,
     ),
 )
@@ -67,6 +71,10 @@ def min_learning_rate_above_peak(unit: TrainingUnit, limits: Limits) -> Iterator
 
     Tell:
         Plot the logged learning rate: it rises to the last step.
+
+    Symptoms:
+        loss rises, from the start or after falling
+        worse than the published result
 
     Fix:
         None: which of the two numbers is wrong is not known.
@@ -100,7 +108,7 @@ def min_learning_rate_above_peak(unit: TrainingUnit, limits: Limits) -> Iterator
             "The plateau scheduler lowers a rate no further than this, so it never acts."
             if is_plateau
             else "The training ends at its highest rate, and what a decay gains is lost; some "
-            "trainers (Megatron's) refuse to start."
+            "trainers (Megatron's, NeMo's) refuse it."
         ],
         next="Check the exponents; a tenth of the peak, or 0, is usual for the lowest rate.",
         no_fix="which of the two numbers is wrong is not known",
@@ -150,15 +158,18 @@ def milestones_never_reached(unit: TrainingUnit, limits: Limits) -> Iterator[Fin
     Tell:
         Plot the logged learning rate and count its drops.
 
+    Symptoms:
+        worse than the published result
+
     Fix:
         None: where they belong depends on the training. A common choice is two thirds and eight
         ninths of it.
 
     False positives:
         A single milestone at or after the end is how recipes write a constant rate (Real-ESRGAN,
-        RT-DETR): not reported. Where some milestones are reached it is an info: a base file may
-        serve trainings of several lengths. Milestones whose unit no key says are judged only where
-        they cannot count anything else.
+        RT-DETR), and a last one exactly at the end only marks it: neither is reported. Where some
+        milestones are reached it is an info: a base file may serve trainings of several lengths.
+        Milestones whose unit no key says are judged only where they cannot count anything else.
     """
     setting = unit.settings["milestones"]
     values, name = setting.value, scheduler_name(unit)
@@ -174,16 +185,17 @@ def milestones_never_reached(unit: TrainingUnit, limits: Limits) -> Iterator[Fin
     for value in values:
         if value <= 0:
             return
-    beyond = []
-    length = None
+    missed = []
     for value in values:
         compared = in_lengths(unit, Duration(value, measure, setting))
         if compared is not None and compared[0] >= 1:
-            beyond.append(value)
-            length = compared[1]
-    if length is None:
+            missed.append((value, *compared[:2]))
+    none_acts = len(missed) == len(values)
+    if not none_acts:  # one at the very end marks it
+        missed = [entry for entry in missed if entry[1] > 1]
+    if not missed:
         return
-    none_acts = len(beyond) == len(values)
+    beyond, length = [value for value, _, _ in missed], missed[-1][2]
     which = "no milestone is" if none_acts else f"{listed([number(v) for v in beyond])} "
     if not none_acts:
         which += "is never" if len(beyond) == 1 else "are never"
@@ -226,8 +238,8 @@ def plateau_outlasts_early_stop(unit: TrainingUnit, limits: Limits) -> Iterator[
 
     Why:
         Both wait for the same thing, a number of checks without improvement. `ReduceLROnPlateau`
-        acts when there are more than its `patience`; where early stopping waits no longer, the
-        training ends each time that the rate would drop, and a lower rate is never tried.
+        acts when there are more than its `patience`. Where early stopping waits no longer than
+        that, the training ends just when the rate would drop, and a lower rate is not tried.
 
     Bad:
         optimizer: adamw
@@ -250,13 +262,17 @@ def plateau_outlasts_early_stop(unit: TrainingUnit, limits: Limits) -> Iterator[
     Tell:
         Look for a drop of the logged learning rate before the run stops.
 
+    Symptoms:
+        worse than the published result
+
     Fix:
         None: how long each should wait depends on how noisy the metric is. Two or three times the
         plateau's patience is usual for early stopping.
 
     False positives:
         The two watch different metrics, or count different things: early stopping counts
-        validations, which may be rarer than the scheduler's calls.
+        validations, which may be rarer than the scheduler's calls. What counts as an improvement
+        may differ too: torch's scheduler asks for 0.01 % by default, early stopping for any.
     """
     plateau, stop = unit.settings["plateau_patience"], unit.settings["early_stop_patience"]
     name = scheduler_name(unit)
@@ -267,13 +283,13 @@ def plateau_outlasts_early_stop(unit: TrainingUnit, limits: Limits) -> Iterator[
     yield Finding(
         place_of(plateau, unit),
         f"the rate drops after more than {number(plateau.number)} checks without improvement, "
-        f"the training stops after {number(stop.number)}: the rate never drops",
+        f"the training stops after {number(stop.number)}: it stops first",
         severity=WARNING,
         confidence=MEDIUM,
         key=plateau.key,
         label=f"waits for {number(plateau.number)}",
         related=[Related(place_of(stop, unit), f"stops after {number(stop.number)}")],
-        why=["The training ends each time that a lower rate would be tried."],
+        why=["Where both watch one metric, the training ends just before a lower rate is tried."],
         next="Let the scheduler wait for a half or a third of what early stopping waits for.",
         no_fix="how long each should wait depends on how noisy the metric is",
     )
@@ -299,10 +315,10 @@ def few_steps(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     """The whole training has fewer than a hundred optimiser steps.
 
     Why:
-        A warm-up, a decay, an average of the weights and Adam's second moment all need time, in
-        steps: with a beta2 of 0.999 the latter averages over a thousand. A training of a few dozen
-        steps never leaves their start, and each weight moves by at most about learning rate x
-        steps under Adam. Large batches and long accumulation make few steps of many epochs.
+        A warm-up, an average of the weights and Adam's second moment need time, in steps: with a
+        beta2 of 0.999 the latter averages over a thousand. In a few dozen steps they hardly begin,
+        and each weight moves by at most about learning rate x steps under Adam. Large batches and
+        long accumulation make few steps of many epochs.
 
     Bad:
         optimizer: adamw
@@ -318,6 +334,9 @@ def few_steps(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
 
     Tell:
         Look at the step counter of the last log line, and at whether the loss still falls.
+
+    Symptoms:
+        worse than the published result
 
     Fix:
         None: a smaller global batch or more epochs give more steps; which is right is not known.
@@ -347,7 +366,7 @@ def few_steps(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         confidence=MEDIUM,
         key=where.key,
         label="the whole length",
-        why=["Warm-up, decay and the moments of the optimiser need more steps than that to act."],
+        why=["A warm-up and the optimiser's running means hardly begin to act in so few steps."],
         next="Lower the global batch or train for more epochs, unless this is a short test.",
         no_fix="which of batch and epochs to change is not known",
     )

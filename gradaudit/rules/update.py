@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 
 ADAM = "https://arxiv.org/abs/1412.6980 (Kingma & Ba 2015: betas 0.9 and 0.999, eps 1e-8)"
 
-_TWO_MOMENTS = PER_WEIGHT | {"galore_adamw", "apollo_adamw", "lamb"}
+_TWO_MOMENTS = (PER_WEIGHT - {"adabelief"}) | {"galore_adamw", "lamb"}
 """A running mean over the root of a running mean of squares. Not NovoGrad (second beta 0.25 to
-0.5, a norm per layer), Lion (both are of the mean), Adan (three), Adamax (a maximum) or
+0.5, a norm per layer), Lion (both are of the mean), Adan (three), Adamax (a maximum), AdaBelief
+(squares of what the mean does not foresee), Apollo (the moments only scale the gradient) or
 Schedule-Free (the first interpolates weights)."""
+
+_FORGETS = _TWO_MOMENTS - {"amsgrad"}
+"""Those whose denominator falls again; AMSGrad's is the largest that it has been."""
 
 _ROUNDS_TO_ZERO = 2.0**-25
 """Half of fp16's smallest number above 0: from here down a number becomes 0."""
@@ -75,16 +79,21 @@ def betas_out_of_order(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         Log the largest update of an embedding or another sparse layer: it grows between its
         gradients.
 
+    Symptoms:
+        loss spikes
+        loss rises, from the start or after falling
+
     Fix:
         None: whether they are swapped or one is mistyped is not known.
 
     False positives:
         Equal betas, and beta1 of 0 or 0.5 as GANs use, are in order. A beta2 below beta1, but above
         its square, cannot run away: an info. NovoGrad's second beta is 0.25 to 0.5 as published,
-        and those of Lion, Adan and Schedule-Free mean other things: none of them is judged.
+        those of Lion, Adan and Schedule-Free mean other things, and the steps of AMSGrad, AdaBelief
+        and Apollo do not grow without a gradient: none of them is judged.
     """
     pair = _betas(unit)
-    if pair is None or unit.optimizer not in _TWO_MOMENTS:
+    if pair is None or unit.optimizer not in _FORGETS:
         return
     first, second, setting = pair
     if not (0 <= first < 1 and 0 <= second < 1) or second >= first:  # value-out-of-domain
@@ -116,12 +125,12 @@ def betas_out_of_order(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     needs=("optimizer", "betas", ("total_steps", "epochs")),
     severities=(INFO,),
     confidence=LOW,
-    limits={"share": 0.5},
+    limits={"share": 0.5, "debug_steps": 100},
     references=(
         ADAM,
         (
-            "https://github.com/karpathy/nanoGPT/blob/master/train.py (beta2 0.95: a bit larger "
-            "where the number of tokens a step is small)"
+            "https://github.com/karpathy/nanoGPT/blob/master/config/train_shakespeare_char.py "
+            "(5,000 steps with a beta2 of 0.99, where train.py has 0.95)"
         ),
     ),
     profile="strict",
@@ -150,17 +159,22 @@ def second_moment_outlasts_training(unit: TrainingUnit, limits: Limits) -> Itera
         Compare the mean of the second moments at a third of the training with that at its end: a
         slow fall is memory of the first steps.
 
+    Symptoms:
+        slow or wasted training
+
     Fix:
         None: 0.95 to 0.99 are worth a try, no more.
 
     Limits:
         share: the memory, over the number of steps, from which it is reported.
+        debug-steps: a training of at most so many steps is taken for a test.
 
     False positives:
         Many: most short fine-tunings train well with 0.999. It runs in the strict profile only.
+        Tests of a few steps are not reported (see few-steps).
     """
     pair = _betas(unit)
-    if pair is None or unit.optimizer not in _TWO_MOMENTS or not 0 <= pair[1] < 1:
+    if pair is None or unit.optimizer not in _FORGETS or not 0 <= pair[1] < 1:
         return
     second, setting = pair[1], pair[2]
     length = unit.length
@@ -169,17 +183,22 @@ def second_moment_outlasts_training(unit: TrainingUnit, limits: Limits) -> Itera
         return
     steps = length.value * ((per_epoch or 1) if length.unit == "epochs" else 1)
     memory = 1 / (1 - second)
-    if memory <= limits["share"] * steps:
+    if steps <= limits["debug_steps"] or memory <= limits["share"] * steps:
         return
+    where = setting if setting.place is not None else length.setting
     yield Finding(
-        place_of(setting, unit),
+        place_of(where, unit),
         f"beta2 {number(second)} averages over about {number(round(memory))} steps, the training "
         f"has {number(steps)}",
         severity=INFO,
         confidence=LOW,
-        key=setting.key,
-        label=f"{number(round(memory))} steps of memory",
-        related=[Related(place_of(length.setting, unit), f"training ends after {length}")],
+        key=where.key,
+        label=f"{number(round(memory))} steps of memory"
+        if where is setting
+        else f"training ends after {length}",
+        related=[Related(place_of(length.setting, unit), f"training ends after {length}")]
+        if where is setting
+        else [],
         why=["What the first steps put into the denominator shortens the steps until the end."],
         next="Where the first gradients are much larger than later ones, try a beta2 of 0.95.",
         no_fix="most short trainings do well with it",
@@ -229,6 +248,10 @@ def eps_too_large(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     Tell:
         Compare eps with the root of the optimiser's `exp_avg_sq`: is it larger for most weights?
 
+    Symptoms:
+        loss is flat
+        slow or wasted training
+
     Fix:
         None: with another eps the learning rate would need to change too.
 
@@ -237,8 +260,9 @@ def eps_too_large(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
 
     False positives:
         Deliberate choices: 0.1 to 1.0 with a high rate for Inception, 1e-3 in federated learning
-        (not reported). RMSprop, Adagrad, Adafactor, LAMB and AdaBelief's relatives have an eps of
-        another kind and are not judged; nor are reinforcement learning's 1e-5 to 3e-4.
+        (not reported). RMSprop, Adagrad, Adafactor and AdaBelief have an eps of another kind, LAMB
+        sets the length of each layer's step anew: they are not judged, nor are reinforcement
+        learning's 1e-5 to 3e-4.
     """
     eps = unit.settings["eps"]
     value = eps.number
@@ -302,6 +326,10 @@ def eps_vanishes_in_fp16(unit: TrainingUnit, limits: Limits) -> Iterator[Finding
 
     Tell:
         After the first step, count the weights that are not finite.
+
+    Symptoms:
+        loss is nan
+        works in fp32, not in fp16
 
     Fix:
         None: mixed precision or bf16 is the remedy, and which of them can run is not known.

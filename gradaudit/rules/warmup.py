@@ -13,7 +13,7 @@ from gradaudit.findings import (
 )  # fmt: skip
 from gradaudit.plan.model import DEFAULT, LEARNING_RATE_FREE
 from gradaudit.rules import rule
-from gradaudit.rules.horizon import scheduler_name
+from gradaudit.rules.lengths import scheduler_name
 from gradaudit.rules.optimisers import forgets_scale, rate_is_factor, steps_with_gradient
 from gradaudit.rules.repair import place_of
 from gradaudit.rules.text import listed, number, optimizer_name, percent
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from gradaudit.rules import Limits
 
 _WARMS_UP_ITSELF = ("onecycle", "1cycle", "noam", "inverse", "warm", "trapez", "wsd", "slanted")
-_RECTIFIED = LEARNING_RATE_FREE | {"radam", "schedulefree_adamw", "adadelta", "adagrad"}
+_NEEDS_NONE = LEARNING_RATE_FREE | {"radam", "schedulefree_adamw", "adadelta", "adagrad", "muon"}
+"""Their first steps are no longer than later ones; Muon's are orthogonalised."""
 _SMALL_SAMPLES = frozenset((
     "ppo", "rollout", "rollouts", "gamma", "env", "envs", "reward", "rays", "nerf", "replay",
     "points",
@@ -64,10 +65,10 @@ def warmup_missing(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     """A large batch with a high learning rate starts at its peak, without a warm-up.
 
     Why:
-        Rates for large batches are scaled up, and the first steps are those that bear a high rate
-        least: the weights change fastest there, and Adam divides by a second moment that it knows
-        from a few gradients. Trainings with batches of thousands of samples that are published warm
-        up for some hundred to some thousand steps.
+        Rates for large batches are scaled up, and the first steps bear a high rate least: the
+        weights change fastest there, and Adam divides by a second moment that it knows from a few
+        gradients. Published trainings of networks with batches of thousands of samples warm up for
+        some hundred to some thousand steps.
 
     Bad:
         optimizer: adamw
@@ -85,6 +86,11 @@ def warmup_missing(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         Look at the loss and at the gradient norms of the first few hundred steps: they rise, or
         the norm is many times what it is later.
 
+    Symptoms:
+        loss is nan
+        loss spikes
+        gradient norm spikes
+
     Fix:
         None: how long it has to be depends on the model; 1 to 5 % of the steps is usual.
 
@@ -94,18 +100,19 @@ def warmup_missing(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         sgd-rate: a rate from here on is high under SGD.
 
     False positives:
-        A warm-up that the code adds and the file does not name, and a run that continues an
-        earlier one. Not reported: RAdam and optimisers that find their rate, schedules that rise
-        by themselves (one-cycle, Noam), and trainings whose samples are rays, points or steps of
-        a game. A batch in tokens is not judged. Deep post-norm transformers have a rule of their
-        own, whatever the batch.
+        A warm-up that the code adds and the file does not name, a run that continues an earlier
+        one, a linear probe, and small networks on rows of a table (recommenders), where batches of
+        thousands are usual. Not reported: RAdam, Muon and optimisers that find their rate,
+        schedules that rise by themselves (one-cycle, Noam), and trainings whose samples are rays,
+        points or steps of a game. A batch in tokens is not judged. Deep post-norm transformers
+        have a rule of their own, whatever the batch.
     """
     batch, rate = unit.settings["global_batch"], unit.number("learning_rate")
     size = batch.number
     if size is None or size < limits["batch"] or rate is None or batch.unit:
         return
     off = _no_warmup(unit)
-    if off is None or unit.optimizer in _RECTIFIED or rate_is_factor(unit):
+    if off is None or unit.optimizer in _NEEDS_NONE or rate_is_factor(unit):
         return
     if steps_with_gradient(unit):
         high = limits["sgd_rate"]
@@ -122,7 +129,8 @@ def warmup_missing(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     where = off if written else unit.settings["learning_rate"]
     yield Finding(
         place_of(where, unit),
-        f"no warm-up: the first batch of {number(size)} is stepped at the peak, {number(rate)}",
+        f"no warm-up: the first step, with a batch of {number(size)}, has the peak rate "
+        f"{number(rate)}",
         severity=INFO,
         confidence=MEDIUM,
         key=where.key,
@@ -181,16 +189,20 @@ _REFUSED = {
             "https://github.com/NVIDIA/NeMo/blob/main/nemo/core/optim/lr_scheduler.py "
             "(WarmupPolicy takes steps or a ratio)"
         ),
-        "https://huggingface.co/docs/transformers/main_classes/trainer (warmup_steps wins)",
+        (
+            "https://github.com/huggingface/transformers/blob/main/src/transformers/"
+            "training_args.py (get_warmup_steps: the steps won before release 5; since then "
+            "__post_init__ sets warmup_steps to a warmup_ratio that is given)"
+        ),
     ),
 )
 def warmup_in_two_units(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     """The warm-up is written in two units, and only one of them is in force.
 
     Why:
-        Which of the two counts is decided by the trainer's code: to transformers the steps, while
-        axolotl and NeMo refuse to start. Whoever changes the other number changes nothing, and a
-        warm-up of another length than was meant is in force.
+        Which of the two counts is decided by the trainer's code: to transformers 4 the steps, to
+        transformers 5 the ratio, while axolotl and NeMo refuse to start. Whoever changes the other
+        number changes nothing, and a warm-up of another length than was meant is in force.
 
     Bad:
         optimizer: adamw
@@ -207,6 +219,10 @@ def warmup_in_two_units(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
 
     Tell:
         Log the learning rate and count the steps until it reaches its peak.
+
+    Symptoms:
+        loads other values than the file seems to say
+        training ends with an error, or never starts
 
     Fix:
         None: which of the two was meant is not known.
@@ -231,16 +247,19 @@ def warmup_in_two_units(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
         return
     dialect = unit.composed.dialect["name"]
     refused = _REFUSED.get(dialect)
-    wins = "`warmup_steps` wins" if "gives way" in second.note + first.note else ""
-    effect = "the trainer refuses both" if refused else wins or "only one of them is in force"
+    effect = "only one of them is in force"
+    if refused:
+        effect = "the trainer refuses both"
+    elif "gives way" in second.note + first.note:
+        effect = "transformers 4 takes the steps, transformers 5 the ratio"
     names = listed([f"`{setting.last_key}: {setting.raw}`" for setting in given])
     yield Finding(
         place_of(second, unit),
         f"the warm-up is written twice, {names}: {effect}",
         severity=ERROR if refused else WARNING,
-        confidence=HIGH,
+        confidence=MEDIUM if dialect == "generic" else HIGH,
         key=second.key,
-        label="the same in another unit",
+        label="a warm-up in another unit",
         related=[Related(place_of(first, unit), "the warm-up is written here too")],
         why=[
             f"{refused}."
@@ -288,7 +307,7 @@ def fractional_warmup_steps(unit: TrainingUnit, limits: Limits) -> Iterator[Find
     Why:
         transformers 5 reads a `warmup_steps` below 1 as a share of the training. Releases before
         it take a whole number of steps: they refuse the fraction or, where it gets through, warm
-        up for less than one step, which is no warm-up at all.
+        up for less than one step, which is no warm-up.
 
     Bad:
         per_device_train_batch_size: 8
@@ -306,6 +325,10 @@ def fractional_warmup_steps(unit: TrainingUnit, limits: Limits) -> Iterator[Find
 
     Tell:
         Log the learning rate: with a warm-up, the second step is far below the peak.
+
+    Symptoms:
+        loads other values than the file seems to say
+        training ends with an error, or never starts
 
     Fix:
         None: where transformers 5 is installed, the value is right.
@@ -327,7 +350,7 @@ def fractional_warmup_steps(unit: TrainingUnit, limits: Limits) -> Iterator[Find
         confidence=HIGH,
         key=setting.key,
         label="a share of the training",
-        why=["An older release refuses the fraction, or starts at the peak rate."],
+        why=["An older release refuses the fraction, or trains without a warm-up."],
         next="Require `transformers>=5` beside this file, or write whole steps.",
         no_fix="under transformers 5 the value is right",
     )
