@@ -77,6 +77,10 @@ def deepspeed_disagrees(pair: Pair, limits: Limits) -> Iterator[Finding]:
     Tell:
         Start the training: it ends with the ValueError, which lists each pair of values.
 
+    Symptoms:
+        training ends with an error, or never starts
+        works on one GPU, not on eight
+
     Fix:
         Safe: `auto` in the DeepSpeed config where that is a section of this file. None where it is
         a file of its own, which other trainings may share: edit it there.
@@ -259,7 +263,11 @@ def tiny_initial_loss_scale(unit: TrainingUnit, limits: Limits) -> Iterator[Find
         optimizer: {type: AdamW, params: {lr: 1.0e-4}}
 
     Tell:
-        DeepSpeed logs the loss scale: it grows step by step and no step is skipped.
+        DeepSpeed logs the loss scale: it doubles once a window, and no step is skipped.
+
+    Symptoms:
+        works in fp32, not in fp16
+        slow or wasted training
 
     Fix:
         None: it is slow, not wrong, and some models want a low scale.

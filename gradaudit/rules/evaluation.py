@@ -76,6 +76,11 @@ def ema_outlasts_training(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
     Tell:
         Evaluate the averaged and the last weights: the averaged ones are far behind at the end.
 
+    Symptoms:
+        worse than the published result
+        validation far worse than training
+        best checkpoint is not the best
+
     Fix:
         Speculative: a decay that looks back a tenth of the training, 1 - 10 / steps, of which
         less than a ten-thousandth is the first weights.
@@ -87,7 +92,8 @@ def ema_outlasts_training(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
     False positives:
         Averages with a warm-up or ramp of their decay (timm's, YOLO's, diffusers', CompVis') are
         not reported where the framework or a key says so; in a loop of one's own check it. In a
-        fine-tuning the first weights are a trained model: the average then keeps much of it.
+        fine-tuning the first weights are a trained model: the average then keeps much of it, which
+        is an info.
     """
     decay = unit.settings["ema_decay"]
     value, steps = decay.number, _steps_of(unit)
@@ -101,12 +107,13 @@ def ema_outlasts_training(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
         return
     new = float(f"{1 - 10 / steps:.6g}") if steps > 100 else None
     edit = change(decay, new) if new is not None else None
-    length = unit.length
+    length, pretrained = unit.length, unit.get("pretrained")
+    tuned = pretrained is not None and pretrained.value is True
     yield Finding(
         place_of(decay, unit),
         f"after {number(steps)} steps the averaged weights are still {percent(first)} those from "
         "before the training",
-        severity=WARNING,
+        severity=INFO if tuned else WARNING,
         confidence=MEDIUM if warmup is not None else LOW,
         key=decay.key,
         label=f"looks back about {number(round(1 / (1 - value)))} steps",
@@ -114,10 +121,10 @@ def ema_outlasts_training(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
         if length is not None
         else (),
         why=[
-            (
-                "An average with this decay forgets too slowly for so short a training; from "
-                "scratch, the first weights are noise."
-            )
+            "An average with this decay forgets slowly: much of what is learnt is not in it yet."
+            if tuned
+            else "An average with this decay forgets too slowly for so short a training; from "
+            "scratch, the first weights are noise."
         ],
         next="Check whether the loop ramps the decay up; if so, ignore this.",
         fix=Fix(
@@ -167,6 +174,10 @@ def dropout_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator[Finding
 
     Tell:
         The training loss stays far above the loss of the same batches in evaluation mode.
+
+    Symptoms:
+        loss is flat
+        worse than the published result
 
     Fix:
         None: whether the share to drop or to keep was meant is not known.
@@ -239,6 +250,10 @@ def early_stop_never_or_too_soon(unit: TrainingUnit, limits: Limits) -> Iterator
     Tell:
         The log says at each evaluation how long early stopping has waited.
 
+    Symptoms:
+        slow or wasted training
+        best checkpoint is not the best
+
     Fix:
         None: how long to wait depends on how much the metric varies.
 
@@ -261,7 +276,7 @@ def early_stop_never_or_too_soon(unit: TrainingUnit, limits: Limits) -> Iterator
     if length is not None and length.number and 0 < length.number <= span:
         yield Finding(
             place_of(patience, unit),
-            f"early stopping waits {number(span)} {word}, the training has "
+            f"early stopping waits {_counted(span, word)}, the training has "
             f"{number(length.number)}: it never stops",
             severity=INFO,
             confidence=MEDIUM if in_steps else LOW,
@@ -275,7 +290,7 @@ def early_stop_never_or_too_soon(unit: TrainingUnit, limits: Limits) -> Iterator
     elif warmup is not None and warmup.number and warmup.number > span:
         yield Finding(
             place_of(patience, unit),
-            f"early stopping waits {number(span)} {word}, the warm-up lasts "
+            f"early stopping waits {_counted(span, word)}, the warm-up lasts "
             f"{number(warmup.number)}: it may end the run before the peak rate",
             severity=INFO,
             confidence=LOW,
@@ -286,6 +301,10 @@ def early_stop_never_or_too_soon(unit: TrainingUnit, limits: Limits) -> Iterator
             next="Wait for longer than the warm-up.",
             no_fix="how long to wait depends on how much the metric varies",
         )
+
+
+def _counted(value: float, word: str) -> str:
+    return f"{number(value)} {word if value != 1 else word.removesuffix('s')}"
 
 
 @rule(
@@ -319,6 +338,9 @@ def no_seed(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
 
     Tell:
         Start twice and compare the losses of the first step.
+
+    Symptoms:
+        run cannot be reproduced
 
     Fix:
         None: any number will do, but comparing runs of several seeds tells more than one.
@@ -360,9 +382,9 @@ def deterministic_and_benchmark(unit: TrainingUnit, limits: Limits) -> Iterator[
     """Determinism is asked for while cuDNN may choose another algorithm in each run.
 
     Why:
-        With `cudnn.benchmark`, cuDNN times its algorithms at the start and takes the fastest: on
-        another run it may be another one, with other rounding. The time that determinism costs is
-        paid and the runs differ all the same.
+        With `cudnn.benchmark`, torch times cuDNN's algorithms for each new shape and takes the
+        fastest: in another run that may be another one, with other rounding. The time that
+        determinism costs is paid and the runs differ all the same.
 
     Bad:
         optimizer: sgd
@@ -379,13 +401,17 @@ def deterministic_and_benchmark(unit: TrainingUnit, limits: Limits) -> Iterator[
     Tell:
         Compare the losses of the first hundred steps of two runs.
 
+    Symptoms:
+        run cannot be reproduced
+
     Fix:
         Recommended: turn the benchmark off (PyTorch's notes on reproducibility). Convolutions may
         be slower.
 
     False positives:
         Networks without convolutions are not touched by either. Trainers that turn the benchmark
-        off by themselves (mmengine) are not reported.
+        off by themselves (mmengine) are not reported; where who reads the file is not known, the
+        confidence is medium for that reason.
     """
     wanted, benchmark = unit.settings["deterministic"], unit.settings["cudnn_benchmark"]
     if wanted.value is not True or benchmark.value is not True:
@@ -395,7 +421,7 @@ def deterministic_and_benchmark(unit: TrainingUnit, limits: Limits) -> Iterator[
         place_of(benchmark, unit),
         "deterministic, but cuDNN chooses the fastest algorithm anew in each run",
         severity=WARNING,
-        confidence=HIGH,
+        confidence=MEDIUM if unit.composed.dialect["name"] == "generic" else HIGH,
         key=benchmark.key,
         label="may choose otherwise next time",
         related=[Related(place_of(wanted, unit), "asked for here")],

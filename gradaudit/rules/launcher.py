@@ -82,6 +82,10 @@ def launcher_precision_disagrees(pair: Pair, limits: Limits) -> Iterator[Finding
     Tell:
         Print `trainer.accelerator.mixed_precision` (or `accelerator.state`) when training begins.
 
+    Symptoms:
+        loads other values than the file seems to say
+        works in fp32, not in fp16
+
     Fix:
         None: which of the two files is meant is not known.
 
@@ -178,6 +182,10 @@ def launcher_accumulation_disagrees(pair: Pair, limits: Limits) -> Iterator[Find
         Start the training under transformers: the ValueError lists both numbers. Elsewhere
         DeepSpeed logs the number that it uses.
 
+    Symptoms:
+        training ends with an error, or never starts
+        works on one GPU, not on eight
+
     Fix:
         None: which of the two files is meant is not known.
 
@@ -255,6 +263,10 @@ def launcher_world_size_disagrees(pair: Pair, limits: Limits) -> Iterator[Findin
 
     Tell:
         Print `accelerator.num_processes` when training begins.
+
+    Symptoms:
+        works on one GPU, not on eight
+        loads other values than the file seems to say
 
     Fix:
         None: which of the two files is meant is not known.
