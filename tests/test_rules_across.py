@@ -251,3 +251,5 @@ def test_a_deepspeed_file_named_beside_them_is_neither(
     Path("train.yaml").write_text(HF)
     Path("ds.yaml").write_text(FP16.format("enabled: auto"))
     assert "GA803" in run_cli("check", "accelerate.yaml", "train.yaml", "ds.yaml").out
+    Path("ds.yaml").write_text(FP16.format("enabled: auto") + "gradient_accumulation_steps: 2\n")
+    assert "GA803" not in run_cli("check", "accelerate.yaml", "ds.yaml").out

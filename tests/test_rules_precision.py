@@ -174,7 +174,8 @@ def test_bf16_weights_are_a_matter_of_the_strict_profile() -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("t5-large", "warning"), ("google/flan-t5-xl", "warning"), ("google/mt5-base", "warning"),
+        ("t5-large", "warning"), ("t5-small", None), ("t5/t5-small/", None),
+        ("google/flan-t5-xl", "warning"), ("google/mt5-base", "warning"),
         ("google/umt5-small", "warning"), ("google/ul2", "warning"), ("models/t5_base/", "warning"),
         ("google/gemma-2-9b-it", "warning"), ("google/gemma-3-12b-it", "warning"),
         ("unsloth/gemma2-9b", "warning"), ("google/gemma-7b", None),

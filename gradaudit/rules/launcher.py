@@ -200,8 +200,8 @@ def launcher_accumulation_disagrees(pair: Pair, limits: Limits) -> Iterator[Find
     known = pair.own.composed.dialect["name"] in TRANSFORMERS
     yield Finding(
         place_of(mine, pair.own),
-        f"the config accumulates over {number(both[0].number)} steps, its launcher over "
-        f"{number(both[1].number)}",
+        f"the config accumulates over {number(both[0].number)} "
+        f"step{'' if both[0].number == 1 else 's'}, its launcher over {number(both[1].number)}",
         severity=ERROR if known else WARNING,
         confidence=HIGH if known else MEDIUM,
         key=mine.key,
