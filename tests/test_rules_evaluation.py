@@ -128,6 +128,16 @@ def test_early_stop_never_or_too_soon(entries: str, expected: str | None) -> Non
     assert severity("GA622", ADAM + entries) == expected
 
 
+def test_a_trainer_that_evaluates_in_an_unknown_interval_is_not_judged() -> None:
+    text = (
+        "base_model: a/b\ndatasets:\n  - {path: c/d, type: alpaca}\nmicro_batch_size: 4\n"
+        "num_epochs: 3\nearly_stopping_patience: 3\n"
+    )
+    assert severity("GA622", text) == "info"
+    assert severity("GA622", text + "eval_steps: 50\n") is None
+    assert severity("GA622", text + "evals_per_epoch: 4\n") is None
+
+
 def test_early_stopping_is_a_matter_of_the_strict_profile() -> None:
     text = ADAM + "epochs: 10\nearly_stopping_patience: 20\n"
     assert not [f for f in audit_text(text).findings if f.rule.code == "GA622"]
@@ -173,6 +183,17 @@ def test_best_metric_direction(metric: str, greater: str, expected: str | None) 
 )
 def test_the_default_direction_of_transformers(entries: str, expected: str | None) -> None:
     assert severity("GA623", HF + entries) == expected
+
+
+LLAMA_FACTORY = "model_name_or_path: a/b\nstage: sft\nfinetuning_type: lora\ntemplate: x\n"
+
+
+def test_llama_factory_hands_its_arguments_to_the_same_trainer() -> None:
+    text = LLAMA_FACTORY + "metric_for_best_model: wer\nload_best_model_at_end: true\n"
+    assert severity("GA623", text) == "error"
+    assert severity("GA624", text) == "error"
+    right = text + "greater_is_better: false\neval_strategy: epoch\nsave_strategy: epoch\n"
+    assert severity("GA623", right) is severity("GA624", right) is None
 
 
 def test_the_direction_is_written_beside_its_metric() -> None:

@@ -258,10 +258,10 @@ def early_stop_never_or_too_soon(unit: TrainingUnit, limits: Limits) -> Iterator
         None: how long to wait depends on how much the metric varies.
 
     False positives:
-        One evaluation an epoch is assumed where no other interval is known: a trainer that
-        evaluates more often may stop after all. A patience of more than the training is also how
-        early stopping is turned off; it runs in the strict profile for that reason. Ultralytics
-        writes its default of 100 into every run's file.
+        One evaluation an epoch is assumed where no key sets another interval: a trainer that
+        evaluates more often by itself may stop after all. A patience of more than the training is
+        also how early stopping is turned off; it runs in the strict profile for that reason.
+        Ultralytics writes its default of 100 into every run's file.
     """
     patience = unit.settings["early_stop_patience"]
     waits = patience.number
@@ -269,6 +269,9 @@ def early_stop_never_or_too_soon(unit: TrainingUnit, limits: Limits) -> Iterator
         return
     every, strategy = unit.number("eval_steps"), unit.get("eval_strategy")
     in_steps = every is not None and every >= 1 and (strategy is None or strategy.value == "steps")
+    by_epoch = strategy is not None and strategy.value == "epoch"
+    if not in_steps and not by_epoch and not _OFTENER.isdisjoint(unit.keys):
+        return
     span = waits * every if in_steps and every else waits
     word = "steps" if in_steps else "epochs"
     length = unit.get("total_steps" if in_steps else "epochs")
@@ -301,6 +304,14 @@ def early_stop_never_or_too_soon(unit: TrainingUnit, limits: Limits) -> Iterator
             next="Wait for longer than the warm-up.",
             no_fix="how long to wait depends on how much the metric varies",
         )
+
+
+_OFTENER = frozenset((
+    "eval_steps", "evals_per_epoch", "val_check_interval", "eval_interval", "eval_every",
+    "eval_freq", "val_interval", "validate_interval_updates",
+))  # fmt: skip
+"""Keys by which a trainer may evaluate more often than once an epoch, where its dialect does not
+say what they mean."""
 
 
 def _counted(value: float, word: str) -> str:

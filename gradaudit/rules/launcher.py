@@ -136,7 +136,8 @@ def launcher_precision_disagrees(pair: Pair, limits: Limits) -> Iterator[Finding
     confidence=HIGH,
     references=(
         "https://github.com/hiyouga/LLaMA-Factory/issues/201 (the ValueError)",
-        "https://github.com/huggingface/accelerate/issues/2210 (the plugin's value has priority)",
+        "https://github.com/huggingface/accelerate/pull/698 (the Accelerator's value wins)",
+        "https://github.com/huggingface/accelerate/pull/3632 (the DeepSpeed plugin's value wins)",
         (
             "https://github.com/huggingface/transformers/blob/main/src/transformers/integrations/"
             "deepspeed.py (fill_match)"
@@ -149,8 +150,8 @@ def launcher_accumulation_disagrees(pair: Pair, limits: Limits) -> Iterator[Find
     Why:
         Accelerate makes a DeepSpeed config of its own file, with this number in it. transformers'
         trainer compares it with its own and ends with a ValueError. In a script that makes its own
-        Accelerator one of the two wins in silence (mostly the launcher's), so that the global batch
-        may be another than the config says, and with it what the learning rate means.
+        Accelerator one of the two wins in silence (which one depends on the version), so that the
+        global batch may be another than the config says, and with it what the learning rate means.
 
     Bad:
         # accelerate.yaml
@@ -210,8 +211,8 @@ def launcher_accumulation_disagrees(pair: Pair, limits: Limits) -> Iterator[Find
         why=[
             "transformers' trainer compares the two and ends with a ValueError."
             if known
-            else "One of the two wins in silence, mostly the launcher's: the global batch is "
-            "another than one of the files says."
+            else "One of the two wins in silence, by the version of Accelerate: the global batch "
+            "is another than one of the files says."
         ],
         next="Make the two equal, or take the launcher's out.",
         no_fix="which of the two files is meant is not known",

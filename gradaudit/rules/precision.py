@@ -281,8 +281,8 @@ def fp16_for_bf16_model(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
     False positives:
         `t5-small` stays in range and is not reported. Recent versions of transformers clamp some
         of the layers, and other small checkpoints may stay in range too. Most models that were
-        pretrained in bf16 (Llama, Qwen, Mistral) train in fp16 and are not reported. A model of
-        one's own with such a name.
+        pretrained in bf16 (Llama, Qwen, Mistral) train in fp16 and are not reported. Unsloth
+        computes Gemma 3 in fp32 where fp16 is asked for. A model of one's own with such a name.
     """
     precision, model = unit.settings["precision"], unit.settings["model_name"]
     if precision.value not in _HALF or not isinstance(model.value, str):
