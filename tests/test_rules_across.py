@@ -95,6 +95,11 @@ def test_what_agrees_or_is_not_known_is_not(section: str, more: str) -> None:
     assert deepspeed(section, more) == []
 
 
+def test_a_precision_is_named_as_people_name_it() -> None:
+    (message,) = deepspeed("fp16: {enabled: true}", "bf16: true\n")
+    assert message == "the trainer's precision is bf16, DeepSpeed's `fp16.enabled` says fp16"
+
+
 def test_a_precision_alone_is_not_set_to_auto() -> None:
     both = only("GA801", HF + "bf16: true\ndeepspeed: {fp16: {enabled: true}, prescale: 1}\n")
     assert both.fix is None

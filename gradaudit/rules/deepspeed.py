@@ -7,7 +7,7 @@ from gradaudit.findings import ERROR, HIGH, INFO, LOW, MEDIUM, SAFE, Finding, Fi
 from gradaudit.plan.model import DEFAULT, WRITTEN
 from gradaudit.rules import rule
 from gradaudit.rules.repair import place_of
-from gradaudit.rules.text import number
+from gradaudit.rules.text import number, precision_name
 from gradaudit.syntax.scalars import to_number
 
 TYPE_CHECKING = False
@@ -160,7 +160,8 @@ def _precision(pair: Pair) -> Iterator[Finding]:
             no_fix = "both `fp16.enabled` and `bf16.enabled` have to be auto"
     elif not half or theirs.last_key != "enabled" or str(mine.value)[:4] not in theirs.key:
         return
-    yield _mismatch(pair, mine, theirs, str(mine.value), str(theirs.value), no_fix=no_fix)
+    said, value = precision_name(mine.value), precision_name(theirs.value)
+    yield _mismatch(pair, mine, theirs, said, value, no_fix=no_fix)
 
 
 def _global_batch(pair: Pair) -> Iterator[Finding]:
@@ -185,7 +186,8 @@ def _mismatch(
     it is about the global batch. `no_fix`: why `auto` alone is no fix."""
     here = mine.place
     there = place_of(theirs, pair.other)
-    name = f"`{mine.last_key}`" if mine.key else f"the trainer's {mine.name}"
+    named = mine.key and mine.name != "precision"  # `bf16: true` names no value
+    name = f"`{mine.last_key}`" if named else f"the trainer's {mine.name}"
     name = "the global batch" if whole else name
     default = " by default" if mine.origin == DEFAULT else ""
     related = []

@@ -7,7 +7,7 @@ from gradaudit.plan.model import WRITTEN
 from gradaudit.rules import rule
 from gradaudit.rules.deepspeed import TRANSFORMERS
 from gradaudit.rules.repair import place_of
-from gradaudit.rules.text import listed, optimizer_name
+from gradaudit.rules.text import listed, optimizer_name, precision_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def setting_without_effect(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
     precision = unit.get("precision")
     scale = _written(unit, "loss_scale")
     if scale and precision and precision.value in _UNSCALED and framework not in _ALL_SCALED:
-        why = f"gradients are scaled in fp16 alone, and this is {precision.value}"
+        why = f"gradients are scaled in fp16 alone, and this is {precision_name(precision.value)}"
         yield from _idle(unit, [scale], "precision", why)
     scheduler = unit.get("scheduler")
     if scheduler and scheduler.value == "constant" and framework in TRANSFORMERS:

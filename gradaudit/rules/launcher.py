@@ -7,7 +7,7 @@ from gradaudit.plan.model import DEFAULT
 from gradaudit.rules import rule
 from gradaudit.rules.deepspeed import TRANSFORMERS
 from gradaudit.rules.repair import place_of
-from gradaudit.rules.text import number
+from gradaudit.rules.text import number, precision_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,17 +98,18 @@ def launcher_precision_disagrees(pair: Pair, limits: Limits) -> Iterator[Finding
     if both is None:
         return
     mine, theirs = both
+    said, value = precision_name(mine.value), precision_name(theirs.value)
     if theirs.value not in _HALF or mine.value not in (*_HALF, "fp32"):
         return
     known = pair.own.composed.dialect["name"] in TRANSFORMERS
     if mine.value == "fp32":
         if known and mine.last_key != "bf16":
             return  # `fp16: false` alone: TRL turns bf16 on
-        message = f"the config says fp32, its launcher {theirs.value}"
+        message = f"the config says fp32, its launcher {value}"
         why = "Where the trainer asks for no half precision, that of the launcher is in force."
         label = "not what runs"
     else:
-        message = f"the config says {mine.value}, its launcher {theirs.value}"
+        message = f"the config says {said}, its launcher {value}"
         why = "transformers' trainer overwrites the launcher's value with its own."
         label = "this one wins"
     if not known:
@@ -121,7 +122,7 @@ def launcher_precision_disagrees(pair: Pair, limits: Limits) -> Iterator[Finding
         confidence=HIGH if known else MEDIUM,
         key=mine.key,
         label=label,
-        related=[Related(place_of(theirs, pair.other), f"{theirs.value} at launch")],
+        related=[Related(place_of(theirs, pair.other), f"{value} at launch")],
         why=[why],
         next="Say the same in both files.",
         no_fix="which of the two files is meant is not known",
