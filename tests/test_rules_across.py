@@ -95,6 +95,11 @@ def test_what_agrees_or_is_not_known_is_not(section: str, more: str) -> None:
     assert deepspeed(section, more) == []
 
 
+def test_a_precision_is_named_as_people_name_it() -> None:
+    (message,) = deepspeed("fp16: {enabled: true}", "bf16: true\n")
+    assert message == "the trainer's precision is bf16, DeepSpeed's `fp16.enabled` says fp16"
+
+
 def test_a_precision_alone_is_not_set_to_auto() -> None:
     both = only("GA801", HF + "bf16: true\ndeepspeed: {fp16: {enabled: true}, prescale: 1}\n")
     assert both.fix is None
@@ -251,3 +256,5 @@ def test_a_deepspeed_file_named_beside_them_is_neither(
     Path("train.yaml").write_text(HF)
     Path("ds.yaml").write_text(FP16.format("enabled: auto"))
     assert "GA803" in run_cli("check", "accelerate.yaml", "train.yaml", "ds.yaml").out
+    Path("ds.yaml").write_text(FP16.format("enabled: auto") + "gradient_accumulation_steps: 2\n")
+    assert "GA803" not in run_cli("check", "accelerate.yaml", "ds.yaml").out

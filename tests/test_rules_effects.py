@@ -14,6 +14,15 @@ batch_size: 2
 """
 CONSTANT = HF + "lr_scheduler_type: constant\n"
 PLAIN = "optimizer: {}\nlearning_rate: 1.0e-3\nbatch_size: 16\n"
+DEEPSPEED = (
+    "train_micro_batch_size_per_gpu: 4\nzero_optimization: {{stage: 1}}\nsteps_per_print: 10\n"
+    "fp16: {{enabled: {}, loss_scale: 128}}\n"
+)
+AMP = (
+    "default_scope: mmdet\ntrain_cfg: {{type: EpochBasedTrainLoop, max_epochs: 12}}\n"
+    "optim_wrapper: {{type: AmpOptimWrapper, dtype: {}, loss_scale: 512, "
+    "optimizer: {{type: SGD, lr: 0.01}}}}\n"
+)
 AXOLOTL = (
     "base_model: x\nmicro_batch_size: 8\nnum_epochs: 1\nlearning_rate: 2.0e-5\n"
     "sequence_len: 2048\nadapter: lora\n"
@@ -39,9 +48,10 @@ AXOLOTL = (
         (TORCHTUNE.format("SGD"), None),
         (TORCHTUNE.format("RMSprop"), None),
         (TORCHTUNE.format("AdamW").replace("0.9", "0.0"), None),
-        (PLAIN.format("adamw") + "precision: bf16\nloss_scale: 1024\n", "info"),
-        (PLAIN.format("adamw") + "precision: fp16\nloss_scale: 1024\n", None),
-        (PLAIN.format("adamw") + "loss_scale: 1024\n", None),  # the precision is not known
+        (DEEPSPEED.format("false"), "info"),
+        (DEEPSPEED.format("true"), None),
+        (PLAIN.format("adamw") + "precision: bf16\nloss_scale: 10\n", None),  # weighs a loss
+        (AMP.format("bfloat16"), None),  # mmengine's scaler acts in bf16 too
         (HF + "optim: sgd\nadam_epsilon: 1.0e-6\n", "info"),
     ],
 )

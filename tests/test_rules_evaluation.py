@@ -52,6 +52,12 @@ def test_an_average_without_a_key_for_its_ramp_is_judged_with_less_confidence() 
     assert "61 %" in findings("GA620", text)[0].message
 
 
+def test_a_trained_models_average_is_an_info() -> None:
+    text = ADAM + "ema_decay: 0.9999\nmax_steps: 5000\npretrained: {}\n"
+    assert severity("GA620", text.format("true")) == "info"
+    assert severity("GA620", text.format("false")) == "warning"
+
+
 def test_no_decay_is_offered_to_a_training_of_a_few_steps() -> None:
     assert findings("GA620", ADAM + "ema_decay: 0.9999\nmax_steps: 100\n")[0].fix is None
 
@@ -122,6 +128,16 @@ def test_early_stop_never_or_too_soon(entries: str, expected: str | None) -> Non
     assert severity("GA622", ADAM + entries) == expected
 
 
+def test_a_trainer_that_evaluates_in_an_unknown_interval_is_not_judged() -> None:
+    text = (
+        "base_model: a/b\ndatasets:\n  - {path: c/d, type: alpaca}\nmicro_batch_size: 4\n"
+        "num_epochs: 3\nearly_stopping_patience: 3\n"
+    )
+    assert severity("GA622", text) == "info"
+    assert severity("GA622", text + "eval_steps: 50\n") is None
+    assert severity("GA622", text + "evals_per_epoch: 4\n") is None
+
+
 def test_early_stopping_is_a_matter_of_the_strict_profile() -> None:
     text = ADAM + "epochs: 10\nearly_stopping_patience: 20\n"
     assert not [f for f in audit_text(text).findings if f.rule.code == "GA622"]
@@ -138,7 +154,15 @@ def test_early_stopping_is_a_matter_of_the_strict_profile() -> None:
         ("loss_reduction", "true", None), ("eval_error_gain", "true", None),
         ("reward", "false", None), ("lossless_ratio", "true", None),
         ("map_loss", "true", "error"), ("eval_loss", "null", None), ("eval_loss", "auto", None),
-        ("-", "true", None), ("1-accuracy", "false", None),
+        ("-", "true", None), ("1-accuracy", "false", None), ("val/1-acc", "false", None),
+        ("accuracy/top1", "false", "error"), ("coco/bbox_mAP_50", "false", "error"),
+        ("recall@1", "false", "error"), ("pass@1", "false", None), ("f1_score", "false", "error"),
+        ("val_exact_match", "false", "error"), ("SI-SDR", "false", "error"),
+        ("character_error_rate", "true", "error"), ("learning_rate", "true", None),
+        ("abs_rel", "true", "error"), ("val/loss_ctc", "true", "error"),
+        ("val/loss_simple_ema", "true", "error"), ("loss_ratio", "true", None),
+        ("loss_scale", "true", None), ("val_per", "true", "error"), ("chrf", "false", "error"),
+        ("val_lpips", "true", "error"), ("precision_map", "true", None), ("simple", "false", None),
     ],
 )  # fmt: skip
 def test_best_metric_direction(metric: str, greater: str, expected: str | None) -> None:
@@ -159,6 +183,17 @@ def test_best_metric_direction(metric: str, greater: str, expected: str | None) 
 )
 def test_the_default_direction_of_transformers(entries: str, expected: str | None) -> None:
     assert severity("GA623", HF + entries) == expected
+
+
+LLAMA_FACTORY = "model_name_or_path: a/b\nstage: sft\nfinetuning_type: lora\ntemplate: x\n"
+
+
+def test_llama_factory_hands_its_arguments_to_the_same_trainer() -> None:
+    text = LLAMA_FACTORY + "metric_for_best_model: wer\nload_best_model_at_end: true\n"
+    assert severity("GA623", text) == "error"
+    assert severity("GA624", text) == "error"
+    right = text + "greater_is_better: false\neval_strategy: epoch\nsave_strategy: epoch\n"
+    assert severity("GA623", right) is severity("GA624", right) is None
 
 
 def test_the_direction_is_written_beside_its_metric() -> None:
@@ -253,6 +288,7 @@ BEST = HF + "load_best_model_at_end: true\n"
         ("eval_strategy: steps\neval_steps: 0.02\nsave_steps: 0.1\n", ""),
         ("eval_strategy: steps\neval_steps: 0.03\nsave_steps: 0.1\n", "no multiple"),
         ("eval_strategy: steps\neval_steps: 0.1\nsave_steps: 500\n", "no multiple"),
+        ("eval_strategy: steps\neval_steps: 0.5\nsave_steps: 500\n", ""),  # nor to transformers
         ("eval_strategy: epoch\nsave_strategy: epoch\n", ""),
         ("eval_strategy: epoch\n", "evaluates by epochs, saves by steps"),
         ("eval_strategy: steps\nsave_strategy: epoch\n", "evaluates by steps, saves by epochs"),
@@ -330,6 +366,11 @@ def test_a_seed_of_minus_one_is_none_in_detectron2() -> None:
 )
 def test_deterministic_and_benchmark(entries: str, expected: str | None) -> None:
     assert severity("GA626", ADAM + entries) == expected
+
+
+def test_a_loop_that_is_not_known_may_turn_the_benchmark_off() -> None:
+    (found,) = findings("GA626", ADAM + "deterministic: true\ncudnn_benchmark: true\n")
+    assert found.confidence == "medium"
 
 
 def test_lightning_warns_of_the_pair_too() -> None:

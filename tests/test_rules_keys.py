@@ -93,6 +93,33 @@ def test_a_value_of_another_kind_is_another_key() -> None:
     assert severity("GA708", text) is None
 
 
+YACS = "MODEL: {{META_ARCHITECTURE: GeneralizedRCNN}}\nSOLVER: {{IMS_PER_BATCH: 16, {}}}\n{}"
+
+
+@pytest.mark.parametrize(
+    ("solver", "more", "expected"),
+    [
+        ("BSAE_LR: 0.02", "", "warning"),
+        ("BAE_LR: 0.02", "", "warning"),
+        ("STPES: [1, 2]", "", "warning"),
+        ("BASE_LR: 0.02, BASE_LRS: 1", "", None),
+        ("BASE_LR: 0.02", "INPUT: {BSAE_LR: 1}\n", None),  # not where the right one belongs
+        ("BASE_LR: 0.02, STEP: 3", "", None),
+        ("CASE_LR: 0.02", "", None),
+        ("BASE_WD: 0.02", "", None),
+        ("MX_ITER: 100", "", "warning"),  # 8 letters: anywhere
+    ],
+)
+def test_short_keys_of_yacs_in_their_own_section(
+    solver: str, more: str, expected: str | None
+) -> None:
+    assert severity("GA708", YACS.format(solver, more)) == expected
+
+
+def test_short_keys_of_others_are_left_alone() -> None:
+    assert severity("GA708", "optimizer: adamw\nlr: 0.001\nepohcs: 3\n") is None
+
+
 def test_misspelt_keys_of_a_framework() -> None:
     text = HF.replace("learning_rate", "learing_rate")
     assert severity("GA708", text) == "warning"

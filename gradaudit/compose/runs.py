@@ -71,13 +71,13 @@ def find_launched(paths: list[str], opener: Opener) -> dict[str, str]:
     One launcher's config and one of a training: with several of a kind, which belong together is
     not known.
     """
+    if not any(_may_launch(path, opener) for path in paths):
+        return {}
     launchers: list[str] = []
     others: list[str] = []
     for path in paths:
         try:
-            data = opener.bytes_of(path)
-            launches = b"distributed_type" in data or b"compute_environment" in data
-            name = recognise(opener.open(path)).name if launches or len(paths) > 2 else ""
+            name = recognise(opener.open(path)).name
         except (OSError, Unreadable, NotOpened):
             continue
         if name == _LAUNCHER:
@@ -85,6 +85,15 @@ def find_launched(paths: list[str], opener: Opener) -> dict[str, str]:
         elif name not in _BESIDE:
             others.append(path)
     return {others[0]: launchers[0]} if len(launchers) == len(others) == 1 else {}
+
+
+def _may_launch(path: str, opener: Opener) -> bool:
+    """Whether a file has a word of a launcher's: cheaper to look for than to parse."""
+    try:
+        data = opener.bytes_of(path)
+    except (OSError, Unreadable, NotOpened):
+        return False
+    return b"distributed_type" in data or b"compute_environment" in data
 
 
 def merge_run(files: list[Composed]) -> Composed:

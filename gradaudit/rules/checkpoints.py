@@ -33,34 +33,47 @@ TRAINING_ARGUMENTS = (
 )
 
 _LOW_IS_BEST = frozenset((
-    "loss", "wer", "cer", "perplexity", "ppl", "mae", "mse", "rmse", "nll", "fid", "eer", "error",
+    "loss", "logloss", "nll", "perplexity", "ppl", "bpb", "bpc", "error", "errorrate", "mae", "mse",
+    "rmse", "nmse", "mape", "smape", "crps", "wer", "cer", "per", "eer", "der", "ter", "mindcf",
+    "mcd", "fid", "fvd", "lpips", "niqe", "epe", "mpjpe", "nme", "absrel", "hd95", "minade",
+    "minfde",
 ))  # fmt: skip
 _HIGH_IS_BEST = frozenset((
-    "acc", "accuracy", "f1", "bleu", "sacrebleu", "map", "miou", "iou", "auc", "auroc", "recall",
-    "precision", "dice", "psnr", "ssim", "rouge1", "rouge2", "rougel", "rouge", "meteor", "mrr",
-    "ndcg",
+    "acc", "accuracy", "accuracies", "exactmatch", "f1", "f1score", "fscore", "mfscore", "mcc",
+    "matthewscorrelation", "kappa", "auc", "auroc", "rocauc", "aucroc", "auprc", "recall",
+    "precision", "ap", "ap50", "ap75", "map", "map50", "nds", "mota", "hota", "idf1", "iou",
+    "miou", "dice", "mdice", "dicescore", "hmean", "pck", "psnr", "ssim", "snr", "sdr", "sisdr",
+    "sisnr", "pesq", "stoi", "bleu", "bleuscore", "sacrebleu", "chrf", "cider", "meteor", "rouge",
+    "rouge1", "rouge2", "rougel", "rougelsum", "mrr", "ndcg", "pearson", "pearsonr", "spearman",
+    "spearmanr", "r2", "r2score", "lddt",
 ))  # fmt: skip
-_OF_ALL = frozenset(("macro", "micro", "weighted", "mean", "avg", "average", "epoch", "ema"))
+_OF_ALL = frozenset((
+    "macro", "micro", "weighted", "mean", "avg", "average", "epoch", "ema", "top1", "top5",
+))  # fmt: skip
+_LOSSES = frozenset(("ce", "ctc", "kl", "energy", "simple", "total"))
+"""What a loss is of, where its name follows: `loss_ctc`."""
 _TURNED = frozenset((
     "neg", "negative", "negated", "minus", "inverse", "inverted", "inv", "reduction",
-    "improvement", "gain", "drop", "delta", "1",
+    "improvement", "gain", "drop", "delta",
 ))  # fmt: skip
 
 
 def _wants_high(metric: str) -> bool | None:
     """Whether more of a metric is better, by the last word of its name; None where unknown."""
+    spaced = metric.lower()
     for mark in "/.-: @":
-        metric = metric.replace(mark, "_")
-    words = [word for word in metric.lower().split("_") if word]
-    if not _TURNED.isdisjoint(words) or metric.startswith("-"):
-        return None
-    while words and words[-1] in _OF_ALL:
-        words.pop()
-    if not words:
-        return None
-    if words[-1] in _LOW_IS_BEST:
+        spaced = spaced.replace(mark, "_")
+    words = [word for word in spaced.split("_") if word]
+    if not _TURNED.isdisjoint(words) or "1" in words[:-1] or metric.startswith("-"):
+        return None  # `1-accuracy`
+    while words and (words[-1] in _OF_ALL or words[-1].isdigit()):
+        words.pop()  # `bbox_mAP_50`, `recall@10`
+    if "loss" in words[-2:-1] and words[-1] in _LOSSES:
         return False
-    return True if words[-1] in _HIGH_IS_BEST else None
+    last = {*words[-1:], "".join(words[-2:])}
+    if last & _LOW_IS_BEST:
+        return False
+    return True if last & _HIGH_IS_BEST else None
 
 
 @rule(
@@ -107,6 +120,10 @@ def best_metric_direction(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
 
     Tell:
         Compare the step of the checkpoint that is kept with the curve of the metric.
+
+    Symptoms:
+        best checkpoint is not the best
+        validation far worse than training
 
     Fix:
         Recommended: the other direction. It changes which checkpoint is kept.
@@ -231,6 +248,9 @@ def save_and_eval_out_of_step(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
     Tell:
         Start the training: it ends at once, before the model is loaded.
 
+    Symptoms:
+        training ends with an error, or never starts
+
     Fix:
         Safe: the next multiple of `eval_steps`, or the strategy of the evaluation. The run could
         not have started.
@@ -284,8 +304,8 @@ def _strategy(setting: Setting) -> str | None:
 
 def _divides(small: float, large: float) -> bool:
     """Whether saves are a multiple of evaluations, as transformers counts: shares in millionths."""
-    if small >= 1 and large >= 1:
-        return large % small == 0
+    if large % small == 0:
+        return True
     if small < 1 and large < 1:
         return round(large * 1_000_000) % max(round(small * 1_000_000), 1) == 0
     return False

@@ -7,7 +7,7 @@ from gradaudit.findings import ERROR, HIGH, INFO, LOW, MEDIUM, SAFE, Finding, Fi
 from gradaudit.plan.model import DEFAULT, WRITTEN
 from gradaudit.rules import rule
 from gradaudit.rules.repair import place_of
-from gradaudit.rules.text import number
+from gradaudit.rules.text import number, precision_name
 from gradaudit.syntax.scalars import to_number
 
 TYPE_CHECKING = False
@@ -76,6 +76,10 @@ def deepspeed_disagrees(pair: Pair, limits: Limits) -> Iterator[Finding]:
 
     Tell:
         Start the training: it ends with the ValueError, which lists each pair of values.
+
+    Symptoms:
+        training ends with an error, or never starts
+        works on one GPU, not on eight
 
     Fix:
         Safe: `auto` in the DeepSpeed config where that is a section of this file. None where it is
@@ -156,7 +160,8 @@ def _precision(pair: Pair) -> Iterator[Finding]:
             no_fix = "both `fp16.enabled` and `bf16.enabled` have to be auto"
     elif not half or theirs.last_key != "enabled" or str(mine.value)[:4] not in theirs.key:
         return
-    yield _mismatch(pair, mine, theirs, str(mine.value), str(theirs.value), no_fix=no_fix)
+    said, value = precision_name(mine.value), precision_name(theirs.value)
+    yield _mismatch(pair, mine, theirs, said, value, no_fix=no_fix)
 
 
 def _global_batch(pair: Pair) -> Iterator[Finding]:
@@ -181,7 +186,8 @@ def _mismatch(
     it is about the global batch. `no_fix`: why `auto` alone is no fix."""
     here = mine.place
     there = place_of(theirs, pair.other)
-    name = f"`{mine.last_key}`" if mine.key else f"the trainer's {mine.name}"
+    named = mine.key and mine.name != "precision"  # `bf16: true` names no value
+    name = f"`{mine.last_key}`" if named else f"the trainer's {mine.name}"
     name = "the global batch" if whole else name
     default = " by default" if mine.origin == DEFAULT else ""
     related = []
@@ -259,7 +265,11 @@ def tiny_initial_loss_scale(unit: TrainingUnit, limits: Limits) -> Iterator[Find
         optimizer: {type: AdamW, params: {lr: 1.0e-4}}
 
     Tell:
-        DeepSpeed logs the loss scale: it grows step by step and no step is skipped.
+        DeepSpeed logs the loss scale: it doubles once a window, and no step is skipped.
+
+    Symptoms:
+        works in fp32, not in fp16
+        slow or wasted training
 
     Fix:
         None: it is slow, not wrong, and some models want a low scale.

@@ -7,7 +7,7 @@ from gradaudit.plan.model import WRITTEN
 from gradaudit.rules import rule
 from gradaudit.rules.deepspeed import TRANSFORMERS
 from gradaudit.rules.repair import place_of
-from gradaudit.rules.text import listed, optimizer_name
+from gradaudit.rules.text import listed, optimizer_name, precision_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ _ADAM = frozenset(("adam", "adamw", "adamax", "nadam", "nadamw", "radam", "amsgr
 
 _WARMUPS = ("warmup_steps", "warmup_ratio", "warmup_epochs")
 _UNSCALED = frozenset(("bf16", "bf16-mixed", "fp32", "tf32"))
+_ALL_SCALED = frozenset(("generic", "mmengine"))
+"""Dialects whose `loss_scale` may do something in bf16 and fp32 too."""
 
 
 @rule(
@@ -64,6 +66,9 @@ def setting_without_effect(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
     Tell:
         Plot the logged learning rate, or print the optimiser: the value does not show.
 
+    Symptoms:
+        loads other values than the file seems to say
+
     Fix:
         None: whether the setting or what makes it idle is meant is not known.
 
@@ -71,7 +76,9 @@ def setting_without_effect(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
         A file from which trainings with several optimisers begin; where the framework is not known,
         what belongs to another optimiser is not reported for that reason. Nor are a value of 0,
         which says that it is off, and what a base file holds. QLoRA's published recipe has a
-        warm-up beside `constant`: it trains well, and at the full rate from its first step.
+        warm-up beside `constant`: it trains well, and at the full rate from its first step. A
+        `loss_scale` is not reported where it may weigh a loss (a framework that is not known) or is
+        applied in bf16 too (mmengine).
     """
     framework = unit.composed.dialect["name"]
     # A config of one's own often holds what every optimiser that may be chosen would take.
@@ -87,8 +94,8 @@ def setting_without_effect(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
         yield from _idle(unit, [momentum] if momentum else [], "optimizer", why)
     precision = unit.get("precision")
     scale = _written(unit, "loss_scale")
-    if scale and precision and precision.value in _UNSCALED:
-        why = f"gradients are scaled in fp16 alone, and this is {precision.value}"
+    if scale and precision and precision.value in _UNSCALED and framework not in _ALL_SCALED:
+        why = f"gradients are scaled in fp16 alone, and this is {precision_name(precision.value)}"
         yield from _idle(unit, [scale], "precision", why)
     scheduler = unit.get("scheduler")
     if scheduler and scheduler.value == "constant" and framework in TRANSFORMERS:

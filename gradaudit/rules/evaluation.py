@@ -1,22 +1,11 @@
-"""GA6: averages of the weights, dropout, early stopping, reproducibility."""
+"""GA6: averages of the weights, dropout, early stopping."""
 
 from __future__ import annotations
 
-from gradaudit.findings import (
-    HIGH,
-    INFO,
-    LOW,
-    MEDIUM,
-    RECOMMENDED,
-    SPECULATIVE,
-    WARNING,
-    Finding,
-    Fix,
-    Related,
-)  # fmt: skip
+from gradaudit.findings import INFO, LOW, MEDIUM, SPECULATIVE, WARNING, Finding, Fix, Related
 from gradaudit.plan.model import DEFAULT
 from gradaudit.rules import rule
-from gradaudit.rules.repair import change, place_of, switch
+from gradaudit.rules.repair import change, place_of
 from gradaudit.rules.text import number, percent
 
 TYPE_CHECKING = False
@@ -76,6 +65,11 @@ def ema_outlasts_training(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
     Tell:
         Evaluate the averaged and the last weights: the averaged ones are far behind at the end.
 
+    Symptoms:
+        worse than the published result
+        validation far worse than training
+        best checkpoint is not the best
+
     Fix:
         Speculative: a decay that looks back a tenth of the training, 1 - 10 / steps, of which
         less than a ten-thousandth is the first weights.
@@ -87,7 +81,8 @@ def ema_outlasts_training(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
     False positives:
         Averages with a warm-up or ramp of their decay (timm's, YOLO's, diffusers', CompVis') are
         not reported where the framework or a key says so; in a loop of one's own check it. In a
-        fine-tuning the first weights are a trained model: the average then keeps much of it.
+        fine-tuning the first weights are a trained model: the average then keeps much of it, which
+        is an info.
     """
     decay = unit.settings["ema_decay"]
     value, steps = decay.number, _steps_of(unit)
@@ -101,12 +96,13 @@ def ema_outlasts_training(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
         return
     new = float(f"{1 - 10 / steps:.6g}") if steps > 100 else None
     edit = change(decay, new) if new is not None else None
-    length = unit.length
+    length, pretrained = unit.length, unit.get("pretrained")
+    tuned = pretrained is not None and pretrained.value is True
     yield Finding(
         place_of(decay, unit),
         f"after {number(steps)} steps the averaged weights are still {percent(first)} those from "
         "before the training",
-        severity=WARNING,
+        severity=INFO if tuned else WARNING,
         confidence=MEDIUM if warmup is not None else LOW,
         key=decay.key,
         label=f"looks back about {number(round(1 / (1 - value)))} steps",
@@ -114,10 +110,10 @@ def ema_outlasts_training(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
         if length is not None
         else (),
         why=[
-            (
-                "An average with this decay forgets too slowly for so short a training; from "
-                "scratch, the first weights are noise."
-            )
+            "An average with this decay forgets slowly: much of what is learnt is not in it yet."
+            if tuned
+            else "An average with this decay forgets too slowly for so short a training; from "
+            "scratch, the first weights are noise."
         ],
         next="Check whether the loop ramps the decay up; if so, ignore this.",
         fix=Fix(
@@ -167,6 +163,10 @@ def dropout_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator[Finding
 
     Tell:
         The training loss stays far above the loss of the same batches in evaluation mode.
+
+    Symptoms:
+        loss is flat
+        worse than the published result
 
     Fix:
         None: whether the share to drop or to keep was meant is not known.
@@ -239,14 +239,18 @@ def early_stop_never_or_too_soon(unit: TrainingUnit, limits: Limits) -> Iterator
     Tell:
         The log says at each evaluation how long early stopping has waited.
 
+    Symptoms:
+        slow or wasted training
+        best checkpoint is not the best
+
     Fix:
         None: how long to wait depends on how much the metric varies.
 
     False positives:
-        One evaluation an epoch is assumed where no other interval is known: a trainer that
-        evaluates more often may stop after all. A patience of more than the training is also how
-        early stopping is turned off; it runs in the strict profile for that reason. Ultralytics
-        writes its default of 100 into every run's file.
+        One evaluation an epoch is assumed where no key sets another interval: a trainer that
+        evaluates more often by itself may stop after all. A patience of more than the training is
+        also how early stopping is turned off; it runs in the strict profile for that reason.
+        Ultralytics writes its default of 100 into every run's file.
     """
     patience = unit.settings["early_stop_patience"]
     waits = patience.number
@@ -254,6 +258,9 @@ def early_stop_never_or_too_soon(unit: TrainingUnit, limits: Limits) -> Iterator
         return
     every, strategy = unit.number("eval_steps"), unit.get("eval_strategy")
     in_steps = every is not None and every >= 1 and (strategy is None or strategy.value == "steps")
+    by_epoch = strategy is not None and strategy.value == "epoch"
+    if not in_steps and not by_epoch and not _OFTENER.isdisjoint(unit.keys):
+        return
     span = waits * every if in_steps and every else waits
     word = "steps" if in_steps else "epochs"
     length = unit.get("total_steps" if in_steps else "epochs")
@@ -261,7 +268,7 @@ def early_stop_never_or_too_soon(unit: TrainingUnit, limits: Limits) -> Iterator
     if length is not None and length.number and 0 < length.number <= span:
         yield Finding(
             place_of(patience, unit),
-            f"early stopping waits {number(span)} {word}, the training has "
+            f"early stopping waits {_counted(span, word)}, the training has "
             f"{number(length.number)}: it never stops",
             severity=INFO,
             confidence=MEDIUM if in_steps else LOW,
@@ -275,7 +282,7 @@ def early_stop_never_or_too_soon(unit: TrainingUnit, limits: Limits) -> Iterator
     elif warmup is not None and warmup.number and warmup.number > span:
         yield Finding(
             place_of(patience, unit),
-            f"early stopping waits {number(span)} {word}, the warm-up lasts "
+            f"early stopping waits {_counted(span, word)}, the warm-up lasts "
             f"{number(warmup.number)}: it may end the run before the peak rate",
             severity=INFO,
             confidence=LOW,
@@ -288,120 +295,13 @@ def early_stop_never_or_too_soon(unit: TrainingUnit, limits: Limits) -> Iterator
         )
 
 
-@rule(
-    "GA625",
-    "no-seed",
-    scope="unit",
-    severities=(INFO,),
-    confidence=HIGH,
-    profile="pedantic",
-    references=(
-        "https://docs.pytorch.org/docs/stable/notes/randomness.html",
-        "https://arxiv.org/abs/2103.03098 (Bouthillier et al. 2021: the variance between seeds)",
-    ),
-)
-def no_seed(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
-    """The seed is turned off: no two runs begin alike.
-
-    Why:
-        Initial weights, order of the samples and dropout differ from run to run, so that a change
-        of the config cannot be told from luck, and a divergence cannot be had again.
-
-    Bad:
-        optimizer: adamw
-        learning_rate: 1.0e-4
-        seed: null
-
-    Good:
-        optimizer: adamw
-        learning_rate: 1.0e-4
-        seed: 42
-
-    Tell:
-        Start twice and compare the losses of the first step.
-
-    Fix:
-        None: any number will do, but comparing runs of several seeds tells more than one.
-
-    False positives:
-        A file without a key for the seed is not reported: most frameworks have a default. Runs
-        that sample seeds on purpose.
-    """
-    seed = unit.get("seed")
-    if seed is None or seed.value is not None or "seed" in unit.unknown:
-        return
-    yield Finding(
-        place_of(seed, unit),
-        "no seed: no two runs begin alike",
-        severity=INFO,
-        confidence=HIGH,
-        key=seed.key or None,
-        label="off",
-        why=["A change of the config cannot be told from luck."],
-        next="Set a seed, and compare runs of more than one.",
-        no_fix="any number will do",
-    )
+_OFTENER = frozenset((
+    "eval_steps", "evals_per_epoch", "val_check_interval", "eval_interval", "eval_every",
+    "eval_freq", "val_interval", "validate_interval_updates",
+))  # fmt: skip
+"""Keys by which a trainer may evaluate more often than once an epoch, where its dialect does not
+say what they mean."""
 
 
-@rule(
-    "GA626",
-    "deterministic-and-benchmark",
-    scope="unit",
-    needs=("deterministic", "cudnn_benchmark"),
-    severities=(WARNING,),
-    confidence=HIGH,
-    references=(
-        "https://docs.pytorch.org/docs/stable/notes/randomness.html (benchmarking of convolutions)",
-        "https://github.com/pytorch/pytorch/issues/6351 (benchmark=True overrides deterministic)",
-        "https://github.com/Lightning-AI/pytorch-lightning/pull/16653 (warns of the pair)",
-    ),
-)
-def deterministic_and_benchmark(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
-    """Determinism is asked for while cuDNN may choose another algorithm in each run.
-
-    Why:
-        With `cudnn.benchmark`, cuDNN times its algorithms at the start and takes the fastest: on
-        another run it may be another one, with other rounding. The time that determinism costs is
-        paid and the runs differ all the same.
-
-    Bad:
-        optimizer: sgd
-        learning_rate: 0.1
-        deterministic: true
-        cudnn_benchmark: true
-
-    Good:
-        optimizer: sgd
-        learning_rate: 0.1
-        deterministic: true
-        cudnn_benchmark: false
-
-    Tell:
-        Compare the losses of the first hundred steps of two runs.
-
-    Fix:
-        Recommended: turn the benchmark off (PyTorch's notes on reproducibility). Convolutions may
-        be slower.
-
-    False positives:
-        Networks without convolutions are not touched by either. Trainers that turn the benchmark
-        off by themselves (mmengine) are not reported.
-    """
-    wanted, benchmark = unit.settings["deterministic"], unit.settings["cudnn_benchmark"]
-    if wanted.value is not True or benchmark.value is not True:
-        return
-    edit = switch(benchmark, False)
-    yield Finding(
-        place_of(benchmark, unit),
-        "deterministic, but cuDNN chooses the fastest algorithm anew in each run",
-        severity=WARNING,
-        confidence=HIGH,
-        key=benchmark.key,
-        label="may choose otherwise next time",
-        related=[Related(place_of(wanted, unit), "asked for here")],
-        why=["Runs differ, though determinism is paid for."],
-        next="Turn one of the two off.",
-        fix=Fix(RECOMMENDED, f"turn `{benchmark.last_key}` off", [edit], ["may be slower"])
-        if edit
-        else None,
-    )
+def _counted(value: float, word: str) -> str:
+    return f"{number(value)} {word if value != 1 else word.removesuffix('s')}"

@@ -1,16 +1,16 @@
-"""GA7: keys that nobody reads, two names of one setting, references that lead nowhere."""
+"""GA7: keys that nobody reads, two names of one setting."""
 
 from __future__ import annotations
 
 from gradaudit.dialects import GENERIC, load, names, normalised
 from gradaudit.dialects.paths import steps
-from gradaudit.findings import ERROR, HIGH, MEDIUM, WARNING, Finding, Place, Related
+from gradaudit.findings import MEDIUM, WARNING, Finding, Place, Related
 from gradaudit.plan.model import DEFAULT
 from gradaudit.rules import rule
-from gradaudit.rules.repair import key_of, place_of
+from gradaudit.rules.repair import place_of
 from gradaudit.rules.text import number
 from gradaudit.syntax.scalars import to_number
-from gradaudit.syntax.tree import Mapping, Scalar, dotted, path_of, resolve
+from gradaudit.syntax.tree import Scalar, dotted, path_of, resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _SHORTEST = 8
 """Letters of a known key: shorter ones have too many neighbours that are words of their own."""
+
+_SHORTEST_IN_PLACE = 5
+"""The same where a loader refuses what it does not know, in the section where the key belongs."""
 
 _HALF = _SHORTEST // 2
 
@@ -47,7 +50,9 @@ def unknown_key(composed: Composed, limits: Limits) -> Iterator[Finding]:
 
     Why:
         Most loaders keep a key that nobody asks for. The setting that it was meant to be stays at
-        its default, and the training runs with a value that stands nowhere in the file.
+        its default, and the training runs with a value that stands nowhere in the file. yacs
+        (detectron2, SlowFast, Swin) ends with a KeyError instead, unless the program allows keys
+        that its defaults do not have.
 
     Bad:
         optimizer: adamw
@@ -63,6 +68,10 @@ def unknown_key(composed: Composed, limits: Limits) -> Iterator[Finding]:
         `gradaudit show FILE` lists the settings that are understood: the one that was meant is not
         among them.
 
+    Symptoms:
+        loads other values than the file seems to say
+        training ends with an error, or never starts
+
     Fix:
         None: that the program reads the other name is not known for certain.
 
@@ -70,7 +79,8 @@ def unknown_key(composed: Composed, limits: Limits) -> Iterator[Finding]:
         A key of your own that happens to be a letter away from a known one. Left alone are keys
         whose section has the right one too, that any framework known here has, that differ in a
         plural or in the first letter of a word (`patch_size`, `batch_size`), whose value is of a
-        kind that the setting does not take, and short ones.
+        kind that the setting does not take, and short ones: below 8 letters, under yacs below 5
+        where the key stands in the section of the right one, and below 8 elsewhere.
     """
     tree = composed.tree
     words = _vocabulary(composed.dialect)
@@ -85,14 +95,21 @@ def unknown_key(composed: Composed, limits: Limits) -> Iterator[Finding]:
             here = {normalised(k.value) for k, _ in mapping.pairs if type(k) is Scalar}
             if word in here or name in _everywhere() or not words.takes(word, value):
                 continue
+            path = path_of(value, tree)
+            if word != name.strip() and not words.belongs(word, path):
+                continue
             yield Finding(
                 Place(tree.source, key.start, key.end),
                 f"`{key.value}` is no known key; `{word}` may be meant",
                 severity=WARNING,
                 confidence=MEDIUM,
-                key=dotted(path_of(value, tree)),
+                key=dotted(path),
                 label="one letter away" if word != name.strip() else "a blank too many",
-                why=["A key that nobody asks for is ignored, and the default is used in silence."],
+                why=[
+                    "yacs ends with a KeyError, unless the program allows new keys."
+                    if composed.dialect["loader"] == "yacs"
+                    else "A key that nobody asks for is ignored; the default is used in silence."
+                ],
                 next=f"Rename it to `{word}` if that is meant.",
                 no_fix="that the program reads the other name is not known for certain",
             )
@@ -103,9 +120,10 @@ class _Words:
 
     paths  the dialect's, so that no others can get their id. right: keys as written that misspell
            none; files share most of their keys.
+    _short  short keys that are looked for in their own section alone, with that section.
     """
 
-    __slots__ = ("_begins", "_ends", "_known", "_numbers", "paths", "right")
+    __slots__ = ("_begins", "_ends", "_known", "_numbers", "_short", "paths", "right")
 
     def __init__(self, dialect: Dialect) -> None:
         self.paths = dialect["paths"]
@@ -119,6 +137,13 @@ class _Words:
             if len(word) >= _SHORTEST:  # one wrong letter leaves one of the halves whole
                 self._begins.setdefault(word[:_HALF], []).append(word)
                 self._ends.setdefault(word[-_HALF:], []).append(word)
+        self._short: dict[str, set[str]] = {}
+        if dialect["loader"] == "yacs":
+            for spec in dialect["paths"]:
+                for entry in spec["from"]:
+                    *above, word = map(normalised, steps(entry["path"]))
+                    if _SHORTEST_IN_PLACE <= len(word) < _SHORTEST:
+                        self._short.setdefault(word, set()).add(".".join(above))
 
     def meant(self, key: str) -> str:
         """The known key that a key misspells; empty where it is none, which is kept."""
@@ -128,14 +153,24 @@ class _Words:
         return word
 
     def _near(self, name: str) -> str:
-        if len(name) < _SHORTEST - 1 or name in self._known:
+        if name in self._known:
             return ""
         word: str
+        for word in self._short:
+            if abs(len(word) - len(name)) < 2 and _is_misspelt(name, word):
+                return word
+        if len(name) < _SHORTEST - 1:
+            return ""
         for word in (*self._begins.get(name[:_HALF], ()), *self._ends.get(name[-_HALF:], ())):
             if abs(len(word) - len(name)) < 2 and _is_misspelt(name, word):
                 return word
         bare = name.strip()
         return bare if bare != name and bare in self._known else ""
+
+    def belongs(self, word: str, path: tuple[str | int, ...]) -> bool:
+        """Whether a key may be meant where it stands: a short one in its own section alone."""
+        sections = self._short.get(word)
+        return sections is None or ".".join(normalised(str(p)) for p in path[1:-1]) in sections
 
     def takes(self, word: str, value: Node) -> bool:
         """Whether a value is of the kind that a known key takes."""
@@ -241,6 +276,9 @@ def two_names(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     Tell:
         Change one of the two and look whether the logged value follows.
 
+    Symptoms:
+        loads other values than the file seems to say
+
     Fix:
         None: which of the two is read is not known.
 
@@ -290,107 +328,3 @@ def _is_name(setting: Setting) -> bool:
     if setting.origin == DEFAULT:
         return False
     return name in these if these is not None else GENERIC["keys"].get(name) == setting.name
-
-
-@rule(
-    "GA711",
-    "unresolved-reference",
-    scope="unit",
-    severities=(ERROR, WARNING),
-    confidence=MEDIUM,
-    references=(
-        (
-            "https://omegaconf.readthedocs.io/en/2.3_branch/usage.html#variable-interpolation "
-            "(InterpolationKeyError)"
-        ),
-        "https://github.com/speechbrain/HyperPyYAML (!ref)",
-    ),
-)
-def unresolved_reference(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
-    """A setting refers to a key that stands nowhere in the config.
-
-    Why:
-        OmegaConf ends with an InterpolationKeyError when the value is read, which may be after the
-        data and the model are loaded; HyperPyYAML ends when it loads the file.
-
-    Bad:
-        model: {_component_: torchtune.models.llama3.llama3_8b}
-        tokenizer: {_component_: torchtune.models.llama3.llama3_tokenizer}
-        base_rate: 2.0e-5
-        optimizer:
-          _component_: torch.optim.AdamW
-          lr: ${base_lr}
-        batch_size: 2
-
-    Good:
-        model: {_component_: torchtune.models.llama3.llama3_8b}
-        tokenizer: {_component_: torchtune.models.llama3.llama3_tokenizer}
-        base_lr: 2.0e-5
-        optimizer:
-          _component_: torch.optim.AdamW
-          lr: ${base_lr}
-        batch_size: 2
-
-    Tell:
-        `python -c "import sys; from omegaconf import OmegaConf as O; print(O.to_container(
-        O.load(sys.argv[1]), resolve=True))" FILE` names the key.
-
-    Fix:
-        None: which key was meant is not known.
-
-    False positives:
-        A key that the launch adds (`+base_lr=...`), or that the program sets before it reads the
-        value. Silent where a file was not read, for resolvers (`${oc.env:X}`, `${now:}`) and
-        `${hydra:...}`, where who loads the file is not known, and where some section
-        has the whole path: programs take out a section and make it a root of its own.
-    """
-    composed = unit.composed
-    if not unit.unknown_nodes or composed.missing or not composed.dialect["interpolation"]:
-        return
-    for name in unit.unknown_nodes:
-        lost = unit.lost(name)
-        if lost is None:
-            continue
-        written, path = lost
-        if path.startswith("hydra.") or _below_some_section(composed, path.split(".")):
-            continue
-        node = unit.unknown_nodes[name]
-        tree = composed.tree_of(node)
-        refused = written.startswith("!")
-        yield Finding(
-            Place(tree.source, node.start, node.end),
-            f"`{written}` leads nowhere: there is no `{path}` in the config",
-            severity=ERROR if refused else WARNING,
-            confidence=HIGH if refused else MEDIUM,
-            key=key_of(node, tree),
-            label="leads nowhere",
-            why=[
-                "HyperPyYAML ends with an error when it loads the file."
-                if refused
-                else "OmegaConf ends with an InterpolationKeyError when the value is read."
-            ],
-            next="Correct the name, or write the key.",
-            no_fix="which key was meant is not known",
-        )
-
-
-def _below_some_section(composed: Composed, path: list[str]) -> bool:
-    """Whether a path stands below a section: it may be read with that as its root."""
-    for root in composed.roots:
-        top = resolve(root)
-        if type(top) is not Mapping:
-            continue
-        for _, section in top.pairs:
-            node = resolve(section)
-            for step in path:
-                below = None
-                if type(node) is Mapping:
-                    for key, value in node.pairs:
-                        if type(key) is Scalar and key.value == step:
-                            below = resolve(value)
-                if below is None:
-                    break
-                node = below
-            else:
-                return True
-    return False

@@ -7,7 +7,7 @@ from gradaudit.plan.model import DEFAULT
 from gradaudit.rules import rule
 from gradaudit.rules.deepspeed import TRANSFORMERS
 from gradaudit.rules.repair import place_of
-from gradaudit.rules.text import number
+from gradaudit.rules.text import number, precision_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,6 +82,10 @@ def launcher_precision_disagrees(pair: Pair, limits: Limits) -> Iterator[Finding
     Tell:
         Print `trainer.accelerator.mixed_precision` (or `accelerator.state`) when training begins.
 
+    Symptoms:
+        loads other values than the file seems to say
+        works in fp32, not in fp16
+
     Fix:
         None: which of the two files is meant is not known.
 
@@ -94,17 +98,18 @@ def launcher_precision_disagrees(pair: Pair, limits: Limits) -> Iterator[Finding
     if both is None:
         return
     mine, theirs = both
+    said, value = precision_name(mine.value), precision_name(theirs.value)
     if theirs.value not in _HALF or mine.value not in (*_HALF, "fp32"):
         return
     known = pair.own.composed.dialect["name"] in TRANSFORMERS
     if mine.value == "fp32":
         if known and mine.last_key != "bf16":
             return  # `fp16: false` alone: TRL turns bf16 on
-        message = f"the config says fp32, its launcher {theirs.value}"
+        message = f"the config says fp32, its launcher {value}"
         why = "Where the trainer asks for no half precision, that of the launcher is in force."
         label = "not what runs"
     else:
-        message = f"the config says {mine.value}, its launcher {theirs.value}"
+        message = f"the config says {said}, its launcher {value}"
         why = "transformers' trainer overwrites the launcher's value with its own."
         label = "this one wins"
     if not known:
@@ -117,7 +122,7 @@ def launcher_precision_disagrees(pair: Pair, limits: Limits) -> Iterator[Finding
         confidence=HIGH if known else MEDIUM,
         key=mine.key,
         label=label,
-        related=[Related(place_of(theirs, pair.other), f"{theirs.value} at launch")],
+        related=[Related(place_of(theirs, pair.other), f"{value} at launch")],
         why=[why],
         next="Say the same in both files.",
         no_fix="which of the two files is meant is not known",
@@ -132,7 +137,8 @@ def launcher_precision_disagrees(pair: Pair, limits: Limits) -> Iterator[Finding
     confidence=HIGH,
     references=(
         "https://github.com/hiyouga/LLaMA-Factory/issues/201 (the ValueError)",
-        "https://github.com/huggingface/accelerate/issues/2210 (the plugin's value has priority)",
+        "https://github.com/huggingface/accelerate/pull/698 (the Accelerator's value wins)",
+        "https://github.com/huggingface/accelerate/pull/3632 (the DeepSpeed plugin's value wins)",
         (
             "https://github.com/huggingface/transformers/blob/main/src/transformers/integrations/"
             "deepspeed.py (fill_match)"
@@ -145,8 +151,8 @@ def launcher_accumulation_disagrees(pair: Pair, limits: Limits) -> Iterator[Find
     Why:
         Accelerate makes a DeepSpeed config of its own file, with this number in it. transformers'
         trainer compares it with its own and ends with a ValueError. In a script that makes its own
-        Accelerator one of the two wins in silence (mostly the launcher's), so that the global batch
-        may be another than the config says, and with it what the learning rate means.
+        Accelerator one of the two wins in silence (which one depends on the version), so that the
+        global batch may be another than the config says, and with it what the learning rate means.
 
     Bad:
         # accelerate.yaml
@@ -178,6 +184,10 @@ def launcher_accumulation_disagrees(pair: Pair, limits: Limits) -> Iterator[Find
         Start the training under transformers: the ValueError lists both numbers. Elsewhere
         DeepSpeed logs the number that it uses.
 
+    Symptoms:
+        training ends with an error, or never starts
+        works on one GPU, not on eight
+
     Fix:
         None: which of the two files is meant is not known.
 
@@ -192,8 +202,8 @@ def launcher_accumulation_disagrees(pair: Pair, limits: Limits) -> Iterator[Find
     known = pair.own.composed.dialect["name"] in TRANSFORMERS
     yield Finding(
         place_of(mine, pair.own),
-        f"the config accumulates over {number(both[0].number)} steps, its launcher over "
-        f"{number(both[1].number)}",
+        f"the config accumulates over {number(both[0].number)} "
+        f"step{'' if both[0].number == 1 else 's'}, its launcher over {number(both[1].number)}",
         severity=ERROR if known else WARNING,
         confidence=HIGH if known else MEDIUM,
         key=mine.key,
@@ -202,8 +212,8 @@ def launcher_accumulation_disagrees(pair: Pair, limits: Limits) -> Iterator[Find
         why=[
             "transformers' trainer compares the two and ends with a ValueError."
             if known
-            else "One of the two wins in silence, mostly the launcher's: the global batch is "
-            "another than one of the files says."
+            else "One of the two wins in silence, by the version of Accelerate: the global batch "
+            "is another than one of the files says."
         ],
         next="Make the two equal, or take the launcher's out.",
         no_fix="which of the two files is meant is not known",
@@ -255,6 +265,10 @@ def launcher_world_size_disagrees(pair: Pair, limits: Limits) -> Iterator[Findin
 
     Tell:
         Print `accelerator.num_processes` when training begins.
+
+    Symptoms:
+        works on one GPU, not on eight
+        loads other values than the file seems to say
 
     Fix:
         None: which of the two files is meant is not known.

@@ -1,15 +1,18 @@
-"""GA7: the files that a config is built on."""
+"""GA7: the files that a config is built on, and the keys that it refers to."""
 
 from __future__ import annotations
 
-from gradaudit.findings import ERROR, HIGH, INFO, MEDIUM, Finding, Place
+from gradaudit.findings import ERROR, HIGH, INFO, MEDIUM, WARNING, Finding, Place
 from gradaudit.rules import rule
+from gradaudit.rules.repair import key_of
+from gradaudit.syntax.tree import Mapping, Scalar, resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gradaudit.compose.model import Composed
+    from gradaudit.plan.model import TrainingUnit
     from gradaudit.rules import Limits
 
 
@@ -150,3 +153,110 @@ def base_file_cycle(composed: Composed, limits: Limits) -> Iterator[Finding]:
                 next="Take the base out of one of the files.",
                 no_fix="which of the files should not name the other is not known",
             )
+
+
+@rule(
+    "GA711",
+    "unresolved-reference",
+    scope="unit",
+    severities=(ERROR, WARNING),
+    confidence=MEDIUM,
+    references=(
+        (
+            "https://omegaconf.readthedocs.io/en/2.3_branch/usage.html#variable-interpolation "
+            "(InterpolationKeyError)"
+        ),
+        "https://github.com/speechbrain/HyperPyYAML (!ref)",
+    ),
+)
+def unresolved_reference(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
+    """A setting refers to a key that stands nowhere in the config.
+
+    Why:
+        OmegaConf ends with an InterpolationKeyError when the value is read, which may be after the
+        data and the model are loaded; HyperPyYAML ends when it loads the file.
+
+    Bad:
+        model: {_component_: torchtune.models.llama3.llama3_8b}
+        tokenizer: {_component_: torchtune.models.llama3.llama3_tokenizer}
+        base_rate: 2.0e-5
+        optimizer:
+          _component_: torch.optim.AdamW
+          lr: ${base_lr}
+        batch_size: 2
+
+    Good:
+        model: {_component_: torchtune.models.llama3.llama3_8b}
+        tokenizer: {_component_: torchtune.models.llama3.llama3_tokenizer}
+        base_lr: 2.0e-5
+        optimizer:
+          _component_: torch.optim.AdamW
+          lr: ${base_lr}
+        batch_size: 2
+
+    Tell:
+        `python -c "import sys; from omegaconf import OmegaConf as O; print(O.to_container(
+        O.load(sys.argv[1]), resolve=True))" FILE` names the key.
+
+    Symptoms:
+        training ends with an error, or never starts
+
+    Fix:
+        None: which key was meant is not known.
+
+    False positives:
+        A key that the launch adds (`+base_lr=...`), or that the program sets before it reads the
+        value. Silent where a file was not read, for resolvers (`${oc.env:X}`, `${now:}`) and
+        `${hydra:...}`, where who loads the file is not known, and where some section
+        has the whole path: programs take out a section and make it a root of its own.
+    """
+    composed = unit.composed
+    if not unit.unknown_nodes or composed.missing or not composed.dialect["interpolation"]:
+        return
+    for name in unit.unknown_nodes:
+        lost = unit.lost(name)
+        if lost is None:
+            continue
+        written, path = lost
+        if path.startswith("hydra.") or _below_some_section(composed, path.split(".")):
+            continue
+        node = unit.unknown_nodes[name]
+        tree = composed.tree_of(node)
+        refused = written.startswith("!")
+        yield Finding(
+            Place(tree.source, node.start, node.end),
+            f"`{written}` leads nowhere: there is no `{path}` in the config",
+            severity=ERROR if refused else WARNING,
+            confidence=HIGH if refused else MEDIUM,
+            key=key_of(node, tree),
+            label="leads nowhere",
+            why=[
+                "HyperPyYAML ends with an error when it loads the file."
+                if refused
+                else "OmegaConf ends with an InterpolationKeyError when the value is read."
+            ],
+            next="Correct the name, or write the key.",
+            no_fix="which key was meant is not known",
+        )
+
+
+def _below_some_section(composed: Composed, path: list[str]) -> bool:
+    """Whether a path stands below a section: it may be read with that as its root."""
+    for root in composed.roots:
+        top = resolve(root)
+        if type(top) is not Mapping:
+            continue
+        for _, section in top.pairs:
+            node = resolve(section)
+            for step in path:
+                below = None
+                if type(node) is Mapping:
+                    for key, value in node.pairs:
+                        if type(key) is Scalar and key.value == step:
+                            below = resolve(value)
+                if below is None:
+                    break
+                node = below
+            else:
+                return True
+    return False

@@ -68,6 +68,9 @@ def text_for_a_switch(composed: Composed, limits: Limits) -> Iterator[Finding]:
         `python -c "import sys, yaml; print(yaml.safe_load(open(sys.argv[1])))" FILE` shows the
         quotes that Python sees.
 
+    Symptoms:
+        loads other values than the file seems to say
+
     Fix:
         Recommended: `false`, or `null`, which every loader reads as what the text says. It changes
         the training, because what was on in silence goes off.

@@ -47,6 +47,11 @@ def listed(items: list[str]) -> str:
     return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1]
 
 
+def precision_name(value: object) -> str:
+    """A precision as people write it: `bf16` for the mixed one too."""
+    return str(value).removesuffix("-mixed")
+
+
 def median(values: list[float]) -> float:
     """The middle value. `statistics` would import fractions, decimal and random into a check.
 
