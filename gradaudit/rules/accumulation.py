@@ -18,7 +18,7 @@ from gradaudit.findings import (
 )  # fmt: skip
 from gradaudit.plan.model import ASSUMED, COMPUTED, DEFAULT
 from gradaudit.rules import rule
-from gradaudit.rules.repair import change, place_of
+from gradaudit.rules.repair import place_of, switch
 from gradaudit.rules.text import number
 
 TYPE_CHECKING = False
@@ -114,6 +114,11 @@ def batch_product_mismatch(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
         Count the samples of one optimiser step over all processes, or divide the number of
         samples of an epoch by its logged optimiser steps.
 
+    Symptoms:
+        training ends with an error, or never starts
+        works on one GPU, not on eight
+        worse than the published result
+
     Fix:
         None: which of the numbers is wrong is not known. In DeepSpeed leave one of the three out,
         or write "auto" where a trainer fills it in: it is then computed.
@@ -123,14 +128,15 @@ def batch_product_mismatch(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
         same samples: where a key speaks of these, the number of devices is not used. A key that
         counts one machine's devices is taken for any multiple of it. `auto`, a number that is
         computed, and batches counted in tokens are not compared; frameworks that split an uneven
-        batch themselves (LitGPT, LLM Foundry, OLMo, verl) are left alone. Where the micro-batch is
-        only called `batch_size`, which some trainers use for all devices, it is an info.
+        batch themselves (LitGPT, LLM Foundry, OLMo, verl) are left alone, and so is DeepSpeed with
+        a section `elasticity`, which chooses the numbers itself. Where the micro-batch is only
+        called `batch_size`, which some trainers use for all devices, it is an info.
     """
     dialect = unit.composed.dialect
     if dialect["name"] in _ROUNDS or _disputed(unit, "global_batch", "micro_batch", "accumulation"):
         return
     whole, micro = unit.settings["global_batch"], unit.settings["micro_batch"]
-    if {whole.origin, micro.origin} & {COMPUTED, DEFAULT}:
+    if {whole.origin, micro.origin} & {COMPUTED, DEFAULT} or unit.has_word(("elasticity",)):
         return
     refuses = dialect["name"] in _REFUSES
     accumulation = unit.get("accumulation")
@@ -160,7 +166,8 @@ def batch_product_mismatch(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
         if devices is None:
             return
         count = int(devices.number or 1)
-        related.append(Related(place_of(devices, unit), f"x {count} devices"))
+        plural = "" if count == 1 else "s"
+        related.append(Related(place_of(devices, unit), f"x {count} device{plural}"))
         product = f"{product.partition(' =')[0]} x {count} = {number(each * count)}"
         message = (
             f"the global batch is {number(total)}, but {product}"
@@ -253,6 +260,10 @@ def last_batch_of_one(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         The number of samples, modulo the batch size, is 1. With several processes each has the
         samples divided by their number, rounded up, as DistributedSampler pads them.
 
+    Symptoms:
+        training ends with an error, or never starts
+        validation far worse than training
+
     Fix:
         Recommended: drop the last, incomplete batch. Another batch size does it too.
 
@@ -277,7 +288,7 @@ def last_batch_of_one(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     each = ceil(samples / (world or 1))
     if each < size or each % size != 1:
         return
-    edit = change(drop, True, "True" if drop.raw == "False" else "true")
+    edit = switch(drop, True)
     fix = None
     if edit is not None:
         fix = Fix(
