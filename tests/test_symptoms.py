@@ -15,10 +15,9 @@ from gradaudit.rules.symptoms import SYMPTOMS, anchor, by_symptom, page, search
 RULES = load()
 
 WITHOUT_SYMPTOMS = {
-    "GA104", "GA105", "GA106", "GA107", "GA108", "GA207", "GA208", "GA209", "GA210", "GA211",
+    "GA207", "GA208", "GA209", "GA210", "GA211",
     "GA212", "GA213", "GA214", "GA215", "GA216", "GA217", "GA218", "GA219", "GA220", "GA221",
-    "GA305", "GA306", "GA307", "GA308", "GA309", "GA310", "GA311", "GA312", "GA404", "GA405",
-    "GA406", "GA407", "GA408", "GA409", "GA501", "GA502", "GA503", "GA504", "GA505", "GA506",
+    "GA501", "GA502", "GA503", "GA504", "GA505", "GA506",
     "GA601", "GA602", "GA603", "GA604", "GA605", "GA606", "GA607", "GA608", "GA609", "GA620",
     "GA621", "GA622", "GA623", "GA624", "GA625", "GA626", "GA630", "GA631", "GA632", "GA707",
     "GA708", "GA709", "GA710", "GA711", "GA801", "GA802", "GA803", "GA804", "GA805", "GA806",

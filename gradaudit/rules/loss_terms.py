@@ -71,6 +71,9 @@ def loss_weights_far_apart(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
         Log each weighted term's gradient norm for 100 steps. A term whose share stays below one in
         a thousand can go; one that is a fair share in spite of its weight has other units.
 
+    Symptoms:
+        one loss term drowns the others
+
     Fix:
         None: which ratio is right is a matter of measurement.
 
@@ -164,6 +167,10 @@ def negative_loss_weight(unit: TrainingUnit, limits: Limits) -> Iterator[Finding
     Tell:
         Log the term by itself: it rises while the total falls, below zero in the end.
 
+    Symptoms:
+        loss rises, from the start or after falling
+        one loss term drowns the others
+
     Fix:
         Speculative: the same number without its sign.
 
@@ -224,10 +231,10 @@ def loss_summed_over_batch(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
     """The loss is a sum over the batch, so that its gradient grows with the batch.
 
     Why:
-        With `sum`, twice the samples (or pixels, or tokens) are twice the gradient. Under SGD the
-        step grows with it: the learning rate holds for this batch size alone, and a last, smaller
-        batch takes a smaller step. Under Adam the factor cancels, but not in a clip threshold, nor
-        in a weight decay that is added to the gradient.
+        With `sum`, twice the samples (or pixels, or tokens) are about twice the gradient. Under
+        SGD the step grows with it: the learning rate holds for this batch size alone, and a last,
+        smaller batch takes a smaller step. Under Adam the factor cancels, but not in a clip
+        threshold, nor in a weight decay that is added to the gradient.
 
     Bad:
         optimizer: sgd
@@ -242,6 +249,11 @@ def loss_summed_over_batch(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
     Tell:
         Log the gradient norm at two batch sizes: with a mean it stays or falls, with a sum it
         grows with the batch.
+
+    Symptoms:
+        loss is nan
+        loss spikes
+        works on one GPU, not on eight
 
     Fix:
         None: a mean wants a learning rate as many times larger as there are elements in the sum.
@@ -281,7 +293,7 @@ def loss_summed_over_batch(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
         key=reduction.key,
         label="a sum over the batch",
         related=related,
-        why=[f"Twice the samples are twice the gradient. {effect}"],
+        why=[f"Twice the samples are about twice the gradient. {effect}"],
         next="Look in the trainer: is the sum divided by a count before `backward()`? Otherwise "
         "take `mean`, and a learning rate (SGD) or a clip norm to match.",
         no_fix="with a mean, the learning rate or the clip has to change too",
