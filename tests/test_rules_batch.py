@@ -313,6 +313,15 @@ def test_an_elastic_deepspeed_chooses_its_batch_itself() -> None:
     assert severity("GA305", json.dumps(elastic), "ds.json") is None
 
 
+@pytest.mark.parametrize(
+    ("total", "expected"),
+    [("524288", None), ("131071", "warning"), ("98304\nseq_len: 1024", None), ("98305", "warning")],
+)
+def test_a_global_batch_in_tokens_is_not_compared(total: str, expected: str | None) -> None:
+    text = f"{ADAM}micro_batch_size: 12\ngradient_accumulation_steps: 5\n"
+    assert severity("GA305", f"{text}global_batch_size: {total}\n") == expected
+
+
 @pytest.mark.parametrize(("world", "label"), [(1, "x 1 device"), (2, "x 2 devices")])
 def test_devices_are_counted_in_words(world: int, label: str) -> None:
     text = f"{ADAM}global_batch_size: 32\nmicro_batch_size: 4\ngradient_accumulation_steps: 2\n"

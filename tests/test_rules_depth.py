@@ -94,6 +94,7 @@ def test_the_encoder_of_wenet_is_read() -> None:
         ("init_method_std: 0.02\n", None),
         ("initializer_range: 0.5\nsiren: true\n", None),
         ("initializer_range: auto\n", None),
+        ("initializer_range: 0.5\nmodel_name_or_path: bert-base\n", None),
     ],
 )
 def test_init_std_too_large(entries: str, expected: str | None) -> None:

@@ -45,6 +45,10 @@ _A_NODES = frozenset(
 )
 """Keys that may count one machine's processes."""
 
+_TOKENS = 2**17
+"""Global batches from this on count tokens, whatever their key says: optimiser steps of so many
+samples are not published."""
+
 _SHARDED = ("parallel", "tensor", "pipeline", "pipe", "tp", "pp", "cp", "sp", "ep", "mp")
 """Words of keys that split a model over devices: those see the same samples."""
 
@@ -127,7 +131,8 @@ def batch_product_mismatch(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
         Devices that share one model by tensor, pipeline, context or expert parallelism see the
         same samples: where a key speaks of these, the number of devices is not used. A key that
         counts one machine's devices is taken for any multiple of it. `auto`, a number that is
-        computed, and batches counted in tokens are not compared; frameworks that split an uneven
+        computed, and batches counted in tokens (by their unit, or by their size: nanoGPT's
+        `total_batch_size: 524288`) are not compared; frameworks that split an uneven
         batch themselves (LitGPT, LLM Foundry, OLMo, verl) are left alone, and so is DeepSpeed with
         a section `elasticity`, which chooses the numbers itself. Where the micro-batch is only
         called `batch_size`, which some trainers use for all devices, it is an info.
@@ -150,6 +155,9 @@ def batch_product_mismatch(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
     if total is None or size is None or steps is None:
         return
     each = size * steps
+    length = unit.number("sequence_length") or _TOKENS
+    if not refuses and (total >= _TOKENS or total >= each * length):
+        return
     related = [Related(place_of(micro, unit), f"{size} samples a micro-batch")]
     product = f"{size}"
     if accumulation is not None:

@@ -292,13 +292,16 @@ def init_std_too_large(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         std: standard deviations above this; sqrt(2 / n) is above it for fewer than 200 inputs.
 
     False positives:
-        Narrow networks (He's rule gives 0.18 for 64 inputs), embeddings, SIREN, muP. Fine-tuning
-        draws new weights for the head alone. `init_std` alone is read only in frameworks where it
-        is that of weights: in reinforcement learning it is the spread of the first actions.
+        Narrow networks (He's rule gives 0.18 for 64 inputs) and embeddings. Not reported for SIREN
+        and muP, nor where a checkpoint is named: fine-tuning draws new weights for the head alone.
+        `init_std` alone is read only in frameworks where it is that of weights: in reinforcement
+        learning it is the spread of the first actions.
     """
     std = unit.settings["init_std"]
     value = std.number
-    if value is None or value <= limits["std"] or unit.has_word(("siren", "mup")):
+    if value is None or value <= limits["std"] or unit.get("model_name"):
+        return
+    if unit.has_word(("siren", "mup")):
         return
     edit = change(std, 0.02)
     yield Finding(

@@ -259,7 +259,7 @@ def temperature_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator[Fin
         this one: in a loss's section it counts only where the loss or the section is called
         contrastive, InfoNCE, NT-Xent, SimCLR, MoCo, SupCon or CLIP, and never where they speak of
         a distillation. Above 1 is right for similarities that are not cosines. A learnt temperature
-        may only begin there.
+        may only begin there, or be written as the logarithm of its inverse (CLIP's 2.6592).
     """
     for setting in unit.every("temperature"):
         value = setting.number
