@@ -304,6 +304,33 @@ def test_deepspeed_refuses_numbers_that_do_not_multiply(
     assert severity("GA305", deepspeed(**batch), "ds.json", **assumed) == expected
 
 
+@pytest.mark.parametrize(
+    ("total", "expected"),
+    [(32, None), (36, "warning"), (64, None), (100, "warning"), (30, "error")],
+)
+def test_nemos_batch_is_a_multiple_of_its_data_parallel_share(
+    total: int, expected: str | None
+) -> None:
+    text = (
+        "trainer: {devices: 16, num_nodes: 1, precision: bf16, max_steps: 9}\n"
+        "exp_manager: {name: x}\n"
+        f"model:\n  micro_batch_size: 4\n  global_batch_size: {total}\n"
+        "  tensor_model_parallel_size: 2\n  optim: {name: fused_adam, lr: 1.0e-4}\n"
+    )
+    assert severity("GA305", text) == expected
+
+
+def test_a_computed_value_is_not_said_to_be_written() -> None:
+    text = (
+        "trainer: {devices: 8, num_nodes: 1, precision: bf16, max_steps: 9}\n"
+        "exp_manager: {name: x}\n"
+        "model:\n  micro_batch_size: 4\n  global_batch_size: 24\n"
+        "  tensor_model_parallel_size: 1\n  optim: {name: fused_adam, lr: 1.0e-4}\n"
+    )
+    [finding] = found("GA703", text)
+    assert finding.message == "`global_batch_size` makes accumulation 0.75: must be 1 or more"
+
+
 def test_an_elastic_deepspeed_chooses_its_batch_itself() -> None:
     batch = {"train_batch_size": 100, "gradient_accumulation_steps": 4}
     assert severity("GA305", deepspeed(**batch), "ds.json") == "error"

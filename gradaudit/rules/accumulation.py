@@ -129,7 +129,8 @@ def batch_product_mismatch(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
 
     False positives:
         Devices that share one model by tensor, pipeline, context or expert parallelism see the
-        same samples: where a key speaks of these, the number of devices is not used. A key that
+        same samples: where a key speaks of these, the number of devices is not used (but in NeMo,
+        where the tensor and pipeline sizes are known and divide it). A key that
         counts one machine's devices is taken for any multiple of it. `auto`, a number that is
         computed, and batches counted in tokens (by their unit, or by their size: nanoGPT's
         `total_batch_size: 524288`) are not compared; frameworks that split an uneven
@@ -145,7 +146,9 @@ def batch_product_mismatch(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
         return
     refuses = dialect["name"] in _REFUSES
     accumulation = unit.get("accumulation")
-    if accumulation is not None and accumulation.origin == DEFAULT:
+    ranks = None
+    if accumulation is not None and accumulation.origin in (COMPUTED, DEFAULT):
+        ranks = _ranks(whole, micro, accumulation)
         accumulation = None
     if accumulation is None and not refuses:
         return
@@ -169,6 +172,13 @@ def batch_product_mismatch(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
             f"the global batch {number(total)} is no multiple of {product}: no number of devices "
             "makes up for it"
         )
+    elif ranks is not None and (world := unit.get("world_size")) is not None:
+        if world.origin == DEFAULT or unit.has_word(("context", "cp")):
+            return
+        devices = world
+        related.append(Related(place_of(devices, unit), f"{ranks} of them data-parallel"))
+        product = f"{size} x {ranks} = {number(size * ranks)}"
+        message = f"the global batch {number(total)} is no multiple of {product}"
     else:
         devices = _devices(unit, total, each, accumulation is not None)
         if devices is None:
@@ -182,6 +192,7 @@ def batch_product_mismatch(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
             if accumulation is not None
             else f"the global batch {number(total)} is no multiple of {product}"
         )
+    exact = devices is not None and accumulation is not None
     vague = micro.last_key.lower() == "batch_size"
     sure = refuses and (devices is None or devices.origin == ASSUMED)
     severity = ERROR if sure else INFO if vague else WARNING
@@ -191,13 +202,16 @@ def batch_product_mismatch(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
         severity=severity,
         confidence=HIGH if severity == ERROR else LOW if vague else MEDIUM,
         key=whole.key,
-        label=f"{number(total)} is not {product}",
+        label=f"{'is not' if exact else 'no multiple of'} {product}",
         related=related,
         why=[
             (
                 f"{dialect['title']} compares them and ends before the first step "
                 f"({_REFUSES[dialect['name']]})."
                 if severity == ERROR
+                else f"With these devices {dialect['title']} ends before the first step "
+                f"({_REFUSES[dialect['name']]})."
+                if refuses
                 else "One of the numbers is not what the training does: the batch of an optimiser "
                 "step, and with it the learning rate that suits it, is not the one in the file."
             )
@@ -205,6 +219,16 @@ def batch_product_mismatch(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
         next="Work out which of the numbers you mean and correct the others.",
         no_fix="which of the numbers is wrong is not known",
     )
+
+
+def _ranks(whole: Setting, micro: Setting, accumulation: Setting) -> int | None:
+    """The devices that see other samples than the rest, where the accumulation that the framework
+    computes from them is more than one and no whole number."""
+    steps, total, size = accumulation.number, _whole(whole), _whole(micro)
+    if accumulation.origin != COMPUTED or not steps or not total or not size:
+        return None
+    ranks = total / size / steps
+    return round(ranks) if 1 < steps != int(steps) and abs(ranks - round(ranks)) < 1e-6 else None
 
 
 def _devices(unit: TrainingUnit, total: int, each: int, exact: bool) -> Setting | None:

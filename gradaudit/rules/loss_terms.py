@@ -39,8 +39,8 @@ _SUBTRACTED = frozenset((
         "https://arxiv.org/abs/1711.02257 (Chen et al. 2018, GradNorm)",
         "https://arxiv.org/abs/1705.07115 (Kendall et al. 2018: uncertainty to weigh losses)",
         (
-            "https://arxiv.org/abs/1611.07004 (Isola et al. 2017, pix2pix: 100 to 1, the widest of "
-            "the well-known ones)"
+            "https://arxiv.org/abs/1611.07004 (Isola et al. 2017, pix2pix: 100 to 1, wide for a "
+            "published recipe)"
         ),
     ),
 )
@@ -83,8 +83,9 @@ def loss_weights_far_apart(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
     False positives:
         Weights that undo the units of their terms, and they often do: an info of low confidence.
         Only terms that are a task by their name are counted (mse, ce, dice, bbox, ...): penalties,
-        a KL and regularisers are small by nature. Nor are games between two networks, the weights
-        of a framework's own recipe, and losses that a scheme balances.
+        a KL and regularisers are small by nature, and the style and content of a picture have units
+        far apart (1e10 to 1e5 in PyTorch's example of style transfer). Nor are games between two
+        networks, the weights of a framework's own recipe, and losses that a scheme balances.
     """
     if unit.terms_by_design or _is_balanced(unit):
         return

@@ -212,8 +212,8 @@ def group_norm_groups(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     Why:
         GroupNorm shares the channels out into groups of equal size. torch refuses a number of
         channels that is no multiple of the number of groups when the layer is made, before the
-        first step. Diffusion networks have 32 groups written into their code, so that their width
-        must be a multiple of 32.
+        first step. Many diffusion networks have 32 groups written into their code (ADM, latent
+        diffusion), so that their width must be a multiple of 32.
 
     Bad:
         optimizer: adamw
