@@ -132,8 +132,8 @@ def test_the_kind_of_one_clip_is_no_second_clip() -> None:
     [
         ("sgd", "Under SGD the step then no longer points down the gradient."),
         ("adamw", "counts for less"),
-        ("lars", "no longer points down"),
-        ("muon", "no longer points down"),
+        ("lars", "LARS drops the gradient's length and keeps its direction"),
+        ("muon", "Muon drops the gradient's length and keeps its direction"),
         ("unheard_of", "under Adam that counts for less"),
     ],
 )
@@ -180,6 +180,11 @@ def test_no_clip(text: str, expected: str | None) -> None:
     assert severity("GA107", text) == expected
 
 
+def test_where_a_spike_stays_is_said_in_full() -> None:
+    [finding] = found("GA107", f"{ADAM}gradient_clip_norm: null\n")
+    assert "divided by its own running size, and a spike stays in that size" in words(finding)
+
+
 def test_a_clip_that_a_framework_leaves_off() -> None:
     [finding] = found("GA107", deepspeed(), "ds.json")
     assert "by default" in finding.label
@@ -208,6 +213,11 @@ def test_a_clip_that_a_framework_leaves_off() -> None:
 )
 def test_a_recurrent_network(text: str, expected: str | None) -> None:
     assert severity("GA108", ADAM + text) == expected
+
+
+def test_adafactor_bounds_the_step_of_a_recurrent_network() -> None:
+    text = "optimizer: adafactor\nrnn_type: lstm\nseq_len: 400\ngradient_clip_norm: null\n"
+    assert severity("GA108", text) is None
 
 
 def test_a_recurrent_network_in_joeynmt() -> None:
@@ -294,6 +304,58 @@ def test_deepspeed_refuses_numbers_that_do_not_multiply(
     assert severity("GA305", deepspeed(**batch), "ds.json", **assumed) == expected
 
 
+@pytest.mark.parametrize(
+    ("total", "expected"),
+    [(32, None), (36, "warning"), (64, None), (100, "warning"), (30, "error")],
+)
+def test_nemos_batch_is_a_multiple_of_its_data_parallel_share(
+    total: int, expected: str | None
+) -> None:
+    text = (
+        "trainer: {devices: 16, num_nodes: 1, precision: bf16, max_steps: 9}\n"
+        "exp_manager: {name: x}\n"
+        f"model:\n  micro_batch_size: 4\n  global_batch_size: {total}\n"
+        "  tensor_model_parallel_size: 2\n  optim: {name: fused_adam, lr: 1.0e-4}\n"
+    )
+    assert severity("GA305", text) == expected
+
+
+def test_a_computed_value_is_not_said_to_be_written() -> None:
+    text = (
+        "trainer: {devices: 8, num_nodes: 1, precision: bf16, max_steps: 9}\n"
+        "exp_manager: {name: x}\n"
+        "model:\n  micro_batch_size: 4\n  global_batch_size: 24\n"
+        "  tensor_model_parallel_size: 1\n  optim: {name: fused_adam, lr: 1.0e-4}\n"
+    )
+    [finding] = found("GA703", text)
+    assert finding.message == "`global_batch_size` makes accumulation 0.75: must be 1 or more"
+
+
+def test_an_elastic_deepspeed_chooses_its_batch_itself() -> None:
+    batch = {"train_batch_size": 100, "gradient_accumulation_steps": 4}
+    assert severity("GA305", deepspeed(**batch), "ds.json") == "error"
+    elastic = json.loads(deepspeed(**batch)) | {
+        "elasticity": {"enabled": True, "ignore_non_elastic_batch_info": True}
+    }
+    assert severity("GA305", json.dumps(elastic), "ds.json") is None
+
+
+@pytest.mark.parametrize(
+    ("total", "expected"),
+    [("524288", None), ("131071", "warning"), ("98304\nseq_len: 1024", None), ("98305", "warning")],
+)
+def test_a_global_batch_in_tokens_is_not_compared(total: str, expected: str | None) -> None:
+    text = f"{ADAM}micro_batch_size: 12\ngradient_accumulation_steps: 5\n"
+    assert severity("GA305", f"{text}global_batch_size: {total}\n") == expected
+
+
+@pytest.mark.parametrize(("world", "label"), [(1, "x 1 device"), (2, "x 2 devices")])
+def test_devices_are_counted_in_words(world: int, label: str) -> None:
+    text = f"{ADAM}global_batch_size: 32\nmicro_batch_size: 4\ngradient_accumulation_steps: 2\n"
+    [finding] = found("GA305", f"{text}world_size: {world}\n")
+    assert finding.related[-1].message == label
+
+
 def test_frameworks_that_split_an_uneven_batch_are_left_alone() -> None:
     text = """
 max_duration: 100ba
@@ -366,6 +428,9 @@ def test_the_spelling_of_a_switch_is_kept() -> None:
         ("# keras\nbn_momentum: 0.99\n", None),
         ("backend: paddle\nbn_momentum: 0.9\n", None),
         ("# torch\nbn_momentum: 0.49\n", None),
+        ("# torch\nbn_momentum: 0.5\nbnm_decay: 0.5\n", None),  # PointNet++
+        ("# torch\nbn_momentum: 0.5\nbn_decay: 0.5\n", None),
+        ("# torch\nmodel: {name: efficientnet-b0, batch_norm_momentum: 0.99}\n", None),
         ("# torch\nbn_momentum: 0.5\n", "warning"),
         ("# torch\nbn_momentum: 1.0\n", None),
         ("# torch\nbn_momentum: 0.0\n", None),
@@ -417,6 +482,8 @@ optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.01, momentum=0.9))
         ("unet: {norm_num_groups: 32, model_channels: 48}\n", "warning"),
         ("unet: {norm_num_groups: 32}\nvae: {model_channels: 48}\n", None),
         ("conv: {num_groups: 2, num_channels: 3}\n", None),
+        ("norm: group\nnorm_cfg: {num_groups: 32, num_channels: 48}\n", "error"),
+        ("norm: batch\nnorm_cfg: {num_groups: 32, num_channels: 48}\n", None),
     ],
 )
 def test_channels_and_groups(text: str, expected: str | None) -> None:
@@ -558,6 +625,16 @@ def test_label_smoothing(smoothing: str, expected: str | None) -> None:
     assert not (found("GA407", text) and found("GA703", text))
 
 
+def test_a_gans_target_of_real_samples_is_left_alone() -> None:
+    assert severity("GA407", f"{ADAM}discriminator: {{label_smoothing: 0.9}}\n") is None
+
+
+@pytest.mark.parametrize(("smoothing", "says"), [("0.9", "stays, 0.1."), ("0.5", "0.1, or 0.")])
+def test_the_share_that_stays_is_named_where_it_may_be_meant(smoothing: str, says: str) -> None:
+    [finding] = found("GA407", f"{ADAM}label_smoothing: {smoothing}\n")
+    assert finding.next.endswith(says)
+
+
 def test_what_lies_outside_its_domain_is_said_by_another_rule() -> None:
     for smoothing in ("-0.1", "1.0", "1.5"):
         text = f"{ADAM}label_smoothing: {smoothing}\n"
@@ -606,6 +683,7 @@ def test_a_clip_undoes_the_weight_of_positives() -> None:
         ("loss: {type: NTXent, temperature: 0.001}\n", "warning"),
         ("loss: {contrastive: {weight: 1.0, temperature: 0.001}}\n", "warning"),
         ("loss: {type: kd, temperature: 4.0}\n", None),
+        ("loss: {type: clip_distillation, temperature: 4.0}\n", None),
         ("loss: {distillation: {weight: 1.0, temperature: 4.0}}\n", None),
         ("temperature: 0.0\n", None),
         ("sampling: {temperature: 0.0}\n", None),

@@ -15,12 +15,17 @@ ADAM = "optimizer: adamw\nlearning_rate: 1.0e-4\n"
         ("num_layers: 19\nuse_residual: false\n", None),
         ("num_layers: 24\nuse_residual: true\n", None),
         ("num_layers: 24\n", None),
-        ("num_layers: 8\nuse_residual: false\nactivation: tanh\n", "warning"),
+        ("num_layers: 8\nuse_residual: false\nactivation: sigmoid\n", "warning"),
+        ("num_layers: 8\nuse_residual: false\nactivation: tanh\n", None),  # as in PINNs
         ("num_layers: 8\nuse_residual: false\nactivation: torch.nn.Sigmoid\n", "warning"),
-        ("num_layers: 7\nuse_residual: false\nactivation: tanh\n", None),
+        ("num_layers: 7\nuse_residual: false\nactivation: sigmoid\n", None),
         ("num_layers: 8\nuse_residual: false\nactivation: relu\n", None),
         ("num_layers: 24\nuse_residual: false\nsiren: true\n", None),
         ("num_layers: 24\nuse_residual: null\n", None),
+        ("num_layers: 24\nskip_connections: false\n", None),  # a U-Net's or a NeRF's
+        ("encoder: {num_layers: 24}\npostnet: {use_residual: false}\n", None),
+        ("encoder: {num_layers: 24, block: {use_residual: false}}\n", "warning"),
+        ("net: {num_layers: 9, use_residual: false}\nhead: {activation: sigmoid}\n", None),
     ],
 )
 def test_deep_without_residual(entries: str, expected: str | None) -> None:
@@ -47,6 +52,8 @@ POST = "num_layers: 12\npre_norm: false\n"
         (POST.replace("12", "11") + "warmup_steps: 0\n", None),
         (POST.replace("false", "true") + "warmup_steps: 0\n", None),
         ("num_layers: 12\nwarmup_steps: 0\n", None),
+        (POST + "warmup_steps: 0\npatch_size: 16\n", None),  # timm's `pre_norm` is another
+        (POST + "warmup_steps: 0\nrestore_file: x.pt\n", None),
     ],
 )
 def test_deep_post_norm_without_warmup(entries: str, expected: str | None) -> None:
@@ -82,10 +89,12 @@ def test_the_encoder_of_wenet_is_read() -> None:
     [
         ("initializer_range: 0.1\n", None),
         ("initializer_range: 0.11\n", "warning"),
-        ("model:\n  init_std: 0.5\n", "warning"),
+        ("model:\n  weight_init_std: 0.5\n", "warning"),
+        ("actor:\n  init_std: 1.0\n", None),  # of the actions, not of weights
         ("init_method_std: 0.02\n", None),
-        ("init_std: 0.5\nsiren: true\n", None),
-        ("init_std: auto\n", None),
+        ("initializer_range: 0.5\nsiren: true\n", None),
+        ("initializer_range: auto\n", None),
+        ("initializer_range: 0.5\nmodel_name_or_path: bert-base\n", None),
     ],
 )
 def test_init_std_too_large(entries: str, expected: str | None) -> None:

@@ -18,7 +18,7 @@ from gradaudit.findings import (
 )  # fmt: skip
 from gradaudit.plan.model import ASSUMED, COMPUTED, DEFAULT
 from gradaudit.rules import rule
-from gradaudit.rules.repair import change, place_of
+from gradaudit.rules.repair import place_of, switch
 from gradaudit.rules.text import number
 
 TYPE_CHECKING = False
@@ -44,6 +44,10 @@ _A_NODES = frozenset(
     ("num_gpus", "n_gpus", "num_gpu", "ngpu", "nproc_per_node", "num_processes", "gpus", "devices")
 )
 """Keys that may count one machine's processes."""
+
+_TOKENS = 2**17
+"""Global batches from this on count tokens, whatever their key says: optimiser steps of so many
+samples are not published."""
 
 _SHARDED = ("parallel", "tensor", "pipeline", "pipe", "tp", "pp", "cp", "sp", "ep", "mp")
 """Words of keys that split a model over devices: those see the same samples."""
@@ -114,27 +118,37 @@ def batch_product_mismatch(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
         Count the samples of one optimiser step over all processes, or divide the number of
         samples of an epoch by its logged optimiser steps.
 
+    Symptoms:
+        training ends with an error, or never starts
+        works on one GPU, not on eight
+        worse than the published result
+
     Fix:
         None: which of the numbers is wrong is not known. In DeepSpeed leave one of the three out,
         or write "auto" where a trainer fills it in: it is then computed.
 
     False positives:
         Devices that share one model by tensor, pipeline, context or expert parallelism see the
-        same samples: where a key speaks of these, the number of devices is not used. A key that
+        same samples: where a key speaks of these, the number of devices is not used (but in NeMo,
+        where the tensor and pipeline sizes are known and divide it). A key that
         counts one machine's devices is taken for any multiple of it. `auto`, a number that is
-        computed, and batches counted in tokens are not compared; frameworks that split an uneven
-        batch themselves (LitGPT, LLM Foundry, OLMo, verl) are left alone. Where the micro-batch is
-        only called `batch_size`, which some trainers use for all devices, it is an info.
+        computed, and batches counted in tokens (by their unit, or by their size: nanoGPT's
+        `total_batch_size: 524288`) are not compared; frameworks that split an uneven
+        batch themselves (LitGPT, LLM Foundry, OLMo, verl) are left alone, and so is DeepSpeed with
+        a section `elasticity`, which chooses the numbers itself. Where the micro-batch is only
+        called `batch_size`, which some trainers use for all devices, it is an info.
     """
     dialect = unit.composed.dialect
     if dialect["name"] in _ROUNDS or _disputed(unit, "global_batch", "micro_batch", "accumulation"):
         return
     whole, micro = unit.settings["global_batch"], unit.settings["micro_batch"]
-    if {whole.origin, micro.origin} & {COMPUTED, DEFAULT}:
+    if {whole.origin, micro.origin} & {COMPUTED, DEFAULT} or unit.has_word(("elasticity",)):
         return
     refuses = dialect["name"] in _REFUSES
     accumulation = unit.get("accumulation")
-    if accumulation is not None and accumulation.origin == DEFAULT:
+    ranks = None
+    if accumulation is not None and accumulation.origin in (COMPUTED, DEFAULT):
+        ranks = _ranks(whole, micro, accumulation)
         accumulation = None
     if accumulation is None and not refuses:
         return
@@ -144,6 +158,9 @@ def batch_product_mismatch(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
     if total is None or size is None or steps is None:
         return
     each = size * steps
+    length = unit.number("sequence_length") or _TOKENS
+    if not refuses and (total >= _TOKENS or total >= each * length):
+        return
     related = [Related(place_of(micro, unit), f"{size} samples a micro-batch")]
     product = f"{size}"
     if accumulation is not None:
@@ -155,18 +172,27 @@ def batch_product_mismatch(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
             f"the global batch {number(total)} is no multiple of {product}: no number of devices "
             "makes up for it"
         )
+    elif ranks is not None and (world := unit.get("world_size")) is not None:
+        if world.origin == DEFAULT or unit.has_word(("context", "cp")):
+            return
+        devices = world
+        related.append(Related(place_of(devices, unit), f"{ranks} of them data-parallel"))
+        product = f"{size} x {ranks} = {number(size * ranks)}"
+        message = f"the global batch {number(total)} is no multiple of {product}"
     else:
         devices = _devices(unit, total, each, accumulation is not None)
         if devices is None:
             return
         count = int(devices.number or 1)
-        related.append(Related(place_of(devices, unit), f"x {count} devices"))
+        plural = "" if count == 1 else "s"
+        related.append(Related(place_of(devices, unit), f"x {count} device{plural}"))
         product = f"{product.partition(' =')[0]} x {count} = {number(each * count)}"
         message = (
             f"the global batch is {number(total)}, but {product}"
             if accumulation is not None
             else f"the global batch {number(total)} is no multiple of {product}"
         )
+    exact = devices is not None and accumulation is not None
     vague = micro.last_key.lower() == "batch_size"
     sure = refuses and (devices is None or devices.origin == ASSUMED)
     severity = ERROR if sure else INFO if vague else WARNING
@@ -176,13 +202,16 @@ def batch_product_mismatch(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
         severity=severity,
         confidence=HIGH if severity == ERROR else LOW if vague else MEDIUM,
         key=whole.key,
-        label=f"{number(total)} is not {product}",
+        label=f"{'is not' if exact else 'no multiple of'} {product}",
         related=related,
         why=[
             (
                 f"{dialect['title']} compares them and ends before the first step "
                 f"({_REFUSES[dialect['name']]})."
                 if severity == ERROR
+                else f"With these devices {dialect['title']} ends before the first step "
+                f"({_REFUSES[dialect['name']]})."
+                if refuses
                 else "One of the numbers is not what the training does: the batch of an optimiser "
                 "step, and with it the learning rate that suits it, is not the one in the file."
             )
@@ -190,6 +219,16 @@ def batch_product_mismatch(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
         next="Work out which of the numbers you mean and correct the others.",
         no_fix="which of the numbers is wrong is not known",
     )
+
+
+def _ranks(whole: Setting, micro: Setting, accumulation: Setting) -> int | None:
+    """The devices that see other samples than the rest, where the accumulation that the framework
+    computes from them is more than one and no whole number."""
+    steps, total, size = accumulation.number, _whole(whole), _whole(micro)
+    if accumulation.origin != COMPUTED or not steps or not total or not size:
+        return None
+    ranks = total / size / steps
+    return round(ranks) if 1 < steps != int(steps) and abs(ranks - round(ranks)) < 1e-6 else None
 
 
 def _devices(unit: TrainingUnit, total: int, each: int, exact: bool) -> Setting | None:
@@ -253,6 +292,10 @@ def last_batch_of_one(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         The number of samples, modulo the batch size, is 1. With several processes each has the
         samples divided by their number, rounded up, as DistributedSampler pads them.
 
+    Symptoms:
+        training ends with an error, or never starts
+        validation far worse than training
+
     Fix:
         Recommended: drop the last, incomplete batch. Another batch size does it too.
 
@@ -277,7 +320,7 @@ def last_batch_of_one(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     each = ceil(samples / (world or 1))
     if each < size or each % size != 1:
         return
-    edit = change(drop, True, "True" if drop.raw == "False" else "true")
+    edit = switch(drop, True)
     fix = None
     if edit is not None:
         fix = Fix(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _KINDS = (("clip_norm", "by norm"), ("clip_value", "by value"), ("clip_agc", "by AGC"))
 
-_TURNS = frozenset(("lars", "novograd", "muon", "dadaptsgd"))
+_KEEPS_DIRECTION = frozenset(("lars", "novograd", "muon", "dadaptsgd"))
 """They forget the gradient's size by layer or as a whole, and follow its direction."""
 
 
@@ -51,10 +51,10 @@ def clip_norm_never_acts(unit: TrainingUnit, limits: Limits) -> Iterator[Finding
     """The clip norm is so large that it hardly ever acts.
 
     Why:
-        Clipping leaves a gradient below the threshold as it is. Norms in the thousands come from a
-        loss that is summed over its elements or from a training that is already lost, so that a
-        threshold of 1000 and more protects from neither a spike of 50 nor one of 500, under any
-        optimiser. It is often written on purpose, to have the norm computed and logged.
+        Clipping leaves a gradient below the threshold as it is. Norms in the thousands mostly come
+        from a loss that is summed over its elements or from a training that is already lost. A
+        threshold of 1000 and more stops neither a spike of 50 nor one of 500, under any optimiser.
+        It is often written on purpose, to have the norm computed and logged.
 
     Bad:
         optimizer: adamw
@@ -69,6 +69,10 @@ def clip_norm_never_acts(unit: TrainingUnit, limits: Limits) -> Iterator[Finding
     Tell:
         Log the value that `clip_grad_norm_` returns: it is the norm before clipping. If the
         largest of a whole epoch is below the threshold, the clip never acted.
+
+    Symptoms:
+        gradient norm spikes
+        loss spikes
 
     Fix:
         None: the threshold that would act is a matter of the norms that are measured, for example
@@ -103,8 +107,8 @@ def clip_norm_never_acts(unit: TrainingUnit, limits: Limits) -> Iterator[Finding
         label="as good as no clip",
         why=[
             (
-                "Spikes of 10 or 100 times the usual norm pass it unchanged. As a way to have the "
-                "norm computed and logged it is fine."
+                f"Every norm below {number(threshold)} passes unchanged, which is most spikes too. "
+                "As a way to have the norm computed and logged it is fine."
             )
         ],
         next="Log the pre-clip norm for 100 steps after the warm-up; to limit spikes, set the "
@@ -154,6 +158,9 @@ def two_clips(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     Tell:
         Look for `clip_grad_norm_` and `clip_grad_value_` in the trainer: are both called, in which
         order, or does an `elif` choose one?
+
+    Symptoms:
+        loads other values than the file seems to say
 
     Fix:
         None: which of the two is meant is not known. The clip by norm keeps the direction of the
@@ -242,21 +249,28 @@ def clip_by_value(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         direction is no longer the gradient's. The cosine of the gradient before and after says
         how far it turned.
 
+    Symptoms:
+        None: a turned gradient still goes down; the training is a little slower or not at all.
+
     Fix:
         None: a bound for entries says nothing about the norm that would do the same.
 
     False positives:
-        Detectron2 clips by value unless it is told otherwise, and its recipes train well with it.
-        Runs in the strict profile only, for that reason. The clipping of WGAN's weights is another
-        setting, and not read as this one.
+        Many trainings do well with it, and it is what Detectron2 does where clipping is turned on
+        and nothing else is said. For that reason the rule runs in the strict profile only. The
+        clipping of WGAN's weights is another setting, and not read as this one.
     """
     clip = unit.settings["clip_value"]
     bound = clip.number
     if bound is None or bound <= 0 or not _is_written(clip):
         return
     name = optimizer_name(unit)
-    if steps_with_gradient(unit) or unit.optimizer in _TURNS:
+    if steps_with_gradient(unit):
         effect = f"Under {name} the step then no longer points down the gradient."
+    elif unit.optimizer in _KEEPS_DIRECTION:
+        effect = (
+            f"{name} drops the gradient's length and keeps its direction: that is what changes."
+        )
     elif forgets_scale(unit):
         because, _ = why_scale_cancels(unit)
         effect = f"Under {name} it counts for less, because {because}."

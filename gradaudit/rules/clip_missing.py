@@ -73,6 +73,10 @@ def clip_missing(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         Log the gradient norm of every step. Where the largest is above ten times the median, a
         clip near the 90th percentile would have acted.
 
+    Symptoms:
+        gradient norm spikes
+        loss spikes
+
     Fix:
         None: the threshold is a matter of the norms that are measured.
 
@@ -91,8 +95,10 @@ def clip_missing(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     if steps_with_gradient(unit):
         effect = f"Under {optimizer_name(unit)} a spike goes into the weights at full length."
     elif forgets_scale(unit):
-        _, memory = why_scale_cancels(unit)
-        effect = f"Under {optimizer_name(unit)} a spike stays in {memory} for many steps."
+        because, memory = why_scale_cancels(unit)
+        effect = (
+            f"Under {optimizer_name(unit)} {because}, and a spike stays in {memory} for many steps."
+        )
     else:
         effect = "A spike goes into the weights, or into the optimiser's memory, unchanged."
     yield Finding(
@@ -158,6 +164,11 @@ def recurrent_without_clip(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
         Log the gradient norm of every step: spikes of ten times the median and more, on long
         sequences first.
 
+    Symptoms:
+        gradient norm spikes
+        loss spikes
+        loss is nan after some hundred steps
+
     Fix:
         None: published thresholds reach from 0.25 (PyTorch's word language model) to 5 (Sutskever
         et al.) and more. Measure the norm and clip at its 90th percentile.
@@ -169,9 +180,10 @@ def recurrent_without_clip(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
         A small recurrent layer in a network of another kind, short sequences, or a recurrence
         kept contractive (orthogonal weights, strong decay). Truncated back-propagation bounds the
         number of steps: its length is the sequence's. Silent where it is not known whether the
-        trainer clips.
+        trainer clips, and for optimisers that bound their own step (Adafactor, LAMB, LARS) or
+        keep no size (signSGD).
     """
-    if not _is_recurrent(unit) or not _clips_nothing(unit):
+    if not _is_recurrent(unit) or not _clips_nothing(unit) or unit.optimizer in _BOUNDS_ITSELF:
         return
     cell = unit.settings["recurrent"]
     clip = unit.settings["clip_norm"]

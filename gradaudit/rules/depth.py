@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from gradaudit.plan.model import Setting, TrainingUnit
     from gradaudit.rules import Limits
 
-_SATURATES = frozenset(("sigmoid", "tanh", "logistic"))
+_SATURATES = frozenset(("sigmoid", "logistic"))
+"""Their slope is a quarter at most. That of tanh is 1 at zero: plain networks of eight layers and
+more train with it (physics-informed networks)."""
 
 
 @rule(
@@ -28,8 +30,8 @@ _SATURATES = frozenset(("sigmoid", "tanh", "logistic"))
     references=(
         "https://arxiv.org/abs/1512.03385 (He et al. 2016: plain networks get worse with depth)",
         (
-            "https://proceedings.mlr.press/v9/glorot10a.html (Glorot & Bengio 2010: sigmoid and "
-            "tanh saturate)"
+            "https://proceedings.mlr.press/v9/glorot10a.html (Glorot & Bengio 2010: sigmoid is "
+            "unsuited for deep networks)"
         ),
         "https://arxiv.org/abs/1901.09321 (Zhang et al. 2019, Fixup)",
     ),
@@ -40,8 +42,8 @@ def deep_without_residual(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
     Why:
         Without residual connections the gradient of the first layer is a product of one Jacobian
         a layer: it vanishes or explodes with the depth. He et al. saw plain networks of 34 layers
-        train worse than those of 18, with BatchNorm. Sigmoid and tanh shrink it in every layer, so
-        that a third of that depth is enough.
+        train worse than those of 18, with BatchNorm. A sigmoid, whose slope is a quarter at most,
+        shrinks it in every layer, so that less than half of that depth is enough.
 
     Bad:
         optimizer: adamw
@@ -59,23 +61,33 @@ def deep_without_residual(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
         Log the gradient norm of each layer at the first step: the first layers' is orders of
         magnitude from the last layers'.
 
+    Symptoms:
+        gradient norm is tiny
+        loss is flat
+
     Fix:
         Recommended: turn the residual connections on (He et al. 2016).
 
     Limits:
         layers: networks of this depth and more.
-        saturating-layers: the same where the activation is a sigmoid or tanh.
+        saturating-layers: the same where the activation is a sigmoid.
 
     False positives:
         Networks whose initialisation keeps the product near one (dynamical isometry, DKS, SIREN)
-        train deep and plain. Where no key speaks of residual connections nothing is reported.
+        train deep and plain. Where no key speaks of residual connections nothing is reported, nor
+        where the depth and the switch stand in sections beside each other (an encoder's layers, a
+        post-net's switch). `skip_connections` is as often a U-Net's, and not read as this.
     """
     depth, residual = unit.settings["depth"], unit.settings["residual"]
     layers = depth.number
     if residual.value is not False or layers is None or unit.has_word(("siren", "isometry")):
         return
+    if not _share_a_section(depth, residual):
+        return
     activation = unit.get("activation")
-    name = str(activation.value).rsplit(".", 1)[-1].lower() if activation else ""
+    name = ""
+    if activation is not None and _share_a_section(depth, activation):
+        name = str(activation.value).rsplit(".", 1)[-1].lower()
     saturates = name in _SATURATES
     if layers < limits["saturating_layers" if saturates else "layers"]:
         return
@@ -104,6 +116,12 @@ def deep_without_residual(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
         if edit
         else None,
     )
+
+
+def _share_a_section(one: Setting, other: Setting) -> bool:
+    """Whether one of the two stands in the other's section, or in a section of that."""
+    a, b = (f"{setting.key.rpartition('.')[0]}." for setting in (one, other))
+    return a == "." or b == "." or a.startswith(b) or b.startswith(a)
 
 
 @rule(
@@ -151,6 +169,11 @@ def deep_post_norm_without_warmup(unit: TrainingUnit, limits: Limits) -> Iterato
         The loss rises or stays level in the first thousand steps, and a tenth of the rate cures
         it.
 
+    Symptoms:
+        loss rises, from the start or after falling
+        loss is flat
+        loss is nan
+
     Fix:
         None: the length of a warm-up depends on the training, and pre-norm is another network.
 
@@ -159,8 +182,9 @@ def deep_post_norm_without_warmup(unit: TrainingUnit, limits: Limits) -> Iterato
 
     False positives:
         Fine-tuning: the pretrained weights are past the initialisation; not reported where a
-        checkpoint is named. RAdam, which warms up by itself, and DeepNorm or Admin, which scale
-        the residuals, are not reported. SGD is not judged.
+        checkpoint is named. In timm's vision transformers `pre_norm` is a norm before the first
+        block: not reported where a key speaks of patches. RAdam, which warms up by itself, and
+        DeepNorm or Admin, which scale the residuals, are not reported. SGD is not judged.
     """
     depth, position = unit.settings["depth"], unit.settings["pre_norm"]
     if position.value is not False or depth.number is None or depth.number < limits["layers"]:
@@ -168,7 +192,9 @@ def deep_post_norm_without_warmup(unit: TrainingUnit, limits: Limits) -> Iterato
     if not unit.is_adaptive or unit.optimizer in ("radam", "lamb"):
         return
     off = _no_warmup(unit)
-    if off is None or unit.get("model_name") or unit.has_word(_NOT_FROM_SCRATCH):
+    if off is None or unit.get("model_name"):
+        return
+    if unit.has_word(_NOT_FROM_SCRATCH + _PRE_NORM_IS_ANOTHER):
         return
     layers = number(depth.number)
     yield Finding(
@@ -194,8 +220,10 @@ def deep_post_norm_without_warmup(unit: TrainingUnit, limits: Limits) -> Iterato
 
 
 _NOT_FROM_SCRATCH = (
-    "pretrained", "finetune", "finetuning", "resume", "deepnorm", "admin", "lora", "init_param",
+    "pretrained", "finetune", "finetuning", "resume", "restore", "deepnorm", "admin", "lora",
 )  # fmt: skip
+
+_PRE_NORM_IS_ANOTHER = ("patch", "vit", "timm")
 
 
 def _no_warmup(unit: TrainingUnit) -> Setting | None:
@@ -252,6 +280,10 @@ def init_std_too_large(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     Tell:
         The first loss is far above log(number of classes).
 
+    Symptoms:
+        loss is nan
+        loss spikes
+
     Fix:
         Recommended: 0.02, as BERT, GPT-2 and most transformers since. It changes nothing where
         all weights come from a checkpoint.
@@ -260,12 +292,16 @@ def init_std_too_large(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         std: standard deviations above this; sqrt(2 / n) is above it for fewer than 200 inputs.
 
     False positives:
-        Narrow networks (He's rule gives 0.18 for 64 inputs), embeddings, SIREN. Fine-tuning draws
-        new weights for the head alone.
+        Narrow networks (He's rule gives 0.18 for 64 inputs) and embeddings. Not reported for SIREN
+        and muP, nor where a checkpoint is named: fine-tuning draws new weights for the head alone.
+        `init_std` alone is read only in frameworks where it is that of weights: in reinforcement
+        learning it is the spread of the first actions.
     """
     std = unit.settings["init_std"]
     value = std.number
-    if value is None or value <= limits["std"] or unit.has_word(("siren", "mup")):
+    if value is None or value <= limits["std"] or unit.get("model_name"):
+        return
+    if unit.has_word(("siren", "mup")):
         return
     edit = change(std, 0.02)
     yield Finding(

@@ -20,6 +20,10 @@ _CONTRASTIVE = (
     "clip", "npair", "siglip",
 )  # fmt: skip
 
+_OF_A_GAN = ("discriminator", "gan", "disc")
+
+_OF_A_TEACHER = ("distil", "teacher", "student")
+
 
 @rule(
     "GA407",
@@ -62,6 +66,9 @@ def label_smoothing_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator
         The loss cannot fall below the entropy of the smoothed labels, and the largest predicted
         probability stays near 1 minus the smoothing where there are many classes.
 
+    Symptoms:
+        worse than the published result
+
     Fix:
         None: whether 0.1 or no smoothing was meant is not known. 0.9 is often the share that
         stays, of which 0.1 is the smoothing.
@@ -72,20 +79,21 @@ def label_smoothing_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator
 
     False positives:
         Training against labels that are known to be wrong, where large values have been tried
-        (Lukasik et al. 2020). What lies outside [0, 1], and 1 itself, is value-out-of-domain.
+        (Lukasik et al. 2020). In a GAN 0.9 is often the target of the real samples; where a key
+        speaks of a discriminator nothing is reported. What lies outside [0, 1], and 1 itself, is
+        value-out-of-domain.
     """
     smoothing = unit.settings["label_smoothing"]
     value = smoothing.number
     preferences = smoothing.note.startswith("of preferences")
-    if value is None or value >= 1 or smoothing.origin == DEFAULT:
+    if value is None or value >= 1 or smoothing.origin == DEFAULT or unit.has_word(_OF_A_GAN):
         return
     if value < limits["preferences" if preferences else "largest"]:
         return
     if preferences:
-        message = (
-            f"{number(value)} says that at least half of the preference pairs are swapped: "
-            + ("they say nothing" if value == 0.5 else "the rejected answers are preferred")
-        )
+        message = f"{number(value)} says that {percent(value)} of the preference pairs are swapped"
+        if value >= 0.5:
+            message += ": they say nothing" if value == 0.5 else ": rejected answers are preferred"
     else:
         message = f"label smoothing spreads {percent(value)} of each label over all classes"
     yield Finding(
@@ -108,7 +116,9 @@ def label_smoothing_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator
         ],
         next="Take a value below 0.5, or 0."
         if preferences
-        else f"Take 0.1, or 0; if {number(value)} is the share that stays, {number(1 - value)}.",
+        else f"Take 0.1, or 0; if {number(value)} is the share that stays, {number(1 - value)}."
+        if 1 - value < limits["largest"]
+        else "Take 0.1, or 0.",
         no_fix="which value was meant is not known",
     )
 
@@ -151,6 +161,10 @@ def extreme_class_weight(unit: TrainingUnit, limits: Limits) -> Iterator[Finding
     Tell:
         Log the gradient norm with and without positives in the batch.
 
+    Symptoms:
+        gradient norm spikes
+        loss spikes
+
     Fix:
         None: how rare the positives are is not in the file. A sampler that draws them more often,
         a focal loss or the square root of the weight spread the gradient more evenly.
@@ -168,7 +182,7 @@ def extreme_class_weight(unit: TrainingUnit, limits: Limits) -> Iterator[Finding
         return
     clip = unit.get("clip_norm")
     related = []
-    effect = "its batches have a gradient far above all others."
+    effect = "the batches that hold one have a gradient far above all others."
     if clip is not None and clip.number and clip.number > 0:
         related.append(Related(place_of(clip, unit), "cuts the batches that have positives"))
         effect = (
@@ -228,6 +242,11 @@ def temperature_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator[Fin
         Log the entropy of the softmax over the negatives: near 0 the temperature is too low, near
         the logarithm of their number too high.
 
+    Symptoms:
+        loss is nan after some hundred steps
+        loss is flat
+        gradient norm spikes
+
     Fix:
         None: 0.05 to 0.5 are usual, and the best value is found by trying.
 
@@ -238,8 +257,9 @@ def temperature_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator[Fin
     False positives:
         The temperature of a distillation, of sampling or of a teacher is another, and not read as
         this one: in a loss's section it counts only where the loss or the section is called
-        contrastive, InfoNCE, NT-Xent, SimCLR, MoCo, SupCon or CLIP. Above 1 is right for
-        similarities that are not cosines. A learnt temperature may only begin there.
+        contrastive, InfoNCE, NT-Xent, SimCLR, MoCo, SupCon or CLIP, and never where they speak of
+        a distillation. Above 1 is right for similarities that are not cosines. A learnt temperature
+        may only begin there, or be written as the logarithm of its inverse (CLIP's 2.6592).
     """
     for setting in unit.every("temperature"):
         value = setting.number
@@ -249,7 +269,8 @@ def temperature_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator[Fin
             continue
         low = value < limits["lowest"]
         if value <= 0:
-            message = f"a temperature of {number(value)} divides by zero or turns the loss around"
+            turned = "turns the loss around" if value < 0 else "divides by zero"
+            message = f"a temperature of {number(value)} {turned}"
         elif low:
             message = (
                 f"temperature {number(value)} multiplies the contrastive logits by "
@@ -263,7 +284,9 @@ def temperature_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator[Fin
             severity=WARNING if low else INFO,
             confidence=MEDIUM if low else LOW,
             key=setting.key,
-            label=f"below {number(limits['lowest'])}" if low else "above 1",
+            label=f"below {number(limits['lowest'])}"
+            if low
+            else f"above {number(limits['highest'])}",
             why=[
                 "Gradients grow with 1 / temperature, and only the hardest negatives get any."
                 if low
@@ -287,5 +310,7 @@ def _is_contrastive(setting: Setting, unit: TrainingUnit) -> bool:
     if name is not None and isinstance(name.value, str):
         said += f".{name.value}"
     flat = said.lower().replace("-", "_")
+    if any(word in flat for word in _OF_A_TEACHER):
+        return False
     parts = flat.replace(".", "_").split("_")
     return any(word in parts or (len(word) > 4 and word in flat) for word in _CONTRASTIVE)

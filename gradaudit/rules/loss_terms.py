@@ -39,8 +39,8 @@ _SUBTRACTED = frozenset((
         "https://arxiv.org/abs/1711.02257 (Chen et al. 2018, GradNorm)",
         "https://arxiv.org/abs/1705.07115 (Kendall et al. 2018: uncertainty to weigh losses)",
         (
-            "https://arxiv.org/abs/1611.07004 (Isola et al. 2017, pix2pix: 100 to 1, the widest of "
-            "the well-known ones)"
+            "https://arxiv.org/abs/1611.07004 (Isola et al. 2017, pix2pix: 100 to 1, wide for a "
+            "published recipe)"
         ),
     ),
 )
@@ -71,6 +71,9 @@ def loss_weights_far_apart(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
         Log each weighted term's gradient norm for 100 steps. A term whose share stays below one in
         a thousand can go; one that is a fair share in spite of its weight has other units.
 
+    Symptoms:
+        one loss term drowns the others
+
     Fix:
         None: which ratio is right is a matter of measurement.
 
@@ -80,8 +83,9 @@ def loss_weights_far_apart(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
     False positives:
         Weights that undo the units of their terms, and they often do: an info of low confidence.
         Only terms that are a task by their name are counted (mse, ce, dice, bbox, ...): penalties,
-        a KL and regularisers are small by nature. Nor are games between two networks, the weights
-        of a framework's own recipe, and losses that a scheme balances.
+        a KL and regularisers are small by nature, and the style and content of a picture have units
+        far apart (1e10 to 1e5 in PyTorch's example of style transfer). Nor are games between two
+        networks, the weights of a framework's own recipe, and losses that a scheme balances.
     """
     if unit.terms_by_design or _is_balanced(unit):
         return
@@ -164,6 +168,10 @@ def negative_loss_weight(unit: TrainingUnit, limits: Limits) -> Iterator[Finding
     Tell:
         Log the term by itself: it rises while the total falls, below zero in the end.
 
+    Symptoms:
+        loss rises, from the start or after falling
+        one loss term drowns the others
+
     Fix:
         Speculative: the same number without its sign.
 
@@ -224,10 +232,10 @@ def loss_summed_over_batch(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
     """The loss is a sum over the batch, so that its gradient grows with the batch.
 
     Why:
-        With `sum`, twice the samples (or pixels, or tokens) are twice the gradient. Under SGD the
-        step grows with it: the learning rate holds for this batch size alone, and a last, smaller
-        batch takes a smaller step. Under Adam the factor cancels, but not in a clip threshold, nor
-        in a weight decay that is added to the gradient.
+        With `sum`, twice the samples (or pixels, or tokens) are about twice the gradient. Under
+        SGD the step grows with it: the learning rate holds for this batch size alone, and a last,
+        smaller batch takes a smaller step. Under Adam the factor cancels, but not in a clip
+        threshold, nor in a weight decay that is added to the gradient.
 
     Bad:
         optimizer: sgd
@@ -242,6 +250,11 @@ def loss_summed_over_batch(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
     Tell:
         Log the gradient norm at two batch sizes: with a mean it stays or falls, with a sum it
         grows with the batch.
+
+    Symptoms:
+        loss is nan
+        loss spikes
+        works on one GPU, not on eight
 
     Fix:
         None: a mean wants a learning rate as many times larger as there are elements in the sum.
@@ -281,7 +294,7 @@ def loss_summed_over_batch(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
         key=reduction.key,
         label="a sum over the batch",
         related=related,
-        why=[f"Twice the samples are twice the gradient. {effect}"],
+        why=[f"Twice the samples are about twice the gradient. {effect}"],
         next="Look in the trainer: is the sum divided by a count before `backward()`? Otherwise "
         "take `mean`, and a learning rate (SGD) or a clip norm to match.",
         no_fix="with a mean, the learning rate or the clip has to change too",

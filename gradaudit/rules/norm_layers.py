@@ -26,10 +26,16 @@ if TYPE_CHECKING:
     from gradaudit.plan.model import Setting, TrainingUnit
     from gradaudit.rules import Limits
 
-_OTHER_SENSE = ("keras", "tensorflow", "paddle", "flax", "mindspore", "mxnet", "jax")
-"""Words of a file whose framework counts the old statistics, not the new batch."""
+_OTHER_SENSE = (
+    "keras", "tensorflow", "paddle", "flax", "mindspore", "mxnet", "jax", "efficientnet",
+)  # fmt: skip
+"""Words of a file that counts the old statistics, not the new batch: frameworks, and a network
+whose best-known PyTorch port (lukemelas/EfficientNet-PyTorch) turns the number around itself."""
 
 _TORCH = ("torch", ".pth", "cuda", "nn.")
+
+_DECAYS = ("bnm_", "bn_decay", "bn_clip", "bn_momentum_", "batch_norm_decay")
+"""How keys begin by which PointNet++ and its kin lower the momentum of BatchNorm from 0.5 on."""
 
 
 @rule(
@@ -48,6 +54,10 @@ _TORCH = ("torch", ".pth", "cuda", "nn.")
         (
             "https://keras.io/api/layers/normalization_layers/batch_normalization/ (0.99 by "
             "default, the weight of the old)"
+        ),
+        (
+            "https://github.com/erikwijmans/Pointnet2_PyTorch (bn_momentum 0.5, which bnm_decay "
+            "lowers)"
         ),
     ),
 )
@@ -79,6 +89,9 @@ def batch_norm_momentum(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
         that jumps follows the last batches. `torch.optim.swa_utils.update_bn` computes the
         statistics anew: does the validation improve?
 
+    Symptoms:
+        validation far worse than training
+
     Fix:
         Speculative, for 0.9 and above: 1 - momentum, which is the same thing in torch's sense.
         For a momentum that is too small there is none: 0.1 and 0.01 are usual.
@@ -91,7 +104,9 @@ def batch_norm_momentum(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
         A file for Keras, Paddle, flax or MindSpore, where 0.99 is right: left alone where the file
         speaks of one, an info where it speaks neither of them nor of torch. 0 is a way to freeze
         the statistics and 1 one to test them; statistics from a pretrained network are no bad
-        beginning. Frozen BatchNorm is not reported.
+        beginning. Frozen BatchNorm is not reported, nor is a momentum that begins high and decays
+        (`bn_momentum: 0.5` beside `bn_decay` or `bnm_clip`, as in PointNet++), nor EfficientNet,
+        whose best-known PyTorch port takes Keras's number and turns it around itself.
     """
     momentum = unit.settings["norm_momentum"]
     value = momentum.number
@@ -105,6 +120,8 @@ def batch_norm_momentum(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
         return
     torch = named or any(word in text for word in _TORCH)
     if value >= limits["newest"]:
+        if any(key.startswith(_DECAYS) for key in unit.keys):
+            return
         yield _newest(unit, momentum, value, torch)
         return
     length = unit.length
@@ -120,7 +137,7 @@ def batch_norm_momentum(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
         place_of(momentum, unit),
         f"after {number(steps)} steps {percent(left)} of BatchNorm's running statistics are still "
         "those of the start",
-        severity=WARNING if named else INFO,
+        severity=INFO,
         confidence=MEDIUM,
         key=momentum.key,
         label=f"(1 - {number(value)}) ^ {number(steps)} = {left:.2g}",
@@ -162,7 +179,9 @@ def _newest(unit: TrainingUnit, momentum: Setting, value: float, torch: bool) ->
                 "this number, the weight of the old."
             )
         ],
-        next=f"If PyTorch reads this file, check whether {number(turned)} was meant.",
+        next=f"If PyTorch reads this file, check whether {number(turned)} was meant."
+        if value >= 0.9
+        else "Take torch's 0.1, unless the last batches are to decide.",
         fix=fix,
         no_fix="" if fix else "which number was meant is not known",
     )
@@ -193,8 +212,8 @@ def group_norm_groups(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     Why:
         GroupNorm shares the channels out into groups of equal size. torch refuses a number of
         channels that is no multiple of the number of groups when the layer is made, before the
-        first step. Diffusion networks have 32 groups written into their code, so that their width
-        must be a multiple of 32.
+        first step. Many diffusion networks have 32 groups written into their code (ADM, latent
+        diffusion), so that their width must be a multiple of 32.
 
     Bad:
         optimizer: adamw
@@ -213,13 +232,17 @@ def group_norm_groups(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     Tell:
         Construct the model: `ValueError: num_channels must be divisible by num_groups`.
 
+    Symptoms:
+        training ends with an error, or never starts
+
     Fix:
         None: fewer groups and more channels are both right, and only one of them fits weights
         that are already trained.
 
     False positives:
         A width that is multiplied before it is normalised: a warning where the framework is not
-        known. Groups and channels are compared only where they stand in the same section.
+        known. Groups and channels are compared only where they stand in the same section, and not
+        where the config names another normalisation.
     """
     groups, channels = unit.settings["norm_groups"], unit.settings["norm_channels"]
     count, width = groups.number, channels.number
@@ -227,6 +250,8 @@ def group_norm_groups(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         return
     fixed = groups.origin == DEFAULT
     if not fixed and groups.key.rpartition(".")[0] != channels.key.rpartition(".")[0]:
+        return
+    if not fixed and unit.norm not in (None, "group"):
         return
     sure = fixed or channels.last_key == "num_channels"
     related = []

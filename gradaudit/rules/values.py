@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gradaudit.findings import ERROR, HIGH, MEDIUM, WARNING, Finding, Place
-from gradaudit.plan.model import ADAPTIVE
+from gradaudit.plan.model import ADAPTIVE, COMPUTED
 from gradaudit.rules import rule
 from gradaudit.rules.repair import key_of, place_of
 from gradaudit.rules.text import number
@@ -196,9 +196,12 @@ def value_out_of_domain(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
 def _out_of_domain(
     setting: Setting, unit: TrainingUnit, severity: str, what: str, confidence: str
 ) -> Finding:
+    written = f"`{setting.last_key}: {setting.raw or setting.value}`"
+    if setting.origin == COMPUTED:
+        written = f"`{setting.last_key}` makes {setting.name} {number(setting.number or 0)}"
     return Finding(
         place_of(setting, unit),
-        f"`{setting.last_key}: {setting.raw or setting.value}`: {what}",
+        f"{written}: {what}",
         severity=severity,
         confidence=confidence,
         key=setting.key,
