@@ -162,4 +162,4 @@ def test_a_symptom_that_no_rule_has_is_said(monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_unknown_symptom_lists_those_that_there_are() -> None:
     ran = run_cli("rules", "--symptom", "xyzzy")
     assert ran.code == 2
-    assert "no symptom is like 'xyzzy'; there are: loss is nan; " in ran.err
+    assert "no symptom is like 'xyzzy'; there are:\n  loss is nan\n" in ran.err

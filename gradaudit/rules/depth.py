@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradaudit.findings import LOW, MEDIUM, RECOMMENDED, WARNING, Finding, Fix, Related
+from gradaudit.findings import LOW, MEDIUM, RECOMMENDED, SPECULATIVE, WARNING, Finding, Fix, Related
 from gradaudit.rules import rule
 from gradaudit.rules.repair import change, place_of, switch
 from gradaudit.rules.text import number, optimizer_name
@@ -285,7 +285,7 @@ def init_std_too_large(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         loss spikes
 
     Fix:
-        Recommended: 0.02, as BERT, GPT-2 and most transformers since. It changes nothing where
+        Speculative: 0.02, as BERT, GPT-2 and most transformers since. It changes nothing where
         all weights come from a checkpoint.
 
     Limits:
@@ -318,5 +318,5 @@ def init_std_too_large(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
             )
         ],
         next="Compare the first loss with log(number of classes).",
-        fix=Fix(RECOMMENDED, f"set `{std.last_key}` to 0.02", [edit]) if edit else None,
+        fix=Fix(SPECULATIVE, f"set `{std.last_key}` to 0.02", [edit]) if edit else None,
     )
