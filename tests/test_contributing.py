@@ -14,7 +14,7 @@ from support import ROOT, audit_text
 from gradaudit.rules import RULES, load
 from gradaudit.rules.docs import parse
 
-HEAD = (ROOT / "gradaudit/rules/learning_rate.py").read_text(encoding="utf-8")
+HEAD = (ROOT / "gradaudit/rules/schedule.py").read_text(encoding="utf-8")
 
 
 def example() -> str:
