@@ -28,6 +28,19 @@ def test_the_table_of_rules_is_fresh() -> None:
     assert (made.returncode, made.stderr) == (0, "")
 
 
+def test_a_module_of_rules_may_be_imported_before_the_table() -> None:
+    code = (
+        "import gradaudit.rules.values\n"
+        "from gradaudit.rules import load\n"
+        "rules = load()\n"
+        "assert list(rules) == sorted(rules) and len(rules) > 80, list(rules)\n"
+        "assert rules['GA703'].check is gradaudit.rules.values.value_out_of_domain\n"
+        "assert rules['GA101'].check.__name__ == 'clip_norm_too_tight'\n"
+    )
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (made.returncode, made.stderr) == (0, "")
+
+
 def test_a_rule_that_is_not_what_the_table_says_is_refused() -> None:
     """Its module, changed and not compiled, would be called by what it needed before."""
     code = (

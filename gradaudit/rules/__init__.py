@@ -172,13 +172,22 @@ def import_families() -> None:
         __import__(f"gradaudit.rules.{family}")
 
 
+_loaded = False
+
+
 def load() -> dict[str, Rule]:
     """All rules in code order. Repeated calls cost nothing."""
-    if not RULES:
+    global _loaded
+    if not _loaded:
         from gradaudit.rules.table import TABLE
 
+        _loaded = True
+        imported = dict(RULES)  # those of a module that somebody imported before
+        RULES.clear()
         for row in TABLE:
-            RULES[row[1]] = Rule(None, *row)
+            code = row[1]
+            RULES[code] = imported.pop(code) if code in imported else Rule(None, *row)
+        RULES.update(imported)
     return RULES
 
 

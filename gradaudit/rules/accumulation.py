@@ -142,7 +142,7 @@ def batch_product_mismatch(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
     if dialect["name"] in _ROUNDS or _disputed(unit, "global_batch", "micro_batch", "accumulation"):
         return
     whole, micro = unit.settings["global_batch"], unit.settings["micro_batch"]
-    if {whole.origin, micro.origin} & {COMPUTED, DEFAULT} or unit.has_word(("elasticity",)):
+    if {whole.origin, micro.origin} & {COMPUTED, DEFAULT}:
         return
     refuses = dialect["name"] in _REFUSES
     accumulation = unit.get("accumulation")
@@ -192,6 +192,8 @@ def batch_product_mismatch(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
             if accumulation is not None
             else f"the global batch {number(total)} is no multiple of {product}"
         )
+    if unit.has_word(("elasticity",)):
+        return  # DeepSpeed chooses the batch
     exact = devices is not None and accumulation is not None
     vague = micro.last_key.lower() == "batch_size"
     sure = refuses and (devices is None or devices.origin == ASSUMED)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import cache, lru_cache
+from functools import cache
 from math import isclose
 
 from gradaudit.findings import HIGH, INFO, SPECULATIVE, Finding, Fix, Place
@@ -158,9 +158,20 @@ def raised_by_its_own_comment(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
         )
 
 
-@lru_cache(4)
+_last: tuple[str, tuple[tuple[int, int], ...]] = ("", ())
+"""The text that was looked at last, and what was found: files have several trainings."""
+
+
 def _telling(text: str) -> tuple[tuple[int, int], ...]:
-    """Where the lines begin and end whose comment may tell of a change: few, and some in vain."""
+    """Where the lines begin and end whose comment may tell of a change."""
+    global _last
+    if _last[0] is not text:
+        _last = text, _found_telling(text)
+    return _last[1]
+
+
+def _found_telling(text: str) -> tuple[tuple[int, int], ...]:
+    """See `_telling`: few lines, and some in vain."""
     if "#" not in text:
         return ()
     found = [

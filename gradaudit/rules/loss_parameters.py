@@ -86,9 +86,9 @@ def label_smoothing_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator
     smoothing = unit.settings["label_smoothing"]
     value = smoothing.number
     preferences = smoothing.note.startswith("of preferences")
-    if value is None or value >= 1 or smoothing.origin == DEFAULT or unit.has_word(_OF_A_GAN):
+    if value is None or value >= 1 or smoothing.origin == DEFAULT:
         return
-    if value < limits["preferences" if preferences else "largest"]:
+    if value < limits["preferences" if preferences else "largest"] or unit.has_word(_OF_A_GAN):
         return
     if preferences:
         message = f"{number(value)} says that {percent(value)} of the preference pairs are swapped"
