@@ -26,6 +26,11 @@ def steps(path: str) -> list[str]:
     return found
 
 
+def last_name(path: str) -> str:
+    """The last key of a path: `a.b[].c` -> `c`, `a.b[0]` -> `b`."""
+    return path.rpartition(".")[2].partition("[")[0]
+
+
 def add(tree: dict[str, Any], path: str, leaf: Any) -> None:
     """Put a leaf under a path; the entry `""` of a level holds what ends there."""
     level = tree

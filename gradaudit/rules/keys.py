@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from gradaudit.dialects import GENERIC, load, names, normalised
-from gradaudit.dialects.paths import steps
+from gradaudit.dialects.paths import last_name, steps
 from gradaudit.findings import MEDIUM, WARNING, Finding, Place, Related
 from gradaudit.plan.model import DEFAULT
 from gradaudit.rules import rule
@@ -14,7 +16,7 @@ from gradaudit.syntax.tree import Scalar, dotted, path_of, resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from gradaudit.compose.model import Composed
     from gradaudit.dialects import Dialect
@@ -115,28 +117,50 @@ def unknown_key(composed: Composed, limits: Limits) -> Iterator[Finding]:
             )
 
 
+class _Near:
+    """Known words by how they begin and how they end: one wrong letter leaves a half whole."""
+
+    __slots__ = ("begins", "ends")
+
+    def __init__(self, words: Iterable[str]) -> None:
+        self.begins: dict[str, list[str]] = {}
+        self.ends: dict[str, list[str]] = {}
+        for word in words:
+            if len(word) >= _SHORTEST:
+                self.begins.setdefault(word[:_HALF], []).append(word)
+                self.ends.setdefault(word[-_HALF:], []).append(word)
+
+    def of(self, name: str) -> str:
+        """The word that a name misspells; empty where it is none."""
+        word: str
+        for word in (*self.begins.get(name[:_HALF], ()), *self.ends.get(name[-_HALF:], ())):
+            if abs(len(word) - len(name)) < 2 and _is_misspelt(name, word):
+                return word
+        return ""
+
+
+@cache
+def _generic() -> tuple[_Near, frozenset[str]]:
+    """The words that every dialect knows, and those of them that take a number."""
+    kinds, keys = GENERIC["kinds"], GENERIC["keys"]
+    return _Near(keys), frozenset(key for key, name in keys.items() if kinds[name] == "number")
+
+
 class _Words:
-    """The keys of settings that a dialect knows; the long ones by how they begin, how they end.
+    """The keys of settings that a dialect knows beside the generic ones.
 
     paths  the dialect's, so that no others can get their id. right: keys as written that misspell
            none; files share most of their keys.
     _short  short keys that are looked for in their own section alone, with that section.
     """
 
-    __slots__ = ("_begins", "_ends", "_known", "_numbers", "_short", "paths", "right")
+    __slots__ = ("_known", "_near_own", "_short", "paths", "right")
 
     def __init__(self, dialect: Dialect) -> None:
         self.paths = dialect["paths"]
         self.right: set[str] = set()
-        kinds = GENERIC["kinds"]
-        self._numbers = {key for key, name in GENERIC["keys"].items() if kinds[name] == "number"}
-        self._known: set[str] = {*GENERIC["keys"], *_of_paths(dialect)}
-        self._begins: dict[str, list[str]] = {}
-        self._ends: dict[str, list[str]] = {}
-        for word in self._known:
-            if len(word) >= _SHORTEST:  # one wrong letter leaves one of the halves whole
-                self._begins.setdefault(word[:_HALF], []).append(word)
-                self._ends.setdefault(word[-_HALF:], []).append(word)
+        self._known = _of_paths(dialect)
+        self._near_own = _Near(self._known)
         self._short: dict[str, set[str]] = {}
         if dialect["loader"] == "yacs":
             for spec in dialect["paths"]:
@@ -153,7 +177,7 @@ class _Words:
         return word
 
     def _near(self, name: str) -> str:
-        if name in self._known:
+        if self._knows(name):
             return ""
         word: str
         for word in self._short:
@@ -161,11 +185,15 @@ class _Words:
                 return word
         if len(name) < _SHORTEST - 1:
             return ""
-        for word in (*self._begins.get(name[:_HALF], ()), *self._ends.get(name[-_HALF:], ())):
-            if abs(len(word) - len(name)) < 2 and _is_misspelt(name, word):
-                return word
         bare = name.strip()
-        return bare if bare != name and bare in self._known else ""
+        return (
+            self._near_own.of(name)
+            or _generic()[0].of(name)
+            or (bare if bare != name and self._knows(bare) else "")
+        )
+
+    def _knows(self, name: str) -> bool:
+        return name in self._known or name in GENERIC["keys"]
 
     def belongs(self, word: str, path: tuple[str | int, ...]) -> bool:
         """Whether a key may be meant where it stands: a short one in its own section alone."""
@@ -175,7 +203,7 @@ class _Words:
     def takes(self, word: str, value: Node) -> bool:
         """Whether a value is of the kind that a known key takes."""
         node = resolve(value)
-        if word not in self._numbers:
+        if word not in _generic()[1]:
             return True
         return type(node) is Scalar and to_number(node.value) is not None
 
@@ -194,9 +222,8 @@ def _vocabulary(dialect: Dialect) -> _Words:
 
 
 def _of_paths(dialect: Dialect) -> set[str]:
-    return {
-        normalised(steps(entry["path"])[-1]) for spec in dialect["paths"] for entry in spec["from"]
-    }
+    paths = [entry["path"] for spec in dialect["paths"] for entry in spec["from"]]
+    return set(map(normalised, map(last_name, paths)))
 
 
 def _everywhere() -> set[str]:

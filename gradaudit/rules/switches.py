@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gradaudit.dialects import GENERIC, normalised
-from gradaudit.dialects.paths import steps
+from gradaudit.dialects.paths import last_name
 from gradaudit.edits import replace_value
 from gradaudit.findings import MEDIUM, RECOMMENDED, WARNING, Finding, Fix, Place
 from gradaudit.plan.values import CONVERTS, reads_yaml11, typed
@@ -145,6 +145,6 @@ def _switches(dialect: Dialect) -> frozenset[str]:
             for entry in spec["from"]:
                 flags = entry.get("flags")
                 if spec["kind"] == "flag" if flags is None else _SWITCHED.issuperset(flags):
-                    found.add(normalised(steps(entry["path"])[-1]))
+                    found.add(normalised(last_name(entry["path"])))
         known = _KNOWN[id(paths)] = paths, frozenset(found)
     return known[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from gradaudit.dialects import GENERIC, normalised
-from gradaudit.dialects.paths import steps
+from gradaudit.dialects.paths import last_name
 from gradaudit.edits import replace_value
 from gradaudit.findings import HIGH, INFO, MEDIUM, SAFE, WARNING, Finding, Fix, Place
 from gradaudit.plan.values import CONVERTS
@@ -131,7 +131,7 @@ def _names_of_numbers(dialect: Dialect) -> frozenset[str]:
     found = {key for key, name in GENERIC["keys"].items() if kinds[name] == "number"}
     for spec in dialect["paths"]:
         if spec["kind"] == "number":
-            found.update(normalised(steps(entry["path"])[-1]) for entry in spec["from"])
+            found.update(normalised(last_name(entry["path"])) for entry in spec["from"])
     return frozenset(found)
 
 
