@@ -73,8 +73,8 @@ class FileResult:
     def not_judged(self) -> dict[str, list[tuple[Rule, list[str]]]]:
         """Unit name -> (rule, what it would need).
 
-        What is known to be off is not unknown: such a rule has nothing to judge. Nor has one that
-        judges only what is written, where nothing is.
+        What is known to be off is not unknown: such a rule has nothing to judge. Nor has one whose
+        setting nobody speaks of, where a training may be without.
         """
         unknown = {unit.name: unit.unknown for unit in self.units}
         return {
@@ -222,10 +222,10 @@ def _run_rules(result: FileResult, options: Options, settings: Settings) -> None
     Raises:
         BadSettings: a rule of a plugin failed.
     """
-    file_rules, unit_rules = options.called(settings)
+    unit_rules = options.called(settings, "unit")
     composed = result.composed
     assert composed is not None
-    for rule, limits in file_rules:
+    for rule, limits in options.called(settings, "file"):
         for finding in _findings(rule, composed, limits):
             _keep(finding, rule, _unit_at(result.units, finding), result, settings)
     for unit in result.units:
@@ -237,11 +237,10 @@ def _run_rules(result: FileResult, options: Options, settings: Settings) -> None
             have.add("observed")
         result.known[unit.name] = have, off, unit_rules
         for rule, limits in options.judging(settings, frozenset(have)):
-            found = _findings(rule, unit, limits) if rule.package else rule.check(unit, limits)
-            for finding in found:
+            for finding in _findings(rule, unit, limits):
                 _keep(finding, rule, unit.name, result, settings)
     for pair in _pairs(result, options):
-        for rule, limits in options.of_runs(settings):
+        for rule, limits in options.called(settings, "run"):
             for finding in _findings(rule, pair, limits):
                 _keep(finding, rule, _unit_at(result.units, finding), result, settings)
 
@@ -252,7 +251,7 @@ def _pairs(result: FileResult, options: Options) -> Iterator[Pair]:
     assert composed is not None
     links = composed.dialect["compose"].get("links", ())
     if any(
-        "dialect" in link and any(link["key"] in tree.source.text for tree in composed.trees)
+        "dialect" in link and any(link["key"] in tree.names for tree in composed.trees)
         for link in links
     ):
         from gradaudit.plan.linked import linked_pairs

@@ -42,8 +42,7 @@ class Options:
         self.observed: Observed | None = None
         self.unit: str | None = None
         self._active: dict[Settings, list[Rule]] = {}
-        self._called: dict[Settings, tuple[Calls, Calls]] = {}
-        self._of_runs: dict[Settings, Calls] = {}
+        self._called: dict[Settings, dict[str, Calls]] = {}
         self._judging: dict[tuple[Settings, frozenset[str]], Calls] = {}
         self.named: tuple[str, ...] = ()
         self.run: list[str] = []
@@ -90,30 +89,15 @@ class Options:
             ]
         return rules
 
-    def called(self, settings: Settings) -> tuple[Calls, Calls]:
-        """The active rules of scope `file` and of scope `unit`, each with its limits."""
+    def called(self, settings: Settings, scope: str) -> Calls:
+        """The active rules of a scope, each with its limits."""
         called = self._called.get(settings)
         if called is None:
-            pairs = [
-                (rule, {**rule.limits, **settings.limits.get(rule.code, {})})
-                for rule in self.active_rules(settings)
-            ]
-            called = self._called[settings] = (
-                [pair for pair in pairs if pair[0].scope == "file"],
-                [pair for pair in pairs if pair[0].scope == "unit"],
-            )
-        return called
-
-    def of_runs(self, settings: Settings) -> Calls:
-        """The active rules of scope `run`, each with its limits."""
-        calls = self._of_runs.get(settings)
-        if calls is None:
-            calls = self._of_runs[settings] = [
-                (rule, {**rule.limits, **settings.limits.get(rule.code, {})})
-                for rule in self.active_rules(settings)
-                if rule.scope == "run"
-            ]
-        return calls
+            called = self._called[settings] = {}
+            for rule in self.active_rules(settings):
+                limits = {**rule.limits, **settings.limits.get(rule.code, {})}
+                called.setdefault(rule.scope, []).append((rule, limits))
+        return called.get(scope, [])
 
     def judging(self, settings: Settings, have: frozenset[str]) -> Calls:
         """Those of scope `unit` whose needs are met by what a unit has: as many units have the
@@ -121,6 +105,6 @@ class Options:
         judging = self._judging.get((settings, have))
         if judging is None:
             judging = self._judging[settings, have] = [
-                pair for pair in self.called(settings)[1] if pair[0].can_judge(have)
+                pair for pair in self.called(settings, "unit") if pair[0].can_judge(have)
             ]
         return judging

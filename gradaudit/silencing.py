@@ -38,9 +38,8 @@ def drop_silenced(result: FileResult, options: Options, settings: Settings) -> N
     result.findings = kept
     rule = load()["GA002"]
     if rule in options.active_rules(settings) and is_selected(rule, None, ignored_here):
-        of_files, _ = options.called(settings)
         judged = [
-            *(other for other, _ in of_files),
+            *(other for other, _ in options.called(settings, "file")),
             *(o for have, _, rules in result.known.values() for o, _ in rules if o.can_judge(have)),
         ]
         for comment in comments:

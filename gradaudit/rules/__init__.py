@@ -43,9 +43,8 @@ class Rule:
     """
 
     __slots__ = (
-        "_check", "_references", "code", "confidence", "limits", "module", "name",
-        "needs", "one_of", "package", "page",
-        "profile", "required", "scope", "severities",
+        "_check", "_references", "code", "confidence", "limits", "module", "name", "needs",
+        "one_of", "package", "page", "profile", "required", "scope", "severities",
     )  # fmt: skip
 
     def __init__(
