@@ -6,8 +6,10 @@ from gradaudit.dialects.compiled.generic import TABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
+    from typing import Any, TypeVar
 
+    T = TypeVar("T")
     Dialect = dict[str, Any]
 
 GENERIC: Dialect = TABLE
@@ -33,6 +35,22 @@ def load(name: str) -> Dialect:
         module = f"gradaudit.dialects.compiled.{name.replace('-', '_')}"
         table = _loaded[name] = __import__(module, fromlist=["TABLE"]).TABLE
     return table
+
+
+def per_dialect(make: Callable[[Dialect], T]) -> Callable[[Dialect], T]:
+    """`make`, asked once for each dialect: for tables that rules draw from its paths."""
+    made: dict[int, tuple[Any, T]] = {}
+
+    def known(dialect: Dialect) -> T:
+        # By its paths, which a dialect and its copy for another loader share. They are kept beside
+        # the answer, so that no others can get their id.
+        paths = dialect["paths"]
+        found = made.get(id(paths))
+        if found is None:
+            found = made[id(paths)] = paths, make(dialect)
+        return found[1]
+
+    return known
 
 
 _SHARED = ("kinds", "not_with", "own_optimizer", "switch", "loss_terms")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from gradaudit.dialects import GENERIC, load, names, normalised
+from gradaudit.dialects import GENERIC, load, names, normalised, per_dialect
 from gradaudit.dialects.paths import last_name, steps
 from gradaudit.findings import MEDIUM, WARNING, Finding, Place, Related
 from gradaudit.plan.model import DEFAULT
@@ -149,15 +149,13 @@ def _generic() -> tuple[_Near, frozenset[str]]:
 class _Words:
     """The keys of settings that a dialect knows beside the generic ones.
 
-    paths  the dialect's, so that no others can get their id. right: keys as written that misspell
-           none; files share most of their keys.
+    right   keys as written that misspell none; files share most of their keys.
     _short  short keys that are looked for in their own section alone, with that section.
     """
 
-    __slots__ = ("_known", "_near_own", "_short", "paths", "right")
+    __slots__ = ("_known", "_near_own", "_short", "right")
 
     def __init__(self, dialect: Dialect) -> None:
-        self.paths = dialect["paths"]
         self.right: set[str] = set()
         self._known = _of_paths(dialect)
         self._near_own = _Near(self._known)
@@ -208,17 +206,7 @@ class _Words:
         return type(node) is Scalar and to_number(node.value) is not None
 
 
-_WORDS: dict[int, _Words] = {}
-"""`id` of a dialect's paths -> its words."""
-
-_EVERY: set[str] = set()
-
-
-def _vocabulary(dialect: Dialect) -> _Words:
-    words = _WORDS.get(id(dialect["paths"]))
-    if words is None:
-        words = _WORDS[id(dialect["paths"])] = _Words(dialect)
-    return words
+_vocabulary = per_dialect(_Words)
 
 
 def _of_paths(dialect: Dialect) -> set[str]:
@@ -226,12 +214,10 @@ def _of_paths(dialect: Dialect) -> set[str]:
     return set(map(normalised, map(last_name, paths)))
 
 
-def _everywhere() -> set[str]:
+@cache
+def _everywhere() -> frozenset[str]:
     """The keys that any dialect reads. Asked for only where a key looks misspelt."""
-    if not _EVERY:
-        for name in names():
-            _EVERY.update(_of_paths(load(name)))
-    return _EVERY
+    return frozenset().union(*(_of_paths(load(name)) for name in names()))
 
 
 def _is_misspelt(name: str, word: str) -> bool:

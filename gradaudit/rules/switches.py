@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradaudit.dialects import GENERIC, normalised
+from gradaudit.dialects import GENERIC, normalised, per_dialect
 from gradaudit.dialects.paths import last_name
 from gradaudit.edits import replace_value
 from gradaudit.findings import MEDIUM, RECOMMENDED, WARNING, Finding, Fix, Place
@@ -129,22 +129,15 @@ def _may_hold_text(text: str) -> bool:
     return "'" in text or '"' in text or "None" in text or "none" in text or "NONE" in text
 
 
-_KNOWN: dict[int, tuple[object, frozenset[str]]] = {}
-"""`id` of a dialect's paths -> the paths, so that no others can get their id, and their names."""
-
-
+@per_dialect
 def _switches(dialect: Dialect) -> frozenset[str]:
     """The names of the keys that are on or off, normalised."""
-    paths = dialect["paths"]
-    known = _KNOWN.get(id(paths))
-    if known is None:
-        kinds = GENERIC["kinds"]
-        found = set(GENERIC["flags"])
-        found.update(key for key, name in GENERIC["keys"].items() if kinds[name] == "flag")
-        for spec in paths:
-            for entry in spec["from"]:
-                flags = entry.get("flags")
-                if spec["kind"] == "flag" if flags is None else _SWITCHED.issuperset(flags):
-                    found.add(normalised(last_name(entry["path"])))
-        known = _KNOWN[id(paths)] = paths, frozenset(found)
-    return known[1]
+    kinds = GENERIC["kinds"]
+    found = set(GENERIC["flags"])
+    found.update(key for key, name in GENERIC["keys"].items() if kinds[name] == "flag")
+    for spec in dialect["paths"]:
+        for entry in spec["from"]:
+            flags = entry.get("flags")
+            if spec["kind"] == "flag" if flags is None else _SWITCHED.issuperset(flags):
+                found.add(normalised(last_name(entry["path"])))
+    return frozenset(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from gradaudit.dialects import GENERIC, normalised
+from gradaudit.dialects import GENERIC, normalised, per_dialect
 from gradaudit.dialects.paths import last_name
 from gradaudit.edits import replace_value
 from gradaudit.findings import HIGH, INFO, MEDIUM, SAFE, WARNING, Finding, Fix, Place
@@ -113,20 +113,9 @@ def number_as_text(composed: Composed, limits: Limits) -> Iterator[Finding]:
                 yield from _quoted(tree, key, value)
 
 
-_NUMBERS: dict[int, tuple[object, frozenset[str]]] = {}
-"""`id` of a dialect's paths -> the paths, so that no others can get their id, and their names."""
-
-
+@per_dialect
 def number_keys(dialect: Dialect) -> frozenset[str]:
     """The names of the keys that hold a number, normalised."""
-    paths = dialect["paths"]
-    known = _NUMBERS.get(id(paths))
-    if known is None:
-        known = _NUMBERS[id(paths)] = paths, _names_of_numbers(dialect)
-    return known[1]
-
-
-def _names_of_numbers(dialect: Dialect) -> frozenset[str]:
     kinds = GENERIC["kinds"]
     found = {key for key, name in GENERIC["keys"].items() if kinds[name] == "number"}
     for spec in dialect["paths"]:
