@@ -12,6 +12,7 @@ from gradaudit.compose.model import Composed
 from gradaudit.dialects import load
 from gradaudit.findings import Place
 from gradaudit.plan.build import build_units
+from gradaudit.plan.model import DEFAULT
 from gradaudit.syntax.tree import Mapping, Scalar, resolve
 
 TYPE_CHECKING = False
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from gradaudit.plan.model import TrainingUnit
+    from gradaudit.plan.model import Setting, TrainingUnit
 
 
 class Pair:
@@ -45,6 +46,15 @@ class Pair:
         self.key = key
         self.named = named
         self.inline = inline
+
+    def unlike(self, name: str) -> tuple[Setting, Setting] | None:
+        """A setting that both files write, with unlike values: the config's and the other's."""
+        mine, theirs = self.own.get(name), self.other.get(name)
+        if mine is None or theirs is None or mine.value == theirs.value:
+            return None
+        if DEFAULT in (mine.origin, theirs.origin) or mine.place is None or theirs.place is None:
+            return None
+        return mine, theirs
 
 
 def linked_pairs(composed: Composed) -> Iterator[Pair]:

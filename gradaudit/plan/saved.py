@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from gradaudit.compose import compose
-from gradaudit.compose.identify import identify
 from gradaudit.compose.opener import NotOpened, is_inside
 from gradaudit.plan.build import build_units
 from gradaudit.plan.linked import Pair
@@ -36,8 +35,9 @@ _CHECKPOINTS = (".ckpt", ".pt", ".pth", ".tar", ".bin", ".safetensors", ".pdpara
 def saved_pairs(units: list[TrainingUnit], opener: Opener) -> Iterator[Pair]:
     """Each training that resumes another, beside the plan that this one was saved with.
 
-    Only inside the boundary of the config, and never in the directory where it stands itself, which
-    holds configs of other runs. Nothing of what is read flows into the plan.
+    The same program saved it, so it is read as the config is. Only inside the boundary of the
+    config, and never in the directory where it stands itself, which holds configs of other runs.
+    Nothing of what is read flows into the plan.
     """
     for unit in units:
         setting = unit.settings.get("resume")
@@ -46,9 +46,8 @@ def saved_pairs(units: list[TrainingUnit], opener: Opener) -> Iterator[Pair]:
         tree = _saved(setting.value, unit.composed.tree.source.path, opener)
         if tree is None:
             continue
-        dialect, _ = identify(tree, opener)
         try:
-            others = build_units(compose(tree, dialect, opener))
+            others = build_units(compose(tree, unit.composed.dialect, opener))
         except Unreadable:
             continue
         same = [other for other in others if other.name == unit.name]

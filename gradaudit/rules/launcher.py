@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from gradaudit.findings import ERROR, HIGH, INFO, MEDIUM, WARNING, Finding, Related
-from gradaudit.plan.model import DEFAULT
 from gradaudit.rules import rule
 from gradaudit.rules.deepspeed import TRANSFORMERS
 from gradaudit.rules.repair import place_of
@@ -21,13 +20,8 @@ _HALF = frozenset(("fp16-mixed", "bf16-mixed"))
 
 
 def _both(pair: Pair, name: str) -> tuple[Setting, Setting] | None:
-    """A setting that both files write, with unlike values: the training's and the launcher's."""
-    mine, theirs = pair.own.get(name), pair.other.get(name)
-    if pair.kind != "launcher" or mine is None or theirs is None or mine.value == theirs.value:
-        return None
-    if DEFAULT in (mine.origin, theirs.origin) or mine.place is None or theirs.place is None:
-        return None
-    return mine, theirs
+    """What a training's config and its launcher's say of a setting, where it is not the same."""
+    return pair.unlike(name) if pair.kind == "launcher" else None
 
 
 @rule(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from gradaudit.findings import INFO, MEDIUM, WARNING, Finding, Related
-from gradaudit.plan.model import DEFAULT
 from gradaudit.rules import rule
 from gradaudit.rules.repair import place_of
 from gradaudit.rules.text import number
@@ -24,6 +23,37 @@ _OF_THE_SCHEDULE = (
     "decay_steps", "decay_epochs",
 )  # fmt: skip
 _OF_THE_BATCH = ("micro_batch", "accumulation", "global_batch", "world_size")
+
+_GROUPS = (
+    (
+        _OF_THE_STATE,
+        WARNING,
+        (
+            "Loading the optimiser's state puts {} back: the new value is not in force unless the "
+            "program sets it afterwards."
+        ),
+        "Set it after loading, or load the weights alone and warm up again.",
+    ),
+    (
+        _OF_THE_SCHEDULE,
+        WARNING,
+        (
+            "The scheduler goes on from its saved step and base rates: the rate jumps, or the "
+            "change does nothing."
+        ),
+        "Look at the first learning rates of the resumed run.",
+    ),
+    (
+        _OF_THE_BATCH,
+        INFO,
+        (
+            "An epoch has another number of steps than the saved step counts: the place in the "
+            "data and in the schedule shifts."
+        ),
+        "Check where in the data and in the schedule the run goes on.",
+    ),
+)
+"""Settings with what their change does to a resumed run: severity, why, what to do next."""
 
 _WITHOUT_STATE = frozenset((
     "reset_optimizer", "reset_optimizer_state", "no_resume_opt", "resume_optimizer",
@@ -105,7 +135,7 @@ def resumed_with_other_settings(pair: Pair, limits: Limits) -> Iterator[Finding]
     """
     if pair.kind != "saved":
         return
-    optimizers = _unlike(pair, "optimizer")
+    optimizers = pair.unlike("optimizer")
     if optimizers is not None:
         yield _finding(
             pair, *optimizers, WARNING,
@@ -113,41 +143,14 @@ def resumed_with_other_settings(pair: Pair, limits: Limits) -> Iterator[Finding]
             "Load the weights alone, and warm up again.",
         )  # fmt: skip
         return
-    if _WITHOUT_STATE.isdisjoint(pair.own.keys):
-        for name in _OF_THE_STATE:
-            if unlike := _unlike(pair, name):
-                yield _finding(
-                    pair, *unlike, WARNING,
-                    f"Loading the optimiser's state puts {_shown(unlike[1])} back: the new value "
-                    "is not in force unless the program sets it afterwards.",
-                    "Set it after loading, or load the weights alone and warm up again.",
-                )  # fmt: skip
-        for name in _OF_THE_SCHEDULE:
-            if unlike := _unlike(pair, name):
-                yield _finding(
-                    pair, *unlike, WARNING,
-                    "The scheduler goes on from its saved step and base rates: the rate jumps, or "
-                    "the change does nothing.",
-                    "Look at the first learning rates of the resumed run.",
-                )  # fmt: skip
-    for name in _OF_THE_BATCH:
-        if unlike := _unlike(pair, name):
-            yield _finding(
-                pair, *unlike, INFO,
-                "An epoch has another number of steps than the saved step counts: the place in the "
-                "data and in the schedule shifts.",
-                "Check where in the data and in the schedule the run goes on.",
-            )  # fmt: skip
-
-
-def _unlike(pair: Pair, name: str) -> tuple[Setting, Setting] | None:
-    """A setting that both write, with unlike values: the config's and the saved one's."""
-    mine, theirs = pair.own.get(name), pair.other.get(name)
-    if mine is None or theirs is None or mine.value == theirs.value:
-        return None
-    if DEFAULT in (mine.origin, theirs.origin) or mine.place is None or theirs.place is None:
-        return None
-    return mine, theirs
+    takes_weights_alone = not _WITHOUT_STATE.isdisjoint(pair.own.keys)
+    for names, severity, why, next_ in _GROUPS:
+        if takes_weights_alone and names is not _OF_THE_BATCH:
+            continue
+        for name in names:
+            if unlike := pair.unlike(name):
+                said = why.format(_shown(unlike[1]))
+                yield _finding(pair, *unlike, severity, said, next_)
 
 
 def _shown(setting: Setting) -> str:
