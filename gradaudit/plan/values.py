@@ -203,34 +203,30 @@ def reads_yaml11(dialect: Dialect, format: str) -> bool:
 
 
 def _pair(target: Node | str) -> tuple[Any, bool] | str:
-    if type(target) is Sequence:
-        numbers = [_number(item) for item in target.items]
-        if len(numbers) == 2 and numbers[0] is not None and numbers[1] is not None:
-            if not is_usable(numbers[0]) or not is_usable(numbers[1]):
-                return f"a pair with {UNUSABLE}"
-            return (float(numbers[0]), float(numbers[1])), False
-    else:  # `(0.9, 0.95)` is text to YAML and a pair to yacs and argparse
-        text = target.value if type(target) is Scalar else target if isinstance(target, str) else ""
-        parts = text.strip("()[] ").replace(",", " ").split()
-        numbers = [to_number(part) for part in parts]
-        if len(numbers) == 2 and numbers[0] is not None and numbers[1] is not None:
-            return (float(numbers[0]), float(numbers[1])), False
-    return "not a pair of numbers"
+    numbers, text = _items(target)
+    if len(numbers) != 2 or numbers[0] is None or numbers[1] is None:
+        return "not a pair of numbers"
+    if not text and not (is_usable(numbers[0]) and is_usable(numbers[1])):
+        return f"a pair with {UNUSABLE}"
+    return (float(numbers[0]), float(numbers[1])), False
 
 
 def _numbers(target: Node | str) -> tuple[Any, bool] | str:
-    """A list of numbers, or its text: `(60000, 80000)` to yacs and argparse."""
-    if type(target) is Sequence:
-        numbers = [_number(item) for item in target.items]
-    else:
-        text = target.value if type(target) is Scalar else target if isinstance(target, str) else ""
-        numbers = [to_number(part) for part in text.strip("()[] ").replace(",", " ").split()]
-        if text.count("(") != text.count(")"):  # cut in two by the comma of `{STEPS: (30, 60)}`
-            return "no list of numbers"
+    numbers, text = _items(target)
     found = [number for number in numbers if number is not None and is_usable(number)]
-    if not found or len(found) < len(numbers):
+    cut = text.count("(") != text.count(")")  # in two, by the comma of `{STEPS: (30, 60)}`
+    if not found or len(found) < len(numbers) or cut:
         return "no list of numbers"
     return tuple(found), False
+
+
+def _items(target: Node | str) -> tuple[list[float | None], str]:
+    """The items of a list as numbers; or of its text, and that: `(0.9, 0.95)` is text to YAML and
+    a list to yacs and argparse."""
+    if type(target) is Sequence:
+        return [_number(item) for item in target.items], ""
+    text = target.value if type(target) is Scalar else target if isinstance(target, str) else ""
+    return [to_number(part) for part in text.strip("()[] ").replace(",", " ").split()], text
 
 
 def to_setting(
