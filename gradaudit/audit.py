@@ -11,20 +11,20 @@ from gradaudit.plan.build import build_units
 from gradaudit.plan.facts import add_facts
 from gradaudit.plan.model import DEFAULT, EVERY_TRAINING
 from gradaudit.rules import load, missing_needs
-from gradaudit.settings import BadSettings, is_selected
+from gradaudit.settings import is_selected
 from gradaudit.source import Source, Unreadable, read
 from gradaudit.syntax import parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from gradaudit.compose.model import Composed
     from gradaudit.dialects.recognise import Recognised
     from gradaudit.options import Calls, Options
     from gradaudit.plan.linked import Pair
     from gradaudit.plan.model import TrainingUnit
-    from gradaudit.rules import Limits, Rule
+    from gradaudit.rules import Rule
     from gradaudit.settings import Finder, Settings
     from gradaudit.syntax.tree import Tree
 
@@ -226,7 +226,7 @@ def _run_rules(result: FileResult, options: Options, settings: Settings) -> None
     composed = result.composed
     assert composed is not None
     for rule, limits in options.called(settings, "file"):
-        for finding in _findings(rule, composed, limits):
+        for finding in rule.call(composed, limits):
             _keep(finding, rule, _unit_at(result.units, finding), result, settings)
     for unit in result.units:
         have = {name for name, setting in unit.settings.items() if setting.value is not None}
@@ -237,11 +237,11 @@ def _run_rules(result: FileResult, options: Options, settings: Settings) -> None
             have.add("observed")
         result.known[unit.name] = have, off, unit_rules
         for rule, limits in options.judging(settings, frozenset(have)):
-            for finding in _findings(rule, unit, limits):
+            for finding in rule.call(unit, limits):
                 _keep(finding, rule, unit.name, result, settings)
     for pair in _pairs(result, options):
         for rule, limits in options.called(settings, "run"):
-            for finding in _findings(rule, pair, limits):
+            for finding in rule.call(pair, limits):
                 _keep(finding, rule, _unit_at(result.units, finding), result, settings)
 
 
@@ -273,29 +273,6 @@ def _pairs(result: FileResult, options: Options) -> Iterator[Pair]:
             from gradaudit.plan.saved import saved_pairs
 
             yield from saved_pairs(result.units, opener)
-
-
-def _findings(
-    rule: Rule, judged: Composed | TrainingUnit | Pair, limits: Limits
-) -> Iterable[Finding]:
-    """What a rule says. Where a plugin's fails, the fault is said to be the plugin's."""
-    if not rule.package:
-        return rule.check(judged, limits)
-    try:
-        found = list(rule.check(judged, limits))
-        for finding in found:
-            if finding.severity not in rule.severities or finding.confidence not in CONFIDENCES:
-                said = f"{finding.severity}, confidence {finding.confidence}"
-                raise ValueError(f"a finding of severity {said}: not what its decorator says")
-        return found
-    except Exception as error:
-        from gradaudit.plugins import where_raised
-
-        raise BadSettings(
-            f"plugin `{rule.package}`: {rule.code} {rule.name} failed with "
-            f"{type(error).__name__}: {error} ({where_raised(error)}); report it to its authors; "
-            f'until then `ignore = ["{rule.code}"]`'
-        ) from error
 
 
 def _unit_at(units: list[TrainingUnit], finding: Finding) -> str | None:

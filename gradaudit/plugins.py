@@ -20,7 +20,10 @@ from gradaudit.findings import CONFIDENCES, SEVERITIES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from gradaudit.rules import Rule
+    from collections.abc import Callable
+
+    from gradaudit.findings import Finding
+    from gradaudit.rules import Limits, Rule
 
 RULES, DIALECTS = "gradaudit.rules", "gradaudit.dialects"
 """The entry-point groups."""
@@ -172,3 +175,27 @@ def _check(rule: Rule, package: str, known: dict[str, Rule]) -> None:
 
                 hint = did_you_mean(name, tuple(settings))
                 raise wrong(f"`needs`: no canonical setting is called `{name}`{hint}")
+    rule.call = _guarded(rule)
+
+
+def _guarded(rule: Rule) -> Callable[..., list[Finding]]:
+    """The call of a plugin's rule: where it fails, the fault is said to be the plugin's."""
+
+    def call(judged: object, limits: Limits) -> list[Finding]:
+        try:
+            found = list(rule.check(judged, limits))
+            for finding in found:
+                if finding.severity not in rule.severities or finding.confidence not in CONFIDENCES:
+                    said = f"{finding.severity}, confidence {finding.confidence}"
+                    raise ValueError(f"a finding of severity {said}: not what its decorator says")
+            return found
+        except Exception as error:
+            from gradaudit.settings import BadSettings
+
+            raise BadSettings(
+                f"plugin `{rule.package}`: {rule.code} {rule.name} failed with "
+                f"{type(error).__name__}: {error} ({where_raised(error)}); report it to its "
+                f'authors; until then `ignore = ["{rule.code}"]`'
+            ) from error
+
+    return call

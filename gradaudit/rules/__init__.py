@@ -29,7 +29,9 @@ DOCS_URL = "https://gradaudit.github.io/gradaudit/rules/"
 class Rule:
     """A rule's metadata and its function.
 
-    module      the name of the module that holds its function, imported by the first call.
+    call        what a check calls: its function (a plugin's within a guard); until the first call
+                what imports the module that holds it.
+    module      the name of that module.
     scope       `file`: called with the file as composed; `unit`: with each training unit; `run`:
                 with the plans of the config and of another file of its run (`plan.linked.Pair`);
                 `tool`: never called, its findings come from the engine (unparsable file, ...).
@@ -43,7 +45,7 @@ class Rule:
     """
 
     __slots__ = (
-        "_check", "_references", "code", "confidence", "limits", "module", "name", "needs",
+        "_check", "_references", "call", "code", "confidence", "limits", "module", "name", "needs",
         "one_of", "package", "page", "profile", "required", "scope", "severities",
     )  # fmt: skip
 
@@ -63,6 +65,7 @@ class Rule:
         page: str = "",
     ) -> None:
         self._check = check
+        self.call: RuleFunction = check or self._import_and_call
         self.module = module
         self.code = code
         self.name = name
@@ -84,6 +87,10 @@ class Rule:
             __import__(self.module)
         assert self._check is not None, f"{self.module} holds no rule {self.code}; {STALE}"
         return self._check
+
+    def _import_and_call(self, *judged: object) -> Iterable[Finding]:
+        self.call = self.check
+        return self.call(*judged)
 
     @property
     def references(self) -> tuple[str, ...]:

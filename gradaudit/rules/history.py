@@ -210,13 +210,17 @@ def _other_numbers(unit: TrainingUnit, telling: tuple[tuple[int, int], ...]) -> 
     """Rates, thresholds and weights of the unit that are no loss terms, wherever they stand."""
     for name in ("learning_rate", "clip_norm", "clip_value", "weight_decay"):
         yield from unit.every(name)
+    first = min(begin for begin, _ in telling)
+    last = max(end for _, end in telling)
     for node in unit.tree.mappings:
         if not unit.mapping.start <= node.start < unit.mapping.end:
             continue
+        if node.start > last or node.end < first:
+            continue
         for key, value in node.pairs:
-            if type(key) is not Scalar or type(value) is not Scalar or value.style:
+            if not first <= value.end <= last or not _is_told(value.end, telling):
                 continue
-            if not _is_told(value.end, telling):
+            if type(key) is not Scalar or type(value) is not Scalar or value.style:
                 continue
             name = key.value.lower()
             if not (name in _NAMES or name.endswith(_SUFFIXES)):

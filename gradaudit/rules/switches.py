@@ -25,6 +25,13 @@ _OFF = {
 }  # fmt: skip
 _NOTHING = frozenset(("None", "none", "NONE", "null", "Null", "NULL"))
 _EITHER = frozenset((*_OFF, *_NOTHING))
+_IN_QUOTES = frozenset(
+    sign + word for sign in ("'", '"', "|", ">", "'''", '"""') for word in _EITHER
+)
+_TEXTS_11 = _IN_QUOTES | {"None", "none", "NONE"}
+"""What is text to YAML 1.1, as `Tree.texts` has it."""
+_TEXTS = _TEXTS_11 | {"no", "No", "NO", "off", "Off", "OFF"}
+"""The same for every other loader."""
 _SWITCHED = frozenset(("true", "false", "null", "auto"))
 """What a dialect translates of a plain switch; where it names other texts, the key takes texts."""
 
@@ -83,7 +90,7 @@ def text_for_a_switch(composed: Composed, limits: Limits) -> Iterator[Finding]:
     tree, dialect = composed.tree, composed.dialect
     if dialect["loader"] in CONVERTS or tree.format == "python":
         return
-    if reads_yaml11(dialect, tree.format) and not _may_hold_text(tree.source.text):
+    if tree.texts.isdisjoint(_TEXTS_11 if reads_yaml11(dialect, tree.format) else _TEXTS):
         return
     for mapping in tree.mappings:
         for key, value in mapping.pairs:
@@ -121,12 +128,6 @@ def text_for_a_switch(composed: Composed, limits: Limits) -> Iterator[Finding]:
                     ["a program that compares the text itself has to be changed with it"],
                 ),
             )
-
-
-def _may_hold_text(text: str) -> bool:
-    """Whether a word of YAML 1.1's for false or null may stand in quotes, or one that only other
-    languages have stand bare: cheaper than looking at each value."""
-    return "'" in text or '"' in text or "None" in text or "none" in text or "NONE" in text
 
 
 @per_dialect

@@ -10,7 +10,7 @@ from gradaudit.edits import replace_value
 from gradaudit.findings import HIGH, INFO, MEDIUM, SAFE, WARNING, Finding, Fix, Place
 from gradaudit.plan.values import CONVERTS
 from gradaudit.rules import rule
-from gradaudit.syntax.scalars import read_scalar, to_number
+from gradaudit.syntax.scalars import read_plain, to_number
 from gradaudit.syntax.tree import Scalar, dotted, path_of
 
 TYPE_CHECKING = False
@@ -82,35 +82,48 @@ def number_as_text(composed: Composed, limits: Limits) -> Iterator[Finding]:
     loader = dialect["loader"]
     if loader in CONVERTS:
         return
+    suspects = _suspects(tree.texts)
+    if not suspects:
+        return
     if loader == "unknown" and any(mark in tree.source.text for mark in _OMEGACONF):
         return
     exponents = tree.format == "yaml" and loader in ("yaml11", "unknown")
-    text = tree.source.text
-    if not exponents and "'" not in text and '"' not in text:
-        return
-    names: frozenset[str] | None = None
+    names = number_keys(dialect)
     for node in tree.mappings:
         for key, value in node.pairs:
-            if type(value) is not Scalar or value.value[:1] not in _NUMERIC:
-                continue
-            if value.style:
-                if value.style not in ("'", '"'):
-                    continue
-            elif not exponents or ("e" not in value.value and "E" not in value.value):
+            if type(value) is not Scalar or value.style + value.value not in suspects:
                 continue
             if type(key) is not Scalar or value.tag:
                 continue
-            if not value.style and not (
-                re.match(_EXPONENT, value.value) and isinstance(read_scalar(value), str)
-            ):
-                continue
-            if names is None:
-                names = number_keys(dialect)
             known = normalised(key.value) in names
-            if not value.style:
+            if value.style:
+                if known:
+                    yield from _quoted(tree, key, value)
+            elif exponents:
                 yield _exponent(tree, value, known, dialect)
-            elif known:
-                yield from _quoted(tree, key, value)
+
+
+_harmless: set[str] = set()
+_MOST_HARMLESS = 20_000
+"""Texts that are kept as no number that a loader reads as text: files share most of theirs."""
+
+
+def _suspects(texts: set[str]) -> list[str]:
+    """Those of `Tree.texts` that are a number to a reader, and text to some loader."""
+    fresh = texts - _harmless
+    if not fresh:
+        return []
+    found = [text for text in fresh if _is_suspect(text)]
+    if len(_harmless) > _MOST_HARMLESS:
+        _harmless.clear()
+    _harmless.update(fresh.difference(found))
+    return found
+
+
+def _is_suspect(text: str) -> bool:
+    if text[:1] in ("'", '"'):
+        return text[1:2] in _NUMERIC
+    return bool(re.match(_EXPONENT, text)) and isinstance(read_plain(text), str)
 
 
 @per_dialect

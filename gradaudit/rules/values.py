@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from gradaudit.findings import ERROR, HIGH, MEDIUM, WARNING, Finding, Place
 from gradaudit.plan.model import ADAPTIVE, COMPUTED
 from gradaudit.rules import rule
@@ -100,19 +102,28 @@ def _not_finite(setting: Setting) -> Wrong | None:
     return ERROR, "must be finite", HIGH
 
 
+@lru_cache(4096)
+def _outside(name: str, value: float) -> tuple[str, str] | None:
+    """What is wrong about a value whatever stands beside it, and how grave that is. Kept: the
+    configs of a directory have most of their values in common."""
+    for is_wrong, severity, what in _DOMAINS.get(name, ()):
+        if is_wrong(value):
+            return severity, what
+    return None
+
+
 def _domain(name: str, value: float, unit: TrainingUnit) -> Wrong | None:
     """What is wrong about a value that its setting cannot have."""
+    wrong = _outside(name, value)
+    if wrong is None:
+        return None
     if name == "momentum" and unit.optimizer not in _WITH_VELOCITY:
         return None
     if name == "eps" and value == 0 and unit.optimizer not in ADAPTIVE:
         return None
-    for is_wrong, severity, what in _DOMAINS[name]:
-        if is_wrong(value):
-            if name == "warmup_steps" and value > 0 and unit.composed.dialect["name"] == "generic":
-                what = "less than one step; a share of the training may be meant"
-                return WARNING, what, MEDIUM
-            return severity, what, HIGH
-    return None
+    if name == "warmup_steps" and value > 0 and unit.composed.dialect["name"] == "generic":
+        return WARNING, "less than one step; a share of the training may be meant", MEDIUM
+    return (*wrong, HIGH)
 
 
 _JUDGED = frozenset((*_DOMAINS, "clip_norm", "clip_value"))
@@ -171,12 +182,9 @@ def value_out_of_domain(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
     for name, in_force in unit.settings.items():
         if name not in _JUDGED:
             continue
-        for setting in (in_force, *unit.others.get(name, ())):
+        for setting in (in_force, *others) if (others := unit.others.get(name)) else (in_force,):
             value = setting.number
-            if value is None:
-                wrong = _not_finite(setting)
-            else:
-                wrong = _domain(name, value, unit) if name in _DOMAINS else None
+            wrong = _not_finite(setting) if value is None else _domain(name, value, unit)
             if wrong:
                 yield _out_of_domain(setting, unit, *wrong)
     betas = unit.get("betas")

@@ -65,6 +65,11 @@ def read_scalar(node: Scalar, yaml11: bool = True) -> Value:
     return text if node.style or len(text) > _LONGEST else _plain(text, yaml11)
 
 
+def read_plain(text: str, yaml11: bool = True) -> Value:
+    """What stands bare in a YAML file, without a tag."""
+    return text if len(text) > _LONGEST else _plain(text, yaml11)
+
+
 @lru_cache(_KEPT)
 def _plain(text: str, yaml11: bool) -> Value:
     if text in _NULL:

@@ -84,6 +84,7 @@ class Tree:
     __slots__ = (
         "_doubled",
         "_names",
+        "_texts",
         "aliased",
         "beyond_json",
         "comments",
@@ -110,6 +111,7 @@ class Tree:
         """`id` of every node that some alias refers to."""
         self.format = format
         self._names: set[str] | None = None
+        self._texts: set[str] | None = None
         self._doubled: list[Mapping] = []
         self.overridden: set[int] = set()
         """`id` of every node whose value the command line replaced (`syntax.override`)."""
@@ -132,6 +134,19 @@ class Tree:
         return self._names
 
     @property
+    def texts(self) -> set[str]:
+        """Every scalar value of a key, behind the sign of its style (`32`, `"32`): what is not
+        among them need not be sought, and files have most of them in common."""
+        if self._texts is None:
+            self._texts = {
+                value.style + value.value
+                for mapping in self.mappings
+                for _, value in mapping.pairs
+                if type(value) is Scalar
+            }
+        return self._texts
+
+    @property
     def doubled(self) -> list[Mapping]:
         """The few mappings in which a key stands twice, or is no scalar."""
         _ = self.names  # which counts them
@@ -140,6 +155,7 @@ class Tree:
     def forget_names(self) -> None:
         """Pairs were added or taken away."""
         self._names = None
+        self._texts = None
         self._doubled = []
 
     @property
