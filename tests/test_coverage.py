@@ -15,6 +15,7 @@ from gradaudit.options import Options
 from gradaudit.plan.model import ASSUMED
 from gradaudit.plan.reading import _TIME_NAMES
 from gradaudit.rules import coverage, coverage_page, load
+from gradaudit.rules.deepspeed import TRANSFORMERS
 from gradaudit.settings import Settings
 from gradaudit.source import read
 
@@ -60,6 +61,7 @@ def test_defaults_count_and_off_does_not() -> None:
     }
     assert coverage.settings_of(raw) == {
         "optimizer", "epochs", "warmup_steps", "warmup_ratio", "total_steps", "total_tokens",
+        "launcher_file",
     }  # fmt: skip
 
 
@@ -91,6 +93,24 @@ def test_the_fewest_settings_that_an_option_has_to_say() -> None:
     # from a global batch and the number of devices follows what one device sees
     assert coverage.to_say(rules["GA301"], frozenset({"global_batch"})) == ("norm", "world_size")
     assert coverage.to_say(rules["GA301"], frozenset({"global_batch", "norm"})) == ("world_size",)
+
+
+def test_what_compares_files_judges_where_there_can_be_another() -> None:
+    rules = load()
+    assert {code for code, rule in rules.items() if rule.scope == "run"} == set(coverage.OTHER_FILE)
+
+    def judged(code: str) -> set[str]:
+        marks = {name: coverage.mark(rules[code], known) for name, known in TABLE.items()}
+        assert set(marks.values()) == {coverage.BESIDE, coverage.NO}
+        return {name for name, kind in marks.items() if kind == coverage.BESIDE}
+
+    assert judged("GA801") == TRANSFORMERS
+    for code, name in (("GA802", "precision"), ("GA803", "accumulation"), ("GA804", "world_size")):
+        says = {dialect for dialect, known in TABLE.items() if name in known}
+        assert judged(code) == says - {"accelerate", "deepspeed"}
+    assert judged("GA806") == {name for name, known in TABLE.items() if "resume" in known}
+    # an assumed number of devices is in no file
+    assert coverage.mark(rules["GA804"], frozenset({"launcher_file"})) == coverage.NO
 
 
 @pytest.fixture(scope="module")
@@ -128,10 +148,12 @@ def test_the_tables_have_every_rule_and_every_dialect(page: str) -> None:
                 rule = load()[code]
                 kind = coverage.mark(rule, known)
                 assert re.sub(r"<.*?>", "", cell) == kind
-                if kind != coverage.YES:
+                if kind == coverage.BESIDE:
+                    assert f'title="beside {coverage.OTHER_FILE[code]}"' in cell
+                elif kind != coverage.YES:
                     lacks = coverage.lacking(rule, known) or [coverage.to_say(rule, known)]
                     said = re.findall(r'title="(.*?)"', cell)[0]
-                    assert all(name in said for need in lacks for name in need)
+                    assert all(coverage.FILES.get(n, n) in said for need in lacks for n in need)
                 seen.add((code, name))
     assert seen == {(code, name) for code in load() for name in TABLE}
 
@@ -143,7 +165,7 @@ def test_the_page_counts_as_the_marks_do(page: str) -> None:
             marks = [coverage.mark(r, known) for code, r in load().items() if code[:3] == prefix]
             sure, _, more = rows[coverage_page._dialect(name)][place].partition(" + ")
             assert int(sure) == marks.count(coverage.YES)
-            assert int(more or 0) == marks.count(coverage.OPTION)
+            assert int(more or 0) == marks.count(coverage.OPTION) + marks.count(coverage.BESIDE)
 
 
 def test_what_a_rule_needs_stands_below_with_how_many_lack_it(page: str) -> None:

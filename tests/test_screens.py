@@ -429,7 +429,8 @@ def test_rules_fit_and_cut_nothing(width: int) -> None:
 
 def test_rules_of_a_dialect() -> None:
     assert run_cli("rules", "GA5,batch-norm-tiny-batch", "--dialect", "axolotl").out == snapshot("""\
-axolotl: 4 of 6 rules can judge its files, 1 of them with an option.
+axolotl: 4 of 6 rules can judge its files, 1 of them with an option or another
+file.
 
 GA5  Precision
   GA502  error    fp16-and-bf16
@@ -448,13 +449,14 @@ Cannot: no key says these settings, or none that gradaudit reads
   GA503  loss-scale-out-of-range: loss_scale or loss_scale_power or
          loss_scale_window
 
-What is missing can be stated by `--assume`, but for loss_terms.
+Most of these can be stated by `--assume`: not loss_terms, and not where files
+are compared.
 
 `gradaudit explain CODE` says more of one.
 Those marked strict run with `--profile strict` or by name.
 """)
     assert run_cli("rules", "GA3", "--dialect", "timm", columns=140).out == snapshot("""\
-timm: 4 of 11 rules can judge its files, 1 of them with an option.
+timm: 4 of 11 rules can judge its files, 1 of them with an option or another file.
 
 GA3  Batch and normalisation
   GA301  warning  batch-norm-tiny-batch                BatchNorm takes its statistics from fewer than 16 samples.
@@ -474,7 +476,7 @@ Cannot: no key says these settings, or none that gradaudit reads
   GA311  deep-post-norm-without-warmup: depth; pre_norm
   GA312  init-std-too-large: init_std
 
-What is missing can be stated by `--assume`, but for loss_terms.
+Most of these can be stated by `--assume`: not loss_terms, and not where files are compared.
 
 `gradaudit explain CODE` says more of one.
 """)

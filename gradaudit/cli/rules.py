@@ -154,10 +154,10 @@ def _judged(rule: Rule, known: frozenset[str] | None) -> dict[str, object]:
     """With `--dialect`: whether it can judge, what no option says, what an option has to say."""
     if known is None:
         return {}
-    from gradaudit.rules.coverage import NO, OPTION, YES, lacking, mark, to_say
+    from gradaudit.rules.coverage import BESIDE, NO, OPTION, YES, lacking, mark, to_say
 
     missing = [need[0] if len(need) == 1 else list(need) for need in lacking(rule, known)]
-    judges = {YES: "yes", OPTION: "option", NO: "no"}[mark(rule, known)]
+    judges = {YES: "yes", OPTION: "option", BESIDE: "beside", NO: "no"}[mark(rule, known)]
     return {"judges": judges, "missing": missing, "to_say": list(to_say(rule, known))}
 
 

@@ -5,7 +5,18 @@ from __future__ import annotations
 
 from gradaudit.render.layout import PROSE, clean, piece, wrap
 from gradaudit.render.rules import by_family, closing, grouped
-from gradaudit.rules.coverage import NO, OPTION, OUTSIDE, YES, lacking, mark, to_say
+from gradaudit.rules.coverage import (
+    BESIDE,
+    FILES,
+    NO,
+    OPTION,
+    OTHER_FILE,
+    OUTSIDE,
+    YES,
+    lacking,
+    mark,
+    to_say,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,11 +27,11 @@ if TYPE_CHECKING:
 def dialect_list(rules: list[Rule], dialect: str, known: frozenset[str], width: int) -> list[Line]:
     """How many of the rules can judge; those that can; those that can where an option says more;
     those that cannot, with the settings that they lack."""
-    of = {kind: [r for r in rules if mark(r, known) == kind] for kind in (YES, OPTION, NO)}
-    sure, more = len(of[YES]), len(of[OPTION])
+    of = {kind: [r for r in rules if mark(r, known) == kind] for kind in (YES, OPTION, BESIDE, NO)}
+    sure, more = len(of[YES]), len(of[OPTION]) + len(of[BESIDE])
     total = f"{len(rules)} rule" + ("s" if len(rules) != 1 else "")
     text = f"{dialect}: {sure + more} of {total} can judge its files"
-    text += f", {more} of them with an option." if more else "."
+    text += f", {more} of them with an option or another file." if more else "."
     lines: list[Line] = [[piece(line)] for line in wrap(clean(text), width)]
     if of[YES]:
         lines += [[], *grouped(by_family(of[YES]), width)]
@@ -30,14 +41,22 @@ def dialect_list(rules: list[Rule], dialect: str, known: frozenset[str], width: 
         width,
     )
     lines += _section(
+        "Beside another file of the run, with which they compare it",
+        [(rule, OTHER_FILE[rule.code]) for rule in of[BESIDE]],
+        width,
+    )
+    lines += _section(
         "Cannot: no key says these settings, or none that gradaudit reads",
         [(rule, _lacks(rule, known)) for rule in of[NO]],
         width,
     )
     if of[NO]:
-        text = "What is missing can be stated by `--assume`, but for loss_terms."
+        text = (
+            "Most of these can be stated by `--assume`: not loss_terms, and not where files are "
+            "compared."
+        )
         lines += [[], *([piece(line)] for line in wrap(text, width))]
-    return [*lines, *closing(of[YES] + of[OPTION] + of[NO], width)]
+    return [*lines, *closing(rules, width)]
 
 
 def _section(heading: str, rows: list[tuple[Rule, str]], width: int) -> list[Line]:
@@ -60,4 +79,6 @@ def _said(rule: Rule, known: frozenset[str]) -> str:
 
 
 def _lacks(rule: Rule, known: frozenset[str]) -> str:
-    return "; ".join(" or ".join(need) for need in lacking(rule, known))
+    return "; ".join(
+        " or ".join(FILES.get(name, name) for name in need) for need in lacking(rule, known)
+    )

@@ -29,7 +29,32 @@ TIMED = {
 }
 """What a time string (`100ba`, `0.02dur`) becomes."""
 
-YES, OPTION, NO = "●", "○", "·"
+_LAUNCHER_FILE = "an Accelerate config named with it"
+OTHER_FILE = {
+    "GA801": "a DeepSpeed config that it names",
+    "GA802": _LAUNCHER_FILE,
+    "GA803": _LAUNCHER_FILE,
+    "GA804": _LAUNCHER_FILE,
+    "GA806": "the config saved with the checkpoint that it resumes from",
+}
+"""Rule of scope `run` -> the file with which it compares a config."""
+
+_COMPARED = {
+    "GA801": ("deepspeed_file",),
+    "GA802": ("launcher_file", "precision"),
+    "GA803": ("launcher_file", "accumulation"),
+    "GA804": ("launcher_file", "world_size"),
+    "GA806": ("resume",),
+}
+"""What a config has to say for that."""
+
+FILES = {
+    "deepspeed_file": "key that links a DeepSpeed config",
+    "launcher_file": "training that a launcher starts",
+}
+"""Among these, what is no setting, in words."""
+
+YES, OPTION, BESIDE, NO = "●", "○", "◐", "·"
 OTHER = "no framework"
 
 
@@ -51,7 +76,19 @@ def settings_of(raw: dict[str, Any]) -> frozenset[str]:
         known.add("loss_terms")
     if "vocabulary" in raw:
         known |= {*GENERIC["kinds"], "loss_terms"}
-    return derived({name for name in known if name in GENERIC["kinds"] or name == "loss_terms"})
+    known = {name for name in known if name in GENERIC["kinds"] or name == "loss_terms"}
+    return derived(known | _files_of(raw))
+
+
+def _files_of(raw: dict[str, Any]) -> set[str]:
+    """The kinds of files that can stand beside a dialect's in one run."""
+    links = raw.get("compose", {}).get("links", [])
+    found = (
+        {"deepspeed_file"} if any(link.get("dialect") == "deepspeed" for link in links) else set()
+    )
+    if raw.get("name") not in ("accelerate", "deepspeed"):
+        found.add("launcher_file")
+    return found
 
 
 def derived(known: set[str]) -> frozenset[str]:
@@ -68,7 +105,8 @@ def derived(known: set[str]) -> frozenset[str]:
 
 def needs_of(rule: Rule) -> list[tuple[str, ...]]:
     """Each need of a rule as the names that would do: one, or several."""
-    return [need if isinstance(need, tuple) else (need,) for need in rule.needs]
+    needs = (*rule.needs, *_COMPARED.get(rule.code, ()))
+    return [need if isinstance(need, tuple) else (need,) for need in needs]
 
 
 def missing(rule: Rule, known: frozenset[str]) -> list[tuple[str, ...]]:
@@ -78,6 +116,8 @@ def missing(rule: Rule, known: frozenset[str]) -> list[tuple[str, ...]]:
 
 def lacking(rule: Rule, known: frozenset[str]) -> list[tuple[str, ...]]:
     """Those of its missing needs that the options of `OUTSIDE` do not meet either."""
+    if rule.code in OTHER_FILE:
+        return missing(rule, known)  # only what both files say is compared
     return missing(rule, derived({*known, *OUTSIDE}))
 
 
@@ -95,7 +135,7 @@ def to_say(rule: Rule, known: frozenset[str]) -> tuple[str, ...]:
 
 def mark(rule: Rule, known: frozenset[str]) -> str:
     if not missing(rule, known):
-        return YES
+        return BESIDE if rule.code in OTHER_FILE else YES
     return NO if lacking(rule, known) else OPTION
 
 

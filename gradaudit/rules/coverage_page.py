@@ -7,9 +7,12 @@ from typing import Any
 
 from gradaudit.rules import load
 from gradaudit.rules.coverage import (
+    BESIDE,
+    FILES,
     NO,
     OPTION,
     OTHER,
+    OTHER_FILE,
     OUTSIDE,
     YES,
     lacking,
@@ -50,11 +53,18 @@ def page() -> str:
             "--verbose` and `gradaudit show` say the same of one file, where a key may be absent; "
             "`gradaudit rules --dialect NAME` says it of one framework."
         ),
-        f"- {YES} judges it\n"
-        f"- {OPTION} judges it where an option says what no file of the framework does: "
-        + ", ".join(f"{option} for `{name}`" for name, option in OUTSIDE.items())
-        + f"\n- {NO} cannot: a setting is missing. Most can be stated by `--assume`, but not "
-        "`loss_terms`",
+        "\n".join(
+            [
+                f"- {YES} judges it",
+                f"- {OPTION} judges it where an option says what no file of the framework does: "
+                + ", ".join(f"{option} for `{name}`" for name, option in OUTSIDE.items()),
+                f"- {BESIDE} compares it with another file of its run",
+                (
+                    f"- {NO} cannot: a setting is missing. Most can be stated by `--assume`: not "
+                    "`loss_terms`, and not where files are compared"
+                ),
+            ]
+        ),
         (
             "Point at a mark, or tap it, to see what is missing. Below each table stands what its "
             "rules need; a framework's own page lists what is missing there."
@@ -62,7 +72,7 @@ def page() -> str:
         "## How many",
         (
             "Of each family, how many rules judge it; after the plus sign, those that need an "
-            "option."
+            "option or another file."
         ),
         _laid_out("How many rules judge which framework", _counts(families, known), "counts"),
     ]
@@ -76,10 +86,13 @@ def of_dialect(raw: dict[str, Any]) -> str:
     have = settings_of(raw)
     rules = list(load().values())
     marks = {rule.code: mark(rule, have) for rule in rules}
-    lines = ["| | by what the file says | with an option |", "|---|---|---|"]
+    lines = ["| | by what the file says | with an option or another file |", "|---|---|---|"]
     for prefix, title in FAMILIES.items():
         family = [rule for rule in rules if rule.code.startswith(prefix)]
-        cells = [_codes(r for r in family if marks[r.code] == wanted) for wanted in (YES, OPTION)]
+        cells = [
+            _codes(rule for rule in family if marks[rule.code] in wanted)
+            for wanted in ((YES,), (OPTION, BESIDE))
+        ]
         if any(cells):
             lines.append(f"| {prefix} {title} | {' | '.join(cells)} |")
     count = sum(kind != NO for kind in marks.values())
@@ -128,7 +141,7 @@ def _laid_out(title: str, table: str, of: str = "marks") -> str:
 
 
 def _count(marks: list[str]) -> str:
-    sure, more = marks.count(YES), marks.count(OPTION)
+    sure, more = marks.count(YES), marks.count(OPTION) + marks.count(BESIDE)
     return f"{sure} + {more}" if more else str(sure)
 
 
@@ -136,7 +149,7 @@ def _family(prefix: str, family: list[Rule], known: Known) -> list[str]:
     """A family's table, and what its rules need."""
     title = f"{prefix} {FAMILIES[prefix]}: which rules judge which framework"
     parts = [_laid_out(title, _matrix(family, known))]
-    if any(rule.needs for rule in family):
+    if any(needs_of(rule) for rule in family):
         parts += [
             "In brackets: how many of the frameworks have no key for it.",
             _needs(family, known),
@@ -160,11 +173,13 @@ def _cell(rule: Rule, known: frozenset[str]) -> str:
     kind = mark(rule, known)
     if kind == YES:
         return kind
+    if kind == BESIDE:
+        return f'<abbr title="beside {OTHER_FILE[rule.code]}">{kind}</abbr>'
     if kind == OPTION:
         said = "; ".join(f"say {name}: {OUTSIDE[name]}" for name in to_say(rule, known))
         return f'<abbr title="{said.replace("`", "")}">{kind}</abbr>'
-    needs = "; ".join(" or ".join(need) for need in lacking(rule, known))
-    return f'<abbr title="no {needs}">{kind}</abbr>'
+    needs = "; ".join(f"no {_either(need)}" for need in lacking(rule, known))
+    return f'<abbr title="{needs.replace("`", "")}">{kind}</abbr>'
 
 
 def _needs(family: list[Rule], known: Known) -> str:
@@ -184,7 +199,7 @@ def _needs(family: list[Rule], known: Known) -> str:
 
 
 def _either(need: tuple[str, ...]) -> str:
-    return " or ".join(f"`{name}`" for name in need)
+    return " or ".join(FILES.get(name, f"`{name}`") for name in need)
 
 
 def _dialect(name: str) -> str:
