@@ -151,7 +151,7 @@ def _family(prefix: str, family: list[Rule], known: Known) -> list[str]:
     parts = [_laid_out(title, _matrix(family, known))]
     if any(needs_of(rule) for rule in family):
         parts += [
-            "In brackets: how many of the frameworks have no key for it.",
+            "In brackets: how many of the frameworks lack it.",
             _needs(family, known),
         ]
     return parts
