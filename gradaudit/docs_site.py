@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from gradaudit.dialects import page
-from gradaudit.rules import PROFILES, coverage, load, symptoms
+from gradaudit.rules import PROFILES, coverage_page, load, symptoms
 from gradaudit.rules.docs import FAMILIES, BadDocs, as_markdown, parse
 
 COMMAND = "python -m gradaudit.docs_site"
@@ -66,12 +66,12 @@ def pages(root: Path) -> dict[Path, str]:
     }
     found[folder / "index.md"] = f"{MARK}\n\n{_index()}"
     found[folder / "symptoms.md"] = f"{MARK}\n\n{symptoms.page(list(rules.values()))}"
-    found[folder / "coverage.md"] = f"{COVERAGE_MARK}\n\n{coverage.page()}"
+    found[folder / "coverage.md"] = f"{COVERAGE_MARK}\n\n{coverage_page.page()}"
     folder = root / "docs" / "dialects"
     frameworks = page.dialects()
     for name, raw in frameworks.items():
         found[folder / f"{name}.md"] = (
-            f"{DIALECT_MARK}\n\n{page.page(raw)}\n{coverage.of_dialect(raw)}"
+            f"{DIALECT_MARK}\n\n{page.page(raw)}\n{coverage_page.of_dialect(raw)}"
         )
     found[folder / "index.md"] = f"{DIALECT_MARK}\n\n{page.index()}"
     found[root / PICTURE] = picture(root)

@@ -202,6 +202,28 @@ def test_show_follows_the_contract(in_root: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["check", "{file}", "--stdin-filename", "x.yaml"],  # the short way
+        ["check", "--stdin-filename=x.yaml", "--", "{file}"],  # typer
+        ["check", "--stdin-filename", "x.yaml"],
+        ["fix", "{file}", "--stdin-filename", "x.yaml"],
+        ["report", "{file}", "--stdin-filename", "x.yaml"],
+        ["show", "{file}", "--stdin-filename", "x.yaml"],
+    ],
+)
+def test_a_name_for_standard_input_that_is_not_read(words: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(WARNING)
+    ran = run_cli(*(word.format(file=file) for word in words))
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == (
+        "gradaudit: error: --stdin-filename says what standard input stands for, and it is not "
+        "read here: give - as the path\n"
+    )
+
+
 def test_show_explain_and_rules_end_with_0_unless_asked_for_what_is_not_there(
     config: Write,
 ) -> None:

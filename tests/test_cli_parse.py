@@ -132,6 +132,8 @@ def test_whatever_the_short_way_reads_typer_reads_alike(line: list[str]) -> None
         ["--profile", "strict", "--extend-select=GA704", "--min-confidence", "medium"],
         ["--observed-grad-norm", "28.9", "--observed-epoch", "3", "--unit", "main"],
         ["--since", "origin/main", "configs"],
+        ["-", "--stdin-filename", "a.yaml"],
+        ["a.yaml", "--stdin-filename=b.yaml"],  # refused by what both lead to
         ["--assume", "norm=batch", "--set", "lr=1", "--source", "unit=net.py"],
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from gradaudit.dialects.page import dialects
 from gradaudit.options import Options
 from gradaudit.plan.model import ASSUMED
 from gradaudit.plan.reading import _TIME_NAMES
-from gradaudit.rules import coverage, load
+from gradaudit.rules import coverage, coverage_page, load
+from gradaudit.rules.deepspeed import TRANSFORMERS
 from gradaudit.settings import Settings
 from gradaudit.source import read
 
@@ -59,6 +61,7 @@ def test_defaults_count_and_off_does_not() -> None:
     }
     assert coverage.settings_of(raw) == {
         "optimizer", "epochs", "warmup_steps", "warmup_ratio", "total_steps", "total_tokens",
+        "launcher_file",
     }  # fmt: skip
 
 
@@ -81,26 +84,102 @@ def test_marks() -> None:
     assert coverage.missing(rules["GA102"], frozenset()) == [("clip_norm", "clip_value")]
 
 
-def test_the_page_has_every_rule_and_dialect() -> None:
-    page = coverage.page()
-    for rule in load().values():
-        assert f"[{rule.code}]({rule.name}.md)" in page
-    for name in TABLE:
-        assert f"| {coverage._dialect(name)} | " in page
-    assert max(map(len, page.splitlines())) < 1500  # no row that nobody reads
+def test_the_fewest_settings_that_an_option_has_to_say() -> None:
+    rules = load()
+    every = frozenset({"micro_batch", "accumulation", "norm"})
+    assert coverage.to_say(rules["GA302"], every) == ()
+    assert coverage.to_say(rules["GA302"], every - {"norm"}) == ("norm",)
+    assert coverage.to_say(rules["GA302"], every - {"norm", "accumulation"}) == ()
+    # from a global batch and the number of devices follows what one device sees
+    assert coverage.to_say(rules["GA301"], frozenset({"global_batch"})) == ("norm", "world_size")
+    assert coverage.to_say(rules["GA301"], frozenset({"global_batch", "norm"})) == ("world_size",)
 
 
-def test_the_page_counts_as_the_marks_do() -> None:
-    marks = [
-        coverage.mark(rule, TABLE["vits"]) for rule in load().values() if rule.code[:3] == "GA1"
-    ]
-    row = next(line for line in coverage.page().splitlines() if line.startswith("| [vits]"))
-    assert row.split(" | ")[1] == str(marks.count(coverage.YES))
+def test_what_compares_files_judges_where_there_can_be_another() -> None:
+    rules = load()
+    assert {code for code, rule in rules.items() if rule.scope == "run"} == set(coverage.OTHER_FILE)
+
+    def judged(code: str) -> set[str]:
+        marks = {name: coverage.mark(rules[code], known) for name, known in TABLE.items()}
+        assert set(marks.values()) == {coverage.BESIDE, coverage.NO}
+        return {name for name, kind in marks.items() if kind == coverage.BESIDE}
+
+    assert judged("GA801") == TRANSFORMERS
+    for code, name in (("GA802", "precision"), ("GA803", "accumulation"), ("GA804", "world_size")):
+        says = {dialect for dialect, known in TABLE.items() if name in known}
+        assert judged(code) == says - {"accelerate", "deepspeed"}
+    assert judged("GA806") == {name for name, known in TABLE.items() if "resume" in known}
+    # an assumed number of devices is in no file
+    assert coverage.mark(rules["GA804"], frozenset({"launcher_file"})) == coverage.NO
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return coverage_page.page()
+
+
+def _tables(page: str) -> dict[str, dict[str, list[str]]]:
+    """Family -> first cell -> the other cells of each row, the headings first."""
+    found = {}
+    for section in page.split("\n## ")[1:]:
+        rows = section.partition("</div>")[0].split("\n| ")[1:]  # but the one below the headings
+        cells = [row.partition("\n")[0].removesuffix(" |").split(" | ") for row in rows]
+        found[section[:3]] = {first.lstrip("| "): rest for first, *rest in cells}
+    return found
+
+
+def _headings(row: dict[str, list[str]]) -> list[str]:
+    first, cells = next(iter(row.items()))
+    return [re.sub(r"\[(GA\d{3})\].*", r"\1", head) for head in (first, *cells)]
+
+
+def test_the_tables_have_every_rule_and_every_dialect(page: str) -> None:
+    """Each mark is the rule's; one that is no `judges` says what it lacks."""
+    seen = set()
+    for prefix, table in _tables(page).items():
+        if prefix == "How":
+            continue
+        codes = _headings(table)
+        rows = dict(list(table.items())[1:])
+        for name, known in TABLE.items():
+            cells = rows.get(coverage_page._dialect(name)) or rows["every framework, and none"]
+            assert len(cells) == len(codes)
+            for code, cell in zip(codes, cells, strict=True):
+                rule = load()[code]
+                kind = coverage.mark(rule, known)
+                assert re.sub(r"<.*?>", "", cell) == kind
+                if kind == coverage.BESIDE:
+                    assert f'title="beside {coverage.OTHER_FILE[code]}"' in cell
+                elif kind != coverage.YES:
+                    lacks = coverage.lacking(rule, known) or [coverage.to_say(rule, known)]
+                    said = re.findall(r'title="(.*?)"', cell)[0]
+                    assert all(coverage.FILES.get(n, n) in said for need in lacks for n in need)
+                seen.add((code, name))
+    assert seen == {(code, name) for code in load() for name in TABLE}
+
+
+def test_the_page_counts_as_the_marks_do(page: str) -> None:
+    rows = _tables(page)["How"]
+    for name, known in TABLE.items():
+        for place, prefix in enumerate(list(_tables(page))[1:]):
+            marks = [coverage.mark(r, known) for code, r in load().items() if code[:3] == prefix]
+            sure, _, more = rows[coverage_page._dialect(name)][place].partition(" + ")
+            assert int(sure) == marks.count(coverage.YES)
+            assert int(more or 0) == marks.count(coverage.OPTION) + marks.count(coverage.BESIDE)
+
+
+def test_what_a_rule_needs_stands_below_with_how_many_lack_it(page: str) -> None:
+    lacking = sum(
+        "ema_decay" not in known for name, known in TABLE.items() if name != "no framework"
+    )
+    row = next(line for line in page.splitlines() if line.startswith("| [GA620]"))
+    assert f"| `ema_decay` ({lacking}), `total_steps` or `epochs`" in row
+    assert row.endswith(f"| {len(TABLE) - 1 - lacking} |")
 
 
 def test_a_dialects_page_has_each_rule_once_or_says_what_it_lacks() -> None:
     for name, raw in dialects().items():
-        judged, _, lacking = coverage.of_dialect(raw).partition("| missing setting |")
+        judged, _, lacking = coverage_page.of_dialect(raw).partition("| missing setting |")
         for rule in load().values():
             no = coverage.mark(rule, TABLE[name]) == coverage.NO
             assert judged.count(f"[{rule.code}]") == (not no)
@@ -110,5 +189,12 @@ def test_a_dialects_page_has_each_rule_once_or_says_what_it_lacks() -> None:
 def test_every_dialects_page_has_the_section_that_the_table_links_to() -> None:
     for name in dialects():
         page = (ROOT / "docs" / "dialects" / f"{name}.md").read_text(encoding="utf-8")
-        assert f"## {coverage.SECTION}" in page
-        assert coverage._dialect(name).endswith("#which-rules-judge-it)")
+        assert f"## {coverage_page.SECTION}" in page
+        assert coverage_page._dialect(name).endswith("#which-rules-judge-it)")
+
+
+def test_one_dialect_is_asked_for_as_all_are() -> None:
+    for name, known in TABLE.items():
+        assert coverage.settings_of_named("generic" if name == coverage.OTHER else name) == known
+    with pytest.raises(KeyError):
+        coverage.settings_of_named("nosuch")

@@ -17,7 +17,7 @@ import pytest
 from support import ROOT, run_cli
 
 from gradaudit import dialects, plugins
-from gradaudit.dialects import recognise
+from gradaudit.dialects import plugged, recognise
 from gradaudit.dialects.compiled.markers import BASE_KEYS
 from gradaudit.rules import RULES, load
 from gradaudit.settings import BadSettings
@@ -111,7 +111,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         (table, dict(table))
         for table in (
             dialects.PLUGGED, dialects._loaded, recognise._PATHS, recognise._DEEP,
-            recognise._BELOW, BASE_KEYS,
+            recognise._BELOW, BASE_KEYS, plugged.RAWS,
         )
     ]  # fmt: skip
     lists = (recognise._TAGS, recognise._COMMENTS, recognise._FILES)
@@ -278,6 +278,24 @@ def test_its_rules_are_listed_and_explained(install: Callable[..., None]) -> Non
     assert rules[-1]["code"] == "ACME101"
     assert rules[-1]["plugin"] == "gradaudit-acme"
     assert rules[0]["plugin"] is None
+
+
+def test_what_judges_its_dialect_is_listed(install: Callable[..., None]) -> None:
+    install()
+    words = ("rules", "ACME", "GA101", "GA105", "--dialect", "acme-trainer", "--format", "json")
+    assert "no rule is called 'ACME'" in run_cli(*words).err
+    write("gradaudit.toml", NAMED)
+    document = json.loads(run_cli(*words).out)
+    assert document["dialect"] == "acme-trainer"
+    assert {rule["code"]: (rule["judges"], rule["missing"]) for rule in document["rules"]} == {
+        "GA101": ("yes", []),
+        "GA105": ("no", [["clip_value", "clip_agc"]]),
+        "ACME101": ("yes", []),
+    }
+    write("gradaudit.toml", "")
+    ran = run_cli("rules", "--dialect", "acme-trainer")
+    assert (ran.code, ran.out) == (2, "")
+    assert "no dialect is called 'acme-trainer'" in ran.err
 
 
 def test_every_output_takes_its_rules(install: Callable[..., None]) -> None:

@@ -418,13 +418,80 @@ def test_rules_in_a_wide_terminal() -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 119, 120, 140, 200])
 def test_rules_fit_and_cut_nothing(width: int) -> None:
-    for words in ([], ["--symptom", "loss"]):
+    for words in ([], ["GA2", "GA3"], ["--symptom", "loss"], ["--dialect", "axolotl"]):
         out = run_cli("rules", *words, columns=width).out
         assert all(display_width(line) <= width for line in out.splitlines())
-        said = " ".join(out.split())
+        said = " ".join(out.partition("\nWith an option")[0].split())
         listed = [rule for rule in load().values() if rule.code in said]
         assert len(listed) > 5
         assert all(parse(rule).title in said for rule in listed)
+
+
+def test_rules_of_a_dialect() -> None:
+    assert run_cli("rules", "GA5,batch-norm-tiny-batch", "--dialect", "axolotl").out == snapshot("""\
+axolotl: 4 of 6 rules can judge its files, 1 of them with an option or another
+file.
+
+GA5  Precision
+  GA502  error    fp16-and-bf16
+         fp16 and bf16 are both on.
+  GA504  info     bf16-updates-vanish  strict
+         Weights are kept in bf16 and updated by less than bf16 can add.
+  GA505  warning  fp16-for-bf16-model
+         A model that was pretrained in bf16 and outgrows fp16 is trained in
+         fp16.
+
+With an option, which says what the files do not
+  GA301  batch-norm-tiny-batch: norm by `--source` or `--assume`
+
+Cannot: no key says these settings, or none that gradaudit reads
+  GA501  fp16-without-loss-scaling: grad_scaler
+  GA503  loss-scale-out-of-range: loss_scale or loss_scale_power or
+         loss_scale_window
+
+Most of these can be stated by `--assume`: not loss_terms, and not where files
+are compared.
+
+`gradaudit explain CODE` says more of one.
+Those marked strict run with `--profile strict` or by name.
+""")
+    assert run_cli("rules", "GA3", "--dialect", "timm", columns=140).out == snapshot("""\
+timm: 4 of 11 rules can judge its files, 1 of them with an option or another file.
+
+GA3  Batch and normalisation
+  GA301  warning  batch-norm-tiny-batch                BatchNorm takes its statistics from fewer than 16 samples.
+  GA302  warning  accumulation-cannot-cure-batch-norm  Gradients are accumulated over micro-batches that are too small for BatchNorm.
+  GA308  warning  batch-norm-momentum                  BatchNorm's running statistics are those of the last batches, or still those of the
+                                                       start.
+
+With an option, which says what the files do not
+  GA305  batch-product-mismatch: world_size by `--assume`
+
+Cannot: no key says these settings, or none that gradaudit reads
+  GA303  pairwise-loss-tiny-batch: loss_terms
+  GA304  batch-statistic-penalty-tiny-batch: loss_terms
+  GA307  last-batch-of-one: dataset_size
+  GA309  group-norm-groups: norm_groups; norm_channels
+  GA310  deep-without-residual: depth; residual
+  GA311  deep-post-norm-without-warmup: depth; pre_norm
+  GA312  init-std-too-large: init_std
+
+Most of these can be stated by `--assume`: not loss_terms, and not where files are compared.
+
+`gradaudit explain CODE` says more of one.
+""")
+
+
+def test_rules_that_all_judge() -> None:
+    assert run_cli("rules", "GA701", "--dialect", "vits").out == snapshot("""\
+vits: 1 of 1 rule can judge its files.
+
+GA7  Names, types and values in the file
+  GA701  error    duplicate-key
+         The same key stands twice in one mapping.
+
+`gradaudit explain CODE` says more of one.
+""")
 
 
 def test_a_long_summary_is_wrapped(config: Write) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.server
 import os
@@ -67,20 +68,72 @@ def test_a_rule_page_reads_as_a_page(site: str, tmp_path: Path) -> None:
     assert "batch_size" in page
 
 
-def test_no_page_is_wider_than_a_phone(site: str, tmp_path: Path) -> None:
-    """A frame 390 pixels wide, which reports its own scroll width in its title."""
-    probe = Path(os.environ["GRADAUDIT_SITE"], "probe.html")
-    probe.write_text(
-        "<title>?</title><iframe id=f width=390 height=800></iframe><script>"
-        "f.onload=()=>document.title='width '+f.contentDocument.documentElement.scrollWidth;"
-        "f.src=location.hash.slice(1)</script>"
+@contextlib.contextmanager
+def probe(width: int, script: str) -> Iterator[None]:
+    """A page `probe.html#PATH` that shows that page of the site in a frame so wide, runs the script
+    there (`frame`, its `page` and `done(text)`), and has what it says as its title."""
+    file = Path(os.environ["GRADAUDIT_SITE"], "probe.html")
+    file.write_text(
+        f"<title>?</title><iframe id=frame width={width} height=800></iframe><script>"
+        "const done = text => document.title = text;"
+        f"frame.onload = () => {{ const page = frame.contentDocument; {script} }};"
+        "frame.src = location.hash.slice(1)</script>"
     )
     try:
-        for path in ("/", "/usage/", "/rules/", "/rules/clip-norm-too-tight/", "/measurements/"):
+        yield
+    finally:
+        file.unlink()
+
+
+COVERAGE = "/rules/coverage/"
+
+
+def test_no_page_is_wider_than_a_phone(site: str, tmp_path: Path) -> None:
+    with probe(390, "done('width ' + page.documentElement.scrollWidth)"):
+        for path in (
+            "/", "/usage/", "/rules/", "/rules/clip-norm-too-tight/", "/measurements/", COVERAGE,
+        ):  # fmt: skip
             page = rendered(f"{site}/probe.html#{path}", tmp_path)
             assert "<title>width 390</title>" in page, path
-    finally:
-        probe.unlink()
+
+
+@pytest.mark.parametrize("width", [720, 960, 1280])
+def test_the_tables_of_marks_fit_a_window(site: str, tmp_path: Path, width: int) -> None:
+    """Beside the navigation, too: nothing is cut off or scrolled sideways."""
+    script = (
+        "const inside = page.querySelector('article').getBoundingClientRect().right;"
+        "const right = [...page.querySelectorAll('.judges table')]"
+        ".map(table => table.getBoundingClientRect().right);"
+        "done([page.documentElement.scrollWidth, right.length,"
+        "right.every(x => x <= inside)].join(' '))"
+    )
+    families = {code[:3] for code in load()}
+    with probe(width, script):
+        page = rendered(f"{site}/probe.html#{COVERAGE}", tmp_path, 1400)
+    assert f"<title>{width} {len(families) + 1} true</title>" in page
+
+
+@pytest.mark.parametrize(("width", "below"), [(390, 0), (1280, 48)])
+def test_headings_and_frameworks_stay_in_sight(
+    site: str, tmp_path: Path, width: int, below: int
+) -> None:
+    """On a phone the table scrolls, with its headings at its top and the frameworks at its left;
+    in a window the page does, with the headings below the bar."""
+    script = (
+        "const table = page.querySelectorAll('.judges')[3], view = frame.contentWindow;"
+        "page.documentElement.style.scrollBehavior = 'auto';"
+        "const row = table.querySelectorAll('tr')[30], first = row.children[0];"
+        "table.scrollTo(90, 400);"
+        "view.scrollTo(0, table.getBoundingClientRect().top + view.scrollY"
+        f" + ({width} < 720 ? 0 : 400));"
+        "setTimeout(() => { const box = table.getBoundingClientRect();"
+        "done([table.querySelectorAll('th')[5].getBoundingClientRect().top"
+        " - (box.top > 0 ? box.top : 0), first.getBoundingClientRect().left - box.left,"
+        "table.scrollLeft].map(Math.round).join(' ')) }, 300)"
+    )
+    with probe(width, script):
+        page = rendered(f"{site}/probe.html#{COVERAGE}", tmp_path, 1400)
+    assert f"<title>{below} 0 {90 if width < 720 else 0}</title>" in page
 
 
 def test_every_rule_is_found_from_the_index(site: str, tmp_path: Path) -> None:

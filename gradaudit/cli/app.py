@@ -307,6 +307,10 @@ def explain(
 
 @app.command()
 def rules(
+    selected: Annotated[
+        list[str] | None,
+        typer.Argument(help="Only these: codes, prefixes (GA1) or names.", metavar="RULE"),
+    ] = None,
     format: Annotated[
         str, typer.Option(help="text or json.", callback=_one_of(("text", "json")))
     ] = "text",
@@ -314,12 +318,19 @@ def rules(
         str | None,
         typer.Option(help="Only those that know a cause of this: 'loss nan', 'fp16', '8 gpus'."),
     ] = None,
+    dialect: Annotated[
+        str | None,
+        typer.Option(
+            help="Say which can judge this framework's files, and what is missing for the others.",
+            metavar="NAME",
+        ),
+    ] = None,
     color: Color = "auto",
 ) -> None:
-    """List all rules, or those that know a cause of what a run shows."""
+    """List all rules, or some: by code, by what a run shows, by what a framework's files say."""
     from gradaudit.cli.rules import run_rules
 
-    raise typer.Exit(run_rules(format, color, symptom))
+    raise typer.Exit(run_rules(format, color, symptom, selected or [], dialect))
 
 
 def _version(value: bool) -> None:

@@ -82,6 +82,11 @@ def options_of(arguments: CheckArguments, finder: Finder) -> Options:
         raise UsageError(
             "--unit says which unit an observation is of: give --observed-grad-norm too"
         )
+    if arguments.stdin_filename is not None and "-" not in arguments.paths:
+        raise UsageError(
+            "--stdin-filename says what standard input stands for, and it is not read here: "
+            "give - as the path"
+        )
     options.unit = arguments.unit
     options.named = tuple(arguments.paths or ["."])
     if len(options.named) > 1:

@@ -16,6 +16,9 @@ from gradaudit.source import Unreadable, read
 from gradaudit.syntax import parse
 from gradaudit.syntax.plain import plain
 
+RAWS: dict[str, dict[str, Any]] = {}
+"""Every dialect of a plugin as its file says, what it extends included; by name."""
+
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*\Z")
 
 
@@ -47,6 +50,7 @@ def add_dialects(folders: list[str], package: str) -> None:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadDialect(f"{name}.yaml: {type(error).__name__}: {error}") from error
         everything.append(raw)
+    RAWS.update((raw["name"], raw) for raw in everything)
     for table in tables.values():
         dialects.add(table, package)
     recognise.add_markers(markers(everything))

@@ -19,18 +19,18 @@ ONE_LINE = 120
 def rule_list(rules: list[Rule], width: int) -> list[Line]:
     """The rules under their families: code, severity, name, profile where that is not the default
     one, and what each says, never cut."""
-    groups: dict[str, list[Rule]] = {}
-    for rule in rules:
-        groups.setdefault(_family(rule), []).append(rule)
-    return _grouped(groups, width)
+    return [*grouped(by_family(rules), width), *closing(rules, width)]
 
 
-def symptom_list(found: dict[str, list[Rule]], width: int) -> list[Line]:
-    """The same under each symptom."""
-    return _grouped(found, width)
+def symptom_list(found: dict[str, list[Rule]], width: int, narrowed: bool = False) -> list[Line]:
+    """The same under each symptom; `narrowed` where the rules are not all that there are."""
+    nobody = "None of these rules" if narrowed else "No rule"
+    rules = [rule for named in found.values() for rule in named]
+    return [*grouped(found, width, nobody), *closing(rules, width)]
 
 
-def _grouped(groups: dict[str, list[Rule]], width: int) -> list[Line]:
+def grouped(groups: dict[str, list[Rule]], width: int, nobody: str = "No rule") -> list[Line]:
+    """Rules under headings."""
     lines: list[Line] = []
     rules = [rule for named in groups.values() for rule in named]
     left = max((len(_named(rule)) for rule in rules), default=0) if width >= ONE_LINE else 0
@@ -41,8 +41,13 @@ def _grouped(groups: dict[str, list[Rule]], width: int) -> list[Line]:
         for rule in named:
             lines += _rule(rule, left, width)
         if not named:
-            lines.append([piece("  No rule knows a cause of it in a config.")])
-    lines += [[], [piece("`gradaudit explain CODE` says more of one.")]]
+            lines.append([piece(f"  {nobody} knows a cause of it in a config.")])
+    return lines
+
+
+def closing(rules: list[Rule], width: int) -> list[Line]:
+    """What more can be asked of these rules."""
+    lines: list[Line] = [[], [piece("`gradaudit explain CODE` says more of one.")]]
     beyond = [name for name in PROFILES[1:] if any(rule.profile == name for rule in rules)]
     if beyond:
         said = " or ".join(beyond)
@@ -75,6 +80,13 @@ def _rule(rule: Rule, left: int, width: int) -> list[Line]:
 
 def _named(rule: Rule) -> str:
     return rule.name if rule.profile == PROFILES[0] else f"{rule.name}  {rule.profile}"
+
+
+def by_family(rules: list[Rule]) -> dict[str, list[Rule]]:
+    groups: dict[str, list[Rule]] = {}
+    for rule in rules:
+        groups.setdefault(_family(rule), []).append(rule)
+    return groups
 
 
 def _family(rule: Rule) -> str:
