@@ -44,5 +44,5 @@ def nodes(text: str) -> list[tuple[object, ...]]:
 )
 def test_the_tree_without_libyaml(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with_libyaml = nodes(text)
-    monkeypatch.setattr(yaml_reader, "_Parser", yaml.SafeLoader)
+    monkeypatch.setattr(yaml_reader, "Parser", yaml.SafeLoader)
     assert nodes(text) == with_libyaml

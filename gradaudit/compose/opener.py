@@ -37,7 +37,7 @@ _LEVELS = 3
 
 _MAX_ABOVE = 64
 _HERE = os.path.join(os.curdir, "")
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*:"
 
 
 class NotOpened(Exception):
@@ -258,7 +258,7 @@ def refuse_name(written: str) -> None:
     if "\0" in written:
         raise NotOpened("no file has such a name", "error")
     # `C:` too is a scheme by this pattern: an absolute path of Windows.
-    if written[:1] in ("/", "\\", "~") or _SCHEME.match(written):
+    if written[:1] in ("/", "\\", "~") or re.match(_SCHEME, written):
         raise NotOpened("it lies outside of what was named, so it is not opened", "info")
 
 

@@ -33,7 +33,7 @@ _KEPT = 4096
 """Texts whose meaning is kept: the configs of a directory have most of their values in common."""
 
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)\Z")
-_INT_ODD = re.compile(r"[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]+|0o?[0-7_]+)\Z")
+_INT_ODD = r"[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]+|0o?[0-7_]+)\Z"
 _FLOAT_11 = re.compile(
     r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?)\Z"
 )
@@ -44,7 +44,7 @@ _SPECIAL = {
     "-.inf": float("-inf"),
     ".nan": float("nan"),
 }
-_BOTCHED = re.compile(r"[-+]?[0-9.][0-9.,_eE+-]*[eE.,_+-][0-9.,_eE+-]*\Z")
+_BOTCHED = r"[-+]?[0-9.][0-9.,_eE+-]*[eE.,_+-][0-9.,_eE+-]*\Z"
 
 
 def read_scalar(node: Scalar, yaml11: bool = True) -> Value:
@@ -84,7 +84,7 @@ def _plain(text: str, yaml11: bool) -> Value:
         return int(text.replace("_", ""))
     if (_FLOAT_11 if yaml11 else _FLOAT).match(text):
         return float(text.replace("_", ""))
-    if _INT_ODD.match(text):
+    if re.match(_INT_ODD, text):
         return _odd_integer(text, yaml11)
     special = _SPECIAL.get(text.lower())
     return text if special is None else special
@@ -136,7 +136,7 @@ def _number(text: str) -> int | float | None:
 
 def looks_botched(text: str) -> bool:
     """`1.0e_8`, `1,5`, `1.0.5`: meant as a number, but no loader reads one."""
-    return bool(_BOTCHED.match(text)) and to_number(text) is None and text.count("-") < 2
+    return bool(re.match(_BOTCHED, text)) and to_number(text) is None and text.count("-") < 2
 
 
 def yaml_float(value: float) -> str:

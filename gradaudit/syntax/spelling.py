@@ -17,7 +17,7 @@ _NOT_FINITE = {
     "toml": {".inf": "inf", "-.inf": "-inf", ".nan": "nan"},
 }
 
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+\Z")
+_BARE_KEY = r"[A-Za-z0-9_-]+\Z"
 
 _WORDS = frozenset(("y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"))
 
@@ -50,7 +50,7 @@ def spell(value: Value, format: str = "yaml", style: str = "") -> str:
 
 def spell_key(name: str, format: str = "yaml", style: str = "") -> str:
     """Write a key, in the quotes (`style`) that the keys beside it have."""
-    if format == "toml" and not style and _BARE_KEY.match(name):
+    if format == "toml" and not style and re.match(_BARE_KEY, name):
         return name
     return spell(name, format, style)
 

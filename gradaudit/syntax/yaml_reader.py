@@ -6,26 +6,22 @@ brackets end the process), and resolves tags that no rule looks at.
 
 from __future__ import annotations
 
-from yaml.error import MarkedYAMLError, YAMLError
-from yaml.events import (
+from gradaudit.source import Source, Unreadable
+from gradaudit.syntax.libyaml import (
     AliasEvent,
     MappingEndEvent,
     MappingStartEvent,
+    MarkedYAMLError,
+    Parser,
+    ReaderError,
     ScalarEvent,
     SequenceEndEvent,
     SequenceStartEvent,
     StreamEndEvent,
+    YAMLError,
 )
-from yaml.reader import ReaderError
-
-from gradaudit.source import Source, Unreadable
 from gradaudit.syntax.limits import MAX_DEPTH, MAX_NODES, nested_too_deep, too_many_nodes
 from gradaudit.syntax.tree import Alias, Mapping, Node, Scalar, Sequence, Tree
-
-try:
-    from yaml._yaml import CParser as _Parser
-except ImportError:  # a PyYAML built without libyaml: the same events, about twenty times slower
-    from yaml import SafeLoader as _Parser  # type: ignore[assignment]
 
 _TOO_DEEP = "maximum nesting depth"
 """What libyaml 0.2.6 (PyYAML 6.0.4) says at 1,000 open brackets, before our own bound is met: its
@@ -38,7 +34,7 @@ def parse_yaml(source: Source) -> Tree:
     mappings: list[Mapping] = []
     aliased: set[int] = set()
     try:
-        _read_events(_Parser(source.text).get_event, roots, mappings, aliased)
+        _read_events(Parser(source.text).get_event, roots, mappings, aliased)
     except ReaderError as error:
         raise _unreadable_character(error, source) from None
     except MarkedYAMLError as error:
