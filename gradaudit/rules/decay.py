@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from math import log
 
+from gradaudit.edits import replace_value
 from gradaudit.findings import (
     ERROR,
     HIGH,
     INFO,
     LOW,
     MEDIUM,
+    RECOMMENDED,
     SPECULATIVE,
     WARNING,
     Finding,
     Fix,
     Related,
 )  # fmt: skip
+from gradaudit.plan.model import WRITTEN
 from gradaudit.rules import RULES, rule
 from gradaudit.rules.optimisers import rate_bounds, rate_is_factor
 from gradaudit.rules.repair import change, place_of
@@ -81,7 +84,10 @@ def l2_in_adam(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         worse than the published result
 
     Fix:
-        None: whether AdamW or a smaller number was meant is not known.
+        Recommended for torch's own class by its path, speculative for another name of Adam, which
+        the program may not know with a W: AdamW with this number (Loshchilov & Hutter 2019). None
+        where that would take a hundredth of a weight at a step. A number of 1e-4 and below is the
+        other way.
 
     Limits:
         from: from this weight decay on it is reported.
@@ -101,6 +107,7 @@ def l2_in_adam(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     if "decoupled_weight_decay" in unit.keys:
         return
     name = optimizer_name(unit)
+    fix = _with_w(unit, value)
     yield Finding(
         place_of(decay, unit),
         f"weight decay {number(value)} is L2 in the gradient under {name}, not AdamW's decay",
@@ -116,7 +123,28 @@ def l2_in_adam(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
             )
         ],
         next="Take AdamW with this number, or 1e-4 and below here.",
-        no_fix="whether AdamW or a smaller number was meant is not known",
+        fix=fix,
+        no_fix="" if fix else "whether AdamW or a smaller number was meant is not known",
+    )
+
+
+def _with_w(unit: TrainingUnit, decay: float) -> Fix | None:
+    """Adam's name with a W, where the decay means what AdamW makes of it."""
+    setting, rate = unit.settings["optimizer"], unit.number("learning_rate")
+    if setting.origin != WRITTEN or setting.node is None or setting.tree is None:
+        return None
+    name = setting.node.value
+    if name.rpartition(".")[2] not in ("Adam", "adam", "ADAM"):
+        return None
+    if rate is None or rate * decay >= RULES["GA606"].limits["share"]:
+        return None
+    new = name + ("w" if name.endswith("adam") else "W")
+    edit = replace_value(setting.tree, setting.node, setting.key, new)
+    return Fix(
+        RECOMMENDED if name == "torch.optim.Adam" else SPECULATIVE,
+        f"set `{setting.last_key}` to {new}",
+        [edit],
+        [f"each step then takes {number(rate)} x {number(decay)} off every weight alike"],
     )
 
 
