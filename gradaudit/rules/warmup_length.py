@@ -10,7 +10,6 @@ from gradaudit.findings import (
     INFO,
     MEDIUM,
     RECOMMENDED,
-    SPECULATIVE,
     WARNING,
     Finding,
     Fix,
@@ -227,7 +226,8 @@ def warmup_too_long(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         slow or wasted training
 
     Fix:
-        Speculative: a tenth of the training, rounded down. None where that is less than one.
+        Recommended: a tenth of the training, rounded down (the tuning playbook). None where that is
+        less than one.
 
     Limits:
         warning: above this share of the training it is a warning.
@@ -246,8 +246,6 @@ def warmup_too_long(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     fix: Fix | str = ""
     if length and share > limits["warning"]:
         fix = _shortened(unit, warmup, length)
-    if isinstance(fix, Fix):
-        fix.applicability = SPECULATIVE
     related = []
     if length is not None and warmup.unit != "ratio":
         related.append(Related(place_of(length.setting, unit), f"of {length}"))
