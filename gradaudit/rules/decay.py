@@ -20,8 +20,8 @@ from gradaudit.findings import (
 )  # fmt: skip
 from gradaudit.plan.model import WRITTEN
 from gradaudit.rules import RULES, rule
-from gradaudit.rules.optimisers import rate_bounds, rate_is_factor
 from gradaudit.rules.repair import change, place_of
+from gradaudit.rules.shrinking import COUPLED_ADAM, shrinking_of
 from gradaudit.rules.text import number, optimizer_name, percent
 
 TYPE_CHECKING = False
@@ -32,15 +32,6 @@ if TYPE_CHECKING:
     from gradaudit.rules import Limits
 
 DECOUPLED = "https://arxiv.org/abs/1711.05101 (Loshchilov & Hutter 2019: decoupled weight decay)"
-
-_COUPLED_ADAM = frozenset(("adam", "amsgrad", "nadam", "radam", "adamax"))
-"""torch adds their weight decay to the gradient, which is then divided by its running size."""
-
-_SHRINKS_BY_RATE = frozenset((
-    "adamw", "nadamw", "lion", "galore_adamw", "apollo_adamw", "schedulefree_adamw", "adan",
-))  # fmt: skip
-"""Each step takes learning rate x weight decay off the weights. Not LAMB, whose decay goes through
-the trust ratio, and Adafactor, whose rate is relative."""
 
 
 @rule(
@@ -100,7 +91,7 @@ def l2_in_adam(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     """
     decay = unit.settings["weight_decay"]
     value = decay.number
-    if value is None or unit.optimizer not in _COUPLED_ADAM or value < limits["from"]:
+    if value is None or unit.optimizer not in COUPLED_ADAM or value < limits["from"]:
         return
     if unit.optimizer == "radam" and "torch.optim" not in unit.settings["optimizer"].raw:
         return
@@ -146,46 +137,6 @@ def _with_w(unit: TrainingUnit, decay: float) -> Fix | None:
         [edit],
         [f"each step then takes {number(rate)} x {number(decay)} off every weight alike"],
     )
-
-
-class _Shrinking:
-    """What decay does to a weight at the peak rate.
-
-    share   of the weight that goes with each step, in the long run.
-    at_once whether one step alone takes all of it or more.
-    how     the product that it comes from, in words.
-    """
-
-    __slots__ = ("at_once", "how", "share")
-
-    def __init__(self, share: float, at_once: bool, how: str) -> None:
-        self.share = share
-        self.at_once = at_once
-        self.how = how
-
-
-def _shrinking(unit: TrainingUnit, decay: float) -> _Shrinking | None:
-    """None where the optimiser's decay works another way, or the rate is not known."""
-    plain = unit.get("decay_without_rate")
-    if plain is not None and plain.value is True:
-        return _Shrinking(decay, decay >= 1, "the decay itself: no learning rate multiplies it")
-    rate = unit.number("learning_rate")
-    if not rate or rate_is_factor(unit):
-        return None
-    bounds = rate_bounds(unit, RULES["GA201"].limits)
-    if bounds is not None and rate > bounds[0]:  # learning-rate-too-high speaks of it
-        return None
-    product = rate * decay
-    how = f"learning rate {number(rate)} x weight decay {number(decay)}"
-    if unit.optimizer == "adan":  # it divides by 1 + the product
-        return _Shrinking(product / (1 + product), False, how)
-    if unit.optimizer in _SHRINKS_BY_RATE:
-        return _Shrinking(product, product >= 1, how)
-    momentum = unit.number("momentum") or 0
-    if unit.optimizer == "sgd" and 0 <= momentum < 1:
-        adds = f" / (1 - momentum {number(momentum)})" if momentum else ""
-        return _Shrinking(product / (1 - momentum), product >= 1, how + adds)
-    return None
 
 
 @rule(
@@ -254,7 +205,7 @@ def weight_decay_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
     value = decay.number
     if value is None or value <= 0:
         return
-    shrinking = _shrinking(unit, value)
+    shrinking = shrinking_of(unit, value)
     if shrinking is None or shrinking.share < limits["share"] * (1 - 1e-9):
         return
     share = shrinking.share
