@@ -195,6 +195,19 @@ def test_a_seed() -> None:
     assert [edit.new for edit in finding.fix.edits] == ["42"]
 
 
+def test_a_rate_to_start_from_is_never_taken_by_default() -> None:
+    full = "optimizer: adamw\nlearning_rate: 0.005\nfinetuning_type: full\n"
+    lora = "optimizer: adamw\nlearning_rate: 0.008\nlora_r: 16\nlora_alpha: 32\n"
+    for code, text, rate in (("GA218", full, "2.0e-5"), ("GA219", lora, "2.0e-4")):
+        fix = fix_of(code, text)
+        assert fix.applicability == "speculative"
+        assert [edit.new for edit in fix.edits] == [rate]
+        assert found(code, text + "min_lr: 1.0e-3\n").fix is None  # the floor would be the peak
+    assert found("GA218", full.replace("adamw", "lion").replace("0.005", "0.0005")).fix is None
+    low = found("GA219", lora.replace("0.008", "1.0e-7"))
+    assert low.fix is None
+
+
 @pytest.mark.parametrize(
     ("line", "applicability"),
     [
