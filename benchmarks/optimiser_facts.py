@@ -36,6 +36,51 @@ def pure_fp16(**implementation: bool) -> int:
     return int((~torch.isfinite(weight)).sum())
 
 
+def classes(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """2,048 points in 32 dimensions, and which of ten classes a random network gives them."""
+    noise = torch.Generator().manual_seed(seed)
+    points = torch.randn(2048, 32, generator=noise)
+    hidden = torch.randn(32, 64, generator=noise) / 32**0.5
+    last = torch.randn(64, 10, generator=noise)
+    return points, (torch.tanh(points @ hidden * 2) @ last).argmax(1)
+
+
+def eps_in_fp16(eps: float, dtype: torch.dtype, seed: int) -> tuple[int, float, float]:
+    """600 steps of AdamW (rate 1e-3) on a small classifier whose weights are of `dtype`.
+
+    Returns the weights that are not finite, the held-out loss (NaN where there are some) and the
+    largest change of a weight at the 101st step, in rates.
+    """
+    points, labels = classes(seed)
+    points = points.to(dtype)
+    torch.manual_seed(seed)
+    model = torch.nn.Sequential(
+        torch.nn.Linear(32, 128), torch.nn.ReLU(), torch.nn.Linear(128, 128),
+        torch.nn.LayerNorm(128), torch.nn.ReLU(), torch.nn.Linear(128, 10),
+    ).to(dtype)  # fmt: skip
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, eps=eps)
+    order = torch.Generator().manual_seed(seed + 1)
+    longest = 0.0
+    for step in range(600):
+        batch = torch.randint(0, 1536, (64,), generator=order)
+        loss = torch.nn.functional.cross_entropy(model(points[batch]).float(), labels[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        before = [weight.detach().clone() for weight in model.parameters()]
+        optimizer.step()
+        spoilt = sum(int((~torch.isfinite(w)).sum()) for w in model.parameters())
+        if spoilt:
+            return spoilt, float("nan"), float("nan")
+        if step == 100:
+            now = model.parameters()
+            longest = max(
+                float((w - b).detach().abs().max()) for w, b in zip(now, before, strict=True)
+            )
+    with torch.no_grad():
+        held_out = model(points[1536:]).float()
+    return 0, float(torch.nn.functional.cross_entropy(held_out, labels[1536:])), longest / 1e-3
+
+
 def decayed(optimizer: str, steps: int, **settings: float) -> float:
     """What is left of a weight of 1 without gradients."""
     weight = torch.nn.Parameter(torch.ones(1))
@@ -71,6 +116,13 @@ def main() -> None:
     for name in ("plain", "foreach", "fused"):
         flags = {"foreach": False} if name == "plain" else {name: True}
         print(name, pure_fp16(**flags))
+    print("eps, held-out loss and longest step of a small classifier, three seeds each")
+    for dtype, eps in (
+        (torch.float32, 1e-8), (torch.float16, 1e-8), (torch.float16, 1e-6),
+        (torch.float16, 1e-5), (torch.float16, 1e-4),
+    ):  # fmt: skip
+        runs = [eps_in_fp16(eps, dtype, seed) for seed in range(3)]
+        print(dtype, eps, *("{} {:.3f} {:.1f}".format(*run) for run in runs), sep="; ")
     print("left of a weight after 69 steps without gradients")
     print("AdamW, 1e-3 x 10:", f"{decayed('AdamW', 69, lr=1e-3, weight_decay=10.0):.2f}")
     sgd = decayed("SGD", 69, lr=0.1, momentum=0.9, weight_decay=0.01)

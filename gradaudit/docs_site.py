@@ -103,19 +103,27 @@ def _index() -> str:
             "*pedantic* run in that [profile](../usage.md#profiles-and-confidence) only, or by "
             "name."
         ),
+        "",
+        (
+            "*fix* is what a fix can be: *safe* where the run stays as it is or could not have "
+            "started, *recommended* where it changes the training and a reference or a "
+            "measurement speaks for it, *speculative* where it has to be measured first. A page "
+            "says which of them when, and why there is none."
+        ),
     ]
     for prefix, title in FAMILIES.items():
         family = [rule for code, rule in load().items() if code.startswith(prefix)]
         if not family:
             continue
         lines += ["", f"## {prefix} {title}", ""]
-        lines += ["| code | name | severity | what |", "|---|---|---|---|"]
+        lines += ["| code | name | severity | fix | what |", "|---|---|---|---|---|"]
         for rule in family:
             severity = ", ".join(rule.severities)
-            what = parse(rule).title
+            doc = parse(rule)
+            fix = ", ".join(doc.applicabilities) or "-"
             link = f"[{rule.name}]({rule.name}.md)"
             link += f" *{rule.profile}*" if rule.profile != PROFILES[0] else ""
-            lines.append(f"| {rule.code} | {link} | {severity} | {what} |")
+            lines.append(f"| {rule.code} | {link} | {severity} | {fix} | {doc.title} |")
     return "\n".join(lines) + "\n"
 
 

@@ -242,7 +242,7 @@ def test_a_common_factor_is_one_change() -> None:
         ("mixed_precision: fp16", "mixed_precision: bf16", "safer"),
         ("momentum: 0.9", "momentum: 0.99", "riskier"),
         ("momentum: 0.9", "momentum: 0.95", "neutral"),
-        ("weight_decay: 0.01", "weight_decay: 0.1", "unknown"),
+        ("weight_decay: 0.01", "weight_decay: 0.1", "riskier"),
         ("weight_decay: 0.01", "weight_decay: 0.0", "unknown"),
         ("weight_decay: 0.01", "weight_decay: 0.02", "neutral"),
         ("seed: 1", "seed: 2", "neutral"),
@@ -263,9 +263,83 @@ def test_a_warmup_that_outlasts_the_training_is_not_safer() -> None:
     assert change.reason.startswith("A warm-up of 60 epochs is all of the training")
 
 
-def test_the_time_scale_of_a_decay() -> None:
+def test_more_decay_is_a_higher_rate_in_a_run_that_lasts() -> None:
     change = only(ADAMW + "weight_decay: 0.01\n", ADAMW + "weight_decay: 0.1\n")
-    assert "older than about 100,000 steps" in change.reason
+    assert change.verdict == "riskier"
+    assert change.reason == (
+        "The weights are pulled to zero 10 times more strongly. In a run that lasts until that "
+        "balances the updates (about 100,000 steps at the peak rate), weights behind a "
+        "normalisation are smaller and a step turns them 3.2 times as far: like a higher rate "
+        "(Kosson et al. 2023)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("base", "old", "new", "said", "words"),
+    [
+        # AdamW at 1e-3: 0.1 takes 1e-4 off at each step.
+        ("max_steps: 100000", "0.01", "0.1", "riskier", "about 10,000 steps at the peak rate"),
+        ("max_steps: 5000", "0.01", "0.1", "unknown", "the run ends before that balances"),
+        ("max_steps: 500", "0.01", "0.1", "neutral", "In 500 steps it takes less than 10 % off"),
+        ("max_steps: 500", "0.1", "0", "neutral", "it hardly acts in so short a run"),
+        ("epochs: 5\nsteps_per_epoch: 100", "0.01", "0.1", "neutral", "In 500 steps"),
+        ("epochs: 5", "0.01", "0.1", "riskier", "In a run that lasts"),
+        ("max_steps: 100000", "0.1", "0.01", "unknown", "grow for longer (about 100,000 steps"),
+        ("max_steps: 100000", "0.1", "0.0", "unknown", "Nothing holds the weights back now"),
+        ("max_steps: 100000\nprecision: bf16", "0.1", "0.01", "riskier", "in bf16 have diverged"),
+        ("precision: bf16", "0.1", "0.01", "unknown", "in bf16 have diverged"),
+        ("norm: none", "0.1", "0.01", "riskier", "No normalisation takes that out"),
+        ("norm: layer", "0.1", "0.01", "unknown", "like a lower rate"),
+        ("max_steps: 100000", "0", "0.1", "unknown", "pulled to zero now"),
+        ("max_steps: 100000", "0.1", "0.2", "neutral", "less than 3 x"),
+    ],
+)
+def test_a_decay_of_adamw(base: str, old: str, new: str, said: str, words: str) -> None:
+    text = f"optimizer: adamw\nlearning_rate: 1.0e-3\n{base}\nweight_decay: {{}}\n"
+    change = only(text.format(old), text.format(new))
+    assert (change.verdict, words in change.reason) == (said, True), change.reason
+
+
+def test_rate_and_decay_are_judged_by_their_product() -> None:
+    text = "optimizer: adamw\nlearning_rate: {}\nweight_decay: {}\n"
+    found = changes(text.format("1.0e-3", "0.01"), text.format("1.0e-4", "0.1"))
+    assert found["weight_decay"].verdict == "neutral"
+    assert "a step takes as much off a weight as before" in found["weight_decay"].reason
+    found = changes(text.format("1.0e-4", "0.01"), text.format("1.0e-3", "0.1"))
+    assert found["weight_decay"].verdict == "riskier"
+    assert "100 times more strongly" in found["weight_decay"].reason
+    assert "turns them 10 times as far" in found["weight_decay"].reason
+
+
+def test_a_momentum_that_moved_too_leaves_the_turn_without_a_number() -> None:
+    text = "optimizer: sgd\nlearning_rate: 0.01\nmomentum: {}\nweight_decay: {}\n"
+    found = changes(text.format("0.9", "0.001"), text.format("0.95", "0.01"))
+    assert found["weight_decay"].verdict == "riskier"
+    assert "a step turns them farther" in found["weight_decay"].reason
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said", "words"),
+    [
+        ("0.001", "0.01", "riskier", "at up to the full rate, more of them now"),
+        ("1.0e-6", "1.0e-4", "unknown", "how many have such gradients"),
+        ("0.1", "0.001", "safer", "fewer of them now"),
+        ("1.0e-4", "1.0e-6", "unknown", "how many had such gradients"),
+    ],
+)
+def test_l2_in_the_gradient_of_adam(old: str, new: str, said: str, words: str) -> None:
+    text = "optimizer: adam\nlearning_rate: 1.0e-3\nweight_decay: {}\n"
+    change = only(text.format(old), text.format(new))
+    assert (change.verdict, words in change.reason) == (said, True), change.reason
+
+
+def test_a_decay_of_another_kind_of_optimiser_cannot_be_compared() -> None:
+    text = "optimizer: {}\nlearning_rate: 1.0e-3\nweight_decay: {}\n"
+    found = changes(text.format("adam", "1.0e-4"), text.format("adamw", "0.1"))
+    assert found["weight_decay"].verdict == "unknown"
+    assert "cannot be compared" in found["weight_decay"].reason
+    found = changes(text.format("adafactor", "1.0e-4"), text.format("adafactor", "0.1"))
+    assert found["weight_decay"].verdict == "unknown"
 
 
 def test_a_decay_that_the_file_does_not_say_may_be_the_optimisers_own() -> None:

@@ -13,10 +13,11 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 from mutation import report
 from mutation.change import bare_exponent, swap
+from mutation.fixes import brought_by_fix, changed_lines, in_force
 from mutation.model import CAUGHT, MENDED, MISSED, OTHER, RESTORED, Case, Operator, Outcome, Tally
 from mutation.operators import OPERATORS
 from mutation.published import Published
-from mutation.run import SOUND, audited, changed_lines, first_mutant, known, options_for
+from mutation.run import SOUND, audited, first_mutant, known, options_for
 
 from gradaudit.audit import FileResult
 from gradaudit.fix.splice import apply
@@ -147,6 +148,41 @@ def test_a_fault_is_caught_mended_and_restored() -> None:
     assert (found.said, found.fix, found.unrelated) == (CAUGHT, RESTORED, ())
 
 
+def test_what_a_fix_reveals_is_told_from_what_it_triggers() -> None:
+    """DeepSpeed's batches do not fit, which is not judged while one of them stands there twice."""
+    text = (
+        '{"train_batch_size": 32, "train_micro_batch_size_per_gpu": 32, '
+        '"fp16": {"enabled": true}, "gradient_clipping": 1.0}'
+    )
+    operator = BY_NAME["key-twice"]
+    made = case(text, "ds_config.json")[1]
+    found = first_mutant(operator, made, options_for(operator), Published(), "own")
+    assert found is not None
+    assert (found.said, found.fix, found.triggered) == (CAUGHT, MENDED, ())
+    assert found.revealed == ("GA305 train_batch_size",)
+    found = outcome("key-twice")
+    assert found is not None
+    assert (found.triggered, found.revealed) == ((), ())
+
+
+def test_what_is_in_force_decides_what_is_revealed() -> None:
+    def of(text: str) -> FileResult:
+        return case(text)[1]
+
+    twice = of(CONFIG.replace("max_steps: 1000", "max_steps: 50\nmax_steps: 1000"))
+    assert in_force(twice) == in_force(of(CONFIG))
+    assert in_force(of(CONFIG.replace("1.0e-4", "2.0e-4"))) != in_force(of(CONFIG))
+    weighed = CONFIG + "loss_weights: {ce: 1.0, mse: 0.5}\n"
+    assert in_force(of(weighed)) != in_force(of(weighed.replace("0.5", "0.4")))
+
+    exceeds = of(CONFIG.replace("warmup_steps: 100", "warmup_steps: 5000"))
+    still_long = of(CONFIG.replace("warmup_steps: 100", "warmup_steps: 200"))
+    assert brought_by_fix(of(CONFIG), exceeds, still_long) == [("GA204", "warmup_steps")]
+    assert brought_by_fix(still_long, exceeds, still_long) == []
+    assert brought_by_fix(of(CONFIG), still_long, still_long) == []
+    assert in_force(exceeds) != in_force(still_long)
+
+
 def test_what_was_reported_before_is_not_broken_again() -> None:
     assert outcome("rate-negative", CONFIG.replace("1.0e-4", "-1.0")) is None
     broken = CONFIG.replace("warmup_steps: 100", "warmup_steps: 5000")
@@ -213,16 +249,19 @@ def test_the_tables_count() -> None:
             replace(base, fix=RESTORED),
             replace(base, fix="changed line 3 too"),
             replace(base, fix="refused: no"),
+            replace(base, fix=MENDED, triggered=("GA204 warmup",)),
+            replace(base, fix=MENDED, revealed=("GA305 batch",)),
             replace(base, said=OTHER, unrelated=("GA999 lr",), read="x"),
             replace(base, path="timm/owner__name/a/missed.yaml", said=MISSED, read="lr 1 -> 2"),
             replace(base, equivalent="it is off", said=MISSED),
             replace(base, equivalent="it is off", said=MISSED),
+            replace(base, equivalent="it is off", said=MISSED),
         ],
     )
-    row = "| `o` | GA201 | 8 | 2 | 4 | 1 | 1 | 66.6 % | 1 | 1/2 |"
+    row = "| `o` | GA201 | 11 | 3 | 6 | 1 | 1 | 75.0 % | 1 | 3/4 | 1 |"
     assert row in report.main_table([tally])
-    assert [met for _, met in report.goals([tally])] == [False, False, False]
-    assert report.legend([tally]) == ["- `o`: something is broken. Of 8 mutants 2: it is off."]
+    assert [met for _, met in report.goals([tally])] == [False, False, False, False]
+    assert report.legend([tally]) == ["- `o`: something is broken. Of 11 mutants 3: it is off."]
     missed = report.missed_table([tally])
     assert "| `o` | timm/owner__name | 1 | `a/missed.yaml` | lr 1 -> 2 | nothing |" in missed
     assert "| `o` | - | 1 | `a.yaml` | x | another rule |" in missed
@@ -232,8 +271,13 @@ def test_the_tables_count() -> None:
     assert len(report.missed_table([tally])) == 4
     assert any("GA999 lr" in line for line in report.unrelated_table([tally]))
     assert len(report.broken_fixes([tally])) == 4
+    assert report.brought_table([tally])[2:] == [
+        "| `o` | `a.yaml` | GA204 warmup | triggered |",
+        "| `o` | `a.yaml` | GA305 batch | revealed |",
+    ]
     good = Tally(operator, [base, replace(base, fix=MENDED)])
-    assert [met for _, met in report.goals([good])] == [True, True, True]
+    assert [met for _, met in report.goals([good])] == [True, True, True, True]
+    assert "GA204" not in "".join(report.brought_table([good]))
     assert report.share(1999, 2000) == "99.9 %"
     assert report.share(0, 0) == "-"
 

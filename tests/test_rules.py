@@ -785,20 +785,56 @@ def test_the_rates_of_a_scene_are_no_networks() -> None:
     assert severity("GA201", text.format(", eps: 1.0e-15").replace("0.05", "0.5")) == "warning"
 
 
-def test_a_warmup_of_one_is_not_shortened_to_one() -> None:
-    assert only("GA203", WARMUP + "warmup_epochs: 1\nepochs: 1\n").fix is None
-    assert only("GA204", WARMUP + "warmup_epochs: 1\nepochs: 2\n").fix is None
+@pytest.mark.parametrize(
+    ("warmup", "epochs", "new"),
+    [
+        ("8", "20", "2"),
+        ("9", "19", "1"),  # never more than a tenth
+        ("9", "8", None),
+        ("1", "2", None),
+        ("5.0", "2", "0.2"),
+        ("2.0", "3", "0.3"),
+        ("9.0", "19", "1"),
+        ("90.0", "29", "2"),
+    ],
+)
+def test_a_shortened_warmup_is_at_most_a_tenth(warmup: str, epochs: str, new: str | None) -> None:
+    text = WARMUP + f"warmup_epochs: {warmup}\nepochs: {epochs}\n"
+    (found,) = (f for f in audit(text).findings if f.rule.code in ("GA203", "GA204"))
+    if new is None:
+        assert found.fix is None
+        assert found.no_fix == (
+            f"a tenth of {epochs} epochs is less than one epoch: write the warm-up in a finer "
+            "unit, or train longer"
+        )
+        return
+    assert found.fix is not None
+    (edit,) = found.fix.edits
+    assert edit.new is not None
+    assert float(edit.new) == float(new)
+    shorter = audit(text.replace(f"warmup_epochs: {warmup}", f"warmup_epochs: {edit.new}"))
+    assert [f.message for f in shorter.findings] == []
 
 
-def test_a_shortened_warmup_says_where_it_stays_long() -> None:
-    long = only("GA203", WARMUP + "warmup_epochs: 5\nepochs: 2\n").fix
-    assert long is not None
-    assert [edit.new for edit in long.edits] == ["1"]
-    assert "50 % of the training" in long.notes[0]
-    assert "GA204 still warns" in long.notes[1]
-    short = only("GA203", WARMUP + "warmup_epochs: 9\nepochs: 8\n").fix
-    assert short is not None
-    assert list(short.notes) == ["the shortest whole number: 12 % of the training"]
+def test_a_warmup_of_so_few_steps_is_left() -> None:
+    found = only("GA203", WARMUP + "warmup_steps: 9\nmax_steps: 9\n")
+    assert found.fix is None
+    assert found.no_fix.startswith("a tenth of 9 steps is less than one step")
+    fix = only("GA203", WARMUP + "warmup_steps: 99\nmax_steps: 35\n").fix
+    assert fix is not None
+    assert [edit.new for edit in fix.edits] == ["3"]
+    assert list(fix.notes) == ["a tenth of the training, rounded down: 8.6 %"]
+
+
+def test_a_sign_is_not_dropped_where_that_brings_the_next_finding() -> None:
+    text = "optimizer: adamw\nlearning_rate: 0.001\ngradient_clip_norm: {}\n"
+    assert only("GA102", text.format("-0.5")).fix is not None
+    assert only("GA102", text.format("-0.0005")).fix is None
+    text = "optimizer: adamw\nlearning_rate: 0.001\nloss_weights: {{ce: 1.0, mse: {}}}\n"
+    assert only("GA405", text.format("-0.5")).fix is not None
+    found = only("GA405", text.format("-0.0005"))
+    assert found.fix is None
+    assert "1000 times and more from another weight" in found.no_fix
 
 
 def test_warmup_of_the_whole_run_is_worded_without_its_length() -> None:

@@ -49,6 +49,10 @@ writes this page for any directory with an index. Of {day}.
 - *unrelated*: mutants with a new finding that is neither expected nor declared with the operator.
 - *fixed*: of the mutants whose finding has a safe or recommended fix, those that are clean of it
   after the fix, with no line changed but the broken one and those declared with the operator.
+- *triggered*: of the same mutants, those in which the fix brings a finding of any rule that neither
+  the original nor the mutant has. Not counted, but listed: what a fix only *reveals*, where every
+  setting in force is the same before and after it (the second of two equal keys goes, and what was
+  not judged while there were two is judged). The training has that fault with and without the fix.
 
 That a value is broken by a factor from a list says nothing of how often people make that slip, and
 what a rule does not know (a setting that the file does not have) is not among the mutants. The
@@ -93,6 +97,8 @@ def page(configs: int, own: int, counted: list[Tally], waiting: list[Operator]) 
         "\n".join(report.unrelated_table(counted)),
         "## Fixes that do not hold, or are refused",
         "\n".join(report.broken_fixes(counted)),
+        "## Findings that a fix brings",
+        "\n".join(report.brought_table(counted)),
         "## Published recipes",
         f"The {len(found) - 2} recipes of `tests/recipes`, {silent}.",
         "\n".join(found),

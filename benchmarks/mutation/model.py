@@ -82,6 +82,9 @@ class Outcome:
     read        what the plan makes of the broken setting: for those who look at what is missed.
     fix         "" where none of the wanted levels is offered; else "restored" (the original,
                 byte for byte), "mended", or what went wrong.
+    triggered   findings of any rule that are neither of the original nor of the mutant: the fix
+                brought them.
+    revealed    the same, where the fix left what is in force as it was: they were hidden.
     """
 
     operator: str
@@ -92,6 +95,8 @@ class Outcome:
     unrelated: tuple[str, ...] = ()
     read: str = ""
     fix: str = ""
+    triggered: tuple[str, ...] = ()
+    revealed: tuple[str, ...] = ()
 
     @property
     def refused(self) -> bool:
@@ -127,6 +132,14 @@ class Tally:
     @property
     def unrelated(self) -> list[Outcome]:
         return [outcome for outcome in self.outcomes if outcome.unrelated]
+
+    @property
+    def triggered(self) -> list[Outcome]:
+        return [outcome for outcome in self.outcomes if outcome.triggered]
+
+    @property
+    def revealed(self) -> list[Outcome]:
+        return [outcome for outcome in self.outcomes if outcome.revealed]
 
     @property
     def with_fix(self) -> list[Outcome]:

@@ -30,9 +30,9 @@ def main_table(counted: Sequence[Tally]) -> list[str]:
     lines = [
         (
             "| operator | rule | applied | equivalent | caught | by another | missed | share "
-            "| unrelated | fixed |"
+            "| unrelated | fixed | triggered |"
         ),
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for tally in counted:
         name = f"`{tally.operator.name}`"
@@ -54,6 +54,7 @@ def _row(name: str, codes: str, some: Sequence[Tally]) -> str:
         total(t.count(OTHER) for t in some), total(t.count(MISSED) for t in some),
         share(caught, faults), total(len(t.unrelated) for t in some),
         f"{total(t.fixed for t in some)}/{fixes}" if fixes else "-",
+        total(len(t.triggered) for t in some) if fixes else "-",
     ]  # fmt: skip
     return f"| {' | '.join(map(str, cells))} |"
 
@@ -66,6 +67,8 @@ def goals(counted: Sequence[Tally]) -> list[tuple[str, bool]]:
     quiet = applied - sum(len(t.unrelated) for t in counted)
     fixes = sum(len(t.with_fix) for t in counted)
     fixed = sum(t.fixed for t in counted)
+    triggered = sum(len(t.triggered) for t in counted)
+    revealed = sum(len(t.revealed) for t in counted)
     return [
         (
             (
@@ -87,6 +90,14 @@ def goals(counted: Sequence[Tally]) -> list[tuple[str, bool]]:
                 f"line but the broken one and those declared with the operator: {fixed} of {fixes}"
             ),
             fixed == fixes,
+        ),
+        (
+            (
+                "no safe or recommended fix brings a finding of any rule, info included, that "
+                f"neither the original nor the mutant has: {triggered} of {fixes} do; {revealed} "
+                "more reveal one that the training has with and without the fix"
+            ),
+            triggered == 0,
         ),
     ]
 
@@ -175,6 +186,20 @@ def unrelated_table(counted: Sequence[Tally]) -> list[str]:
         f"| `{outcome.operator}` | `{outcome.path}` | {cell(', '.join(outcome.unrelated))} |"
         for tally in counted
         for outcome in tally.unrelated
+    ]
+    return lines if len(lines) > 2 else ["None."]
+
+
+def brought_table(counted: Sequence[Tally]) -> list[str]:
+    """What fixes trigger, and what they reveal."""
+    lines = ["| operator | file | new after the fix | |", "|---|---|---|---|"]
+    lines += [
+        f"| `{outcome.operator}` | `{outcome.path}` "
+        f"| {cell(', '.join(outcome.triggered or outcome.revealed))} "
+        f"| {'triggered' if outcome.triggered else 'revealed'} |"
+        for some in ([t.triggered for t in counted], [t.revealed for t in counted])
+        for outcomes in some
+        for outcome in outcomes
     ]
     return lines if len(lines) > 2 else ["None."]
 

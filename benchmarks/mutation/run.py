@@ -3,40 +3,31 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import multiprocessing
 import os
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from gradaudit.audit import FileResult, audit_source
-from gradaudit.findings import RECOMMENDED, SAFE, Finding
-from gradaudit.fix.engine import fix_text
 from gradaudit.fix.splice import Refused, apply
 from gradaudit.options import Options
 from gradaudit.rules import load
 from gradaudit.settings import Settings
 from gradaudit.source import Source, Unreadable, read
-from gradaudit.syntax.tree import Tree
 
 from .change import unit_of
+from .fixes import after_fix, identity, new_findings
 from .model import (
     CAUGHT,
-    MENDED,
     MISSED,
     OTHER,
-    RESTORED,
     Case,
     Mutation,
     Operator,
     Outcome,
 )
 from .published import Published
-
-ADMITTED = (SAFE, RECOMMENDED)
-
 
 HERE = Path(__file__).resolve().parent
 SOUND = (HERE.parent.parent / "tests" / "recipes", HERE / "sound")
@@ -187,24 +178,6 @@ def first_mutant(
     return None
 
 
-def identity(finding: Finding) -> tuple[str, str]:
-    """What a finding is about: its message may carry numbers of other settings."""
-    return finding.rule.code, finding.key or ""
-
-
-def new_findings(before: FileResult, findings: Iterable[Finding]) -> list[Finding]:
-    """What was not said of the original."""
-    said = Counter(identity(finding) for finding in before.findings)
-    found = []
-    for finding in findings:
-        key = identity(finding)
-        if said[key]:
-            said[key] -= 1
-        else:
-            found.append(finding)
-    return found
-
-
 def judged(
     operator: Operator,
     before: FileResult,
@@ -223,6 +196,7 @@ def judged(
     if not expected and _was_broken(operator, before, case, mutation):
         return None
     unit = unit_of(after.units, case.unit.name)
+    fixed = after_fix(operator, before, after, mutation, options, case)
     return Outcome(
         operator.name,
         path="",
@@ -235,7 +209,9 @@ def judged(
             if finding.rule.code not in COMPARING and finding.rule.code not in operator.companions
         ),
         read="" if expected else _change_of(case, after),
-        fix=fixed(operator, before, expected, mutation, mutant, options, case),
+        fix=fixed.fix,
+        triggered=fixed.triggered,
+        revealed=fixed.revealed,
     )
 
 
@@ -270,63 +246,3 @@ def _change_of(case: Case, after: FileResult) -> str:
     ]
     optimizer = f" ({case.unit.optimizer})" if case.unit.optimizer else ""
     return (", ".join(changed[:3]) or "nothing is read otherwise") + optimizer
-
-
-def fixed(
-    operator: Operator,
-    before: FileResult,
-    expected: list[Finding],
-    mutation: Mutation,
-    mutant: Source,
-    options: Options,
-    case: Case,
-) -> str:
-    """Fix what is expected and nothing else; check again."""
-    if not any(f.fix is not None and f.fix.applicability in ADMITTED for f in expected):
-        return ""
-    wanted = {identity(finding) for finding in expected}
-
-    def find(source: Source) -> tuple[Tree, list[Finding]]:
-        result = audit_source(source, options, Settings())
-        assert result.tree is not None
-        new = new_findings(before, result.findings)
-        return result.tree, [f for f in new if f.rule.code in operator.expected]
-
-    outcome = fix_text(mutant, find, ADMITTED)
-    if outcome.refused or outcome.stopped:
-        return f"refused: {(outcome.refused[0][1] if outcome.refused else outcome.stopped)}"
-    left = [finding for finding in outcome.findings if identity(finding) in wanted]
-    if any(f.fix is not None and f.fix.applicability in ADMITTED for f in left):
-        return "still there"
-    original = case.tree.source.text
-    if outcome.text == original:
-        return RESTORED
-    strayed = changed_lines(original, outcome.text) - _lines_of(case, mutation, operator)
-    return f"changed line {min(strayed)} too" if strayed else MENDED
-
-
-def _lines_of(case: Case, mutation: Mutation, operator: Operator) -> set[int]:
-    """The lines of the original that a fix may change: what was broken, and what is declared."""
-    source = case.tree.source
-    offsets = [*mutation.touched, *(start for start, _, _ in mutation.splices)]
-    for name in operator.also:
-        settings = [case.unit.get(name)]
-        if name == "@terms":
-            settings = [term.setting for term in case.unit.loss_terms]
-        offsets += [s.node.start for s in settings if s is not None and s.node is not None]
-    # What is put in stands before the line that its place belongs to, and after the one above it.
-    offsets += [start - 1 for start, end, _ in mutation.splices if start == end > 0]
-    return {source.position(min(offset, len(source.text)))[0] for offset in offsets}
-
-
-def changed_lines(old: str, new: str) -> set[int]:
-    """The lines of `old`, from 1, that are not in `new` as they are; of what is inserted, the line
-    before it."""
-    matcher = difflib.SequenceMatcher(None, old.splitlines(), new.splitlines(), autojunk=False)
-    changed: set[int] = set()
-    for op, start, end, _, _ in matcher.get_opcodes():
-        if op == "insert":
-            changed.add(max(start, 1))
-        elif op != "equal":
-            changed.update(range(start + 1, end + 1))
-    return changed

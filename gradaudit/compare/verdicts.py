@@ -7,6 +7,7 @@ a safer training may be a slower one. What depends on the data or the model is `
 from __future__ import annotations
 
 from gradaudit.compare.clip import judge_clip
+from gradaudit.compare.decay import judge_decay
 from gradaudit.compare.loss import common_factor, judge_term
 from gradaudit.compare.model import (
     LARGE,
@@ -19,8 +20,7 @@ from gradaudit.compare.model import (
     is_unknown,
 )
 from gradaudit.compare.scale import SMALL, as_large, as_small, judge_batch, judge_rate, times
-from gradaudit.plan.model import DECOUPLED
-from gradaudit.rules.optimisers import RELATIVE, steps_with_gradient
+from gradaudit.rules.optimisers import steps_with_gradient
 from gradaudit.rules.text import number, optimizer_name
 
 TYPE_CHECKING = False
@@ -105,40 +105,6 @@ def _count_once(one: UnitChanges) -> None:
     if terms and common_factor(one) is not None:
         for change in terms[1:]:
             change.large = False
-
-
-def _decay(change: Change, one: UnitChanges) -> Verdict:
-    unit = one.new
-    assert unit is not None
-    factor = change.factor
-    if factor is not None and not (as_large(factor) or as_small(factor)):
-        return NEUTRAL, SMALL
-    if change.new is None or change.old is None:
-        own = " (0.01 in torch's AdamW)" if unit.optimizer == "adamw" else ""
-        when = "now: the optimiser's own default holds" if change.new is None else (
-            "before: the optimiser's own default held"
-        )  # fmt: skip
-        return UNKNOWN, f"The file says none {when}{own}."
-    after = change.new.number
-    if not after:
-        return UNKNOWN, "Nothing holds the weights back now; how far they grow shows late in a run."
-    harder = "more weakly" if factor is not None and factor < 1 else "more strongly"
-    if factor is not None:
-        moved = times(factor if factor > 1 else 1 / factor)
-        said = f"The weights are pulled to zero {moved} {harder}"
-    else:
-        said = "The weights are pulled to zero now"
-    rate = unit.number("learning_rate")
-    plain = unit.optimizer in DECOUPLED - RELATIVE or (
-        steps_with_gradient(unit) and not unit.number("momentum")
-    )
-    if plain and rate and rate > 0:
-        steps = 1 / (rate * after)
-        return UNKNOWN, (
-            f"{said}; at the peak rate they forget what is older than about {number(round(steps))} "
-            "steps, 1 / (rate x decay)."
-        )
-    return UNKNOWN, f"{said}; whether that helps is not in the file."
 
 
 def _momentum(change: Change, one: UnitChanges) -> Verdict:
@@ -303,7 +269,7 @@ _BY_NAME: dict[str, Callable[[Change, UnitChanges], Verdict]] = {
     "micro_batch": judge_batch, "accumulation": judge_batch, "world_size": judge_batch,
     "global_batch": judge_batch,
     "clip_norm": judge_clip, "clip_value": judge_clip, "clip_agc": judge_clip,
-    "weight_decay": _decay, "momentum": _momentum, "betas": _betas,
+    "weight_decay": judge_decay, "momentum": _momentum, "betas": _betas,
     "warmup_steps": _warmup, "warmup_epochs": _warmup, "warmup_ratio": _warmup,
     "precision": _precision, "optimizer": _optimizer,
 }  # fmt: skip

@@ -123,11 +123,11 @@ class Rule:
 
 FAMILIES = (
     "accumulation", "batch", "checkpoints", "clip_kinds", "clip_missing", "clip_thresholds",
-    "clipping", "decay", "deepspeed", "depth", "effects", "evaluation", "file", "history",
-    "horizon", "keys", "launcher", "learning_rate", "lora", "loss", "loss_parameters",
-    "loss_scale", "loss_terms", "momentum", "names", "norm_layers", "precision", "rate_ranges",
-    "references", "reproducibility", "resumed", "schedule", "switches", "text_numbers", "update",
-    "values", "warmup", "warmup_length",
+    "clipping", "decay", "deepspeed", "depth", "effects", "eps", "evaluation", "file", "history",
+    "horizon", "keys", "launcher", "learning_rate", "lora", "loss", "loss_parameters", "loss_scale",
+    "loss_terms", "momentum", "names", "norm_layers", "precision", "rate_ranges", "references",
+    "reproducibility", "resumed", "schedule", "switches", "text_numbers", "update", "values",
+    "warmup", "warmup_length",
 )  # fmt: skip
 """The modules that hold rules. A new family is named here."""
 

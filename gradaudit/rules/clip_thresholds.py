@@ -42,6 +42,10 @@ def _off_is_known(name: str, unit: TrainingUnit) -> bool:
     )
 
 
+SMALLEST = 1e-3
+"""A tenth of the lowest clip norm that is published (Mask2Former's 0.01)."""
+
+
 @rule(
     "GA102",
     "clip-not-positive",
@@ -84,7 +88,8 @@ def clip_not_positive(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         loss rises, from the start or after falling
 
     Fix:
-        Speculative, for a negative threshold other than -1: the same number without its sign.
+        Speculative, for a negative threshold other than -1: the same number without its sign. None
+        where that would be too small for a norm.
 
     False positives:
         0 for `max_grad_norm`, `gradient_clip_val`, `gradient_clipping`, `clip_norm` and
@@ -111,7 +116,8 @@ def clip_not_positive(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
                 if by_value
                 else "flips the sign of every gradient in torch: the training climbs the loss"
             )
-            edit = change(setting, -value) if value != -1 else None
+            too_small = not by_value and -value <= SMALLEST  # the next finding: GA103
+            edit = change(setting, -value) if value != -1 and not too_small else None
             if edit is not None:
                 fix = Fix(
                     SPECULATIVE,
@@ -151,7 +157,7 @@ def clip_not_positive(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     needs=("clip_norm",),
     severities=(ERROR, WARNING, INFO),
     confidence=MEDIUM,
-    limits={"smallest": 1e-3, "over_eps": 1e5},
+    limits={"smallest": SMALLEST, "over_eps": 1e5},
     references=(
         (
             "https://github.com/facebookresearch/Mask2Former/blob/main/configs/coco/"

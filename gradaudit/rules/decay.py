@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from math import log
 
+from gradaudit.edits import replace_value
 from gradaudit.findings import (
     ERROR,
     HIGH,
     INFO,
     LOW,
     MEDIUM,
+    RECOMMENDED,
     SPECULATIVE,
     WARNING,
     Finding,
     Fix,
     Related,
 )  # fmt: skip
+from gradaudit.plan.model import WRITTEN
 from gradaudit.rules import RULES, rule
-from gradaudit.rules.optimisers import rate_bounds, rate_is_factor
 from gradaudit.rules.repair import change, place_of
+from gradaudit.rules.shrinking import COUPLED_ADAM, shrinking_of
 from gradaudit.rules.text import number, optimizer_name, percent
 
 TYPE_CHECKING = False
@@ -29,15 +32,6 @@ if TYPE_CHECKING:
     from gradaudit.rules import Limits
 
 DECOUPLED = "https://arxiv.org/abs/1711.05101 (Loshchilov & Hutter 2019: decoupled weight decay)"
-
-_COUPLED_ADAM = frozenset(("adam", "amsgrad", "nadam", "radam", "adamax"))
-"""torch adds their weight decay to the gradient, which is then divided by its running size."""
-
-_SHRINKS_BY_RATE = frozenset((
-    "adamw", "nadamw", "lion", "galore_adamw", "apollo_adamw", "schedulefree_adamw", "adan",
-))  # fmt: skip
-"""Each step takes learning rate x weight decay off the weights. Not LAMB, whose decay goes through
-the trust ratio, and Adafactor, whose rate is relative."""
 
 
 @rule(
@@ -81,7 +75,10 @@ def l2_in_adam(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         worse than the published result
 
     Fix:
-        None: whether AdamW or a smaller number was meant is not known.
+        Recommended for torch's own class by its path, speculative for another name of Adam, which
+        the program may not know with a W: AdamW with this number (Loshchilov & Hutter 2019). None
+        where that would take a hundredth of a weight at a step. A number of 1e-4 and below is the
+        other way.
 
     Limits:
         from: from this weight decay on it is reported.
@@ -94,13 +91,14 @@ def l2_in_adam(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     """
     decay = unit.settings["weight_decay"]
     value = decay.number
-    if value is None or unit.optimizer not in _COUPLED_ADAM or value < limits["from"]:
+    if value is None or unit.optimizer not in COUPLED_ADAM or value < limits["from"]:
         return
     if unit.optimizer == "radam" and "torch.optim" not in unit.settings["optimizer"].raw:
         return
     if "decoupled_weight_decay" in unit.keys:
         return
     name = optimizer_name(unit)
+    fix = _with_w(unit, value)
     yield Finding(
         place_of(decay, unit),
         f"weight decay {number(value)} is L2 in the gradient under {name}, not AdamW's decay",
@@ -116,48 +114,29 @@ def l2_in_adam(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
             )
         ],
         next="Take AdamW with this number, or 1e-4 and below here.",
-        no_fix="whether AdamW or a smaller number was meant is not known",
+        fix=fix,
+        no_fix="" if fix else "whether AdamW or a smaller number was meant is not known",
     )
 
 
-class _Shrinking:
-    """What decay does to a weight at the peak rate.
-
-    share   of the weight that goes with each step, in the long run.
-    at_once whether one step alone takes all of it or more.
-    how     the product that it comes from, in words.
-    """
-
-    __slots__ = ("at_once", "how", "share")
-
-    def __init__(self, share: float, at_once: bool, how: str) -> None:
-        self.share = share
-        self.at_once = at_once
-        self.how = how
-
-
-def _shrinking(unit: TrainingUnit, decay: float) -> _Shrinking | None:
-    """None where the optimiser's decay works another way, or the rate is not known."""
-    plain = unit.get("decay_without_rate")
-    if plain is not None and plain.value is True:
-        return _Shrinking(decay, decay >= 1, "the decay itself: no learning rate multiplies it")
-    rate = unit.number("learning_rate")
-    if not rate or rate_is_factor(unit):
+def _with_w(unit: TrainingUnit, decay: float) -> Fix | None:
+    """Adam's name with a W, where the decay means what AdamW makes of it."""
+    setting, rate = unit.settings["optimizer"], unit.number("learning_rate")
+    if setting.origin != WRITTEN or setting.node is None or setting.tree is None:
         return None
-    bounds = rate_bounds(unit, RULES["GA201"].limits)
-    if bounds is not None and rate > bounds[0]:  # learning-rate-too-high speaks of it
+    name = setting.node.value
+    if name.rpartition(".")[2] not in ("Adam", "adam", "ADAM"):
         return None
-    product = rate * decay
-    how = f"learning rate {number(rate)} x weight decay {number(decay)}"
-    if unit.optimizer == "adan":  # it divides by 1 + the product
-        return _Shrinking(product / (1 + product), False, how)
-    if unit.optimizer in _SHRINKS_BY_RATE:
-        return _Shrinking(product, product >= 1, how)
-    momentum = unit.number("momentum") or 0
-    if unit.optimizer == "sgd" and 0 <= momentum < 1:
-        adds = f" / (1 - momentum {number(momentum)})" if momentum else ""
-        return _Shrinking(product / (1 - momentum), product >= 1, how + adds)
-    return None
+    if rate is None or rate * decay >= RULES["GA606"].limits["share"]:
+        return None
+    new = name + ("w" if name.endswith("adam") else "W")
+    edit = replace_value(setting.tree, setting.node, setting.key, new)
+    return Fix(
+        RECOMMENDED if name == "torch.optim.Adam" else SPECULATIVE,
+        f"set `{setting.last_key}` to {new}",
+        [edit],
+        [f"each step then takes {number(rate)} x {number(decay)} off every weight alike"],
+    )
 
 
 @rule(
@@ -226,7 +205,7 @@ def weight_decay_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
     value = decay.number
     if value is None or value <= 0:
         return
-    shrinking = _shrinking(unit, value)
+    shrinking = shrinking_of(unit, value)
     if shrinking is None or shrinking.share < limits["share"] * (1 - 1e-9):
         return
     share = shrinking.share

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from gradaudit.findings import INFO, LOW, MEDIUM, SPECULATIVE, WARNING, Finding, Fix, Related
+from gradaudit.findings import (
+    INFO,
+    LOW,
+    MEDIUM,
+    RECOMMENDED,
+    SPECULATIVE,
+    WARNING,
+    Finding,
+    Fix,
+    Related,
+)  # fmt: skip
 from gradaudit.plan.model import DEFAULT
 from gradaudit.rules import rule
 from gradaudit.rules.repair import change, place_of
@@ -71,8 +81,10 @@ def ema_outlasts_training(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
         best checkpoint is not the best
 
     Fix:
-        Speculative: a decay that looks back a tenth of the training, 1 - 10 / steps, of which
-        less than a ten-thousandth is the first weights.
+        Recommended where the framework is known to have no ramp of the decay and the training
+        is not known to begin with trained weights, speculative elsewhere: a decay that looks back a
+        tenth of the training, 1 - 10 / steps, of which less than a ten-thousandth is the first
+        weights. The networks of Karras et al. 2024 are averages over 7.5 to 13 % of their run.
 
     Limits:
         first-share: what the first weights may make up of the average at the end. e^-2 is a
@@ -117,7 +129,7 @@ def ema_outlasts_training(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
         ],
         next="Check whether the loop ramps the decay up; if so, ignore this.",
         fix=Fix(
-            SPECULATIVE,
+            RECOMMENDED if warmup is not None and not tuned else SPECULATIVE,
             f"set `{decay.last_key}` to {edit.new}",
             [edit],
             ["looks back a tenth of the training"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import cos, pi
 
+from gradaudit.edits import replace_value
 from gradaudit.findings import (
     HIGH,
     MEDIUM,
@@ -23,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gradaudit.plan.model import Duration, TrainingUnit
+    from gradaudit.plan.model import Duration, Setting, TrainingUnit
     from gradaudit.rules import Limits
 
 COSINE = (
@@ -319,7 +320,8 @@ def schedule_unit_mismatch(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
         slow or wasted training
 
     Fix:
-        None: either the interval or the number is wrong.
+        Recommended: the other interval, where it is written as `step` or `epoch`. With the number
+        counted in the other unit the rate would take the same course. None elsewhere.
 
     False positives:
         Epochs of one step, as in full-batch training (not reported where the file says so).
@@ -336,6 +338,7 @@ def schedule_unit_mismatch(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
         else "the rate hardly moves"
     )
     called = unit.settings["scheduler_interval"]
+    fix = _called_every(called, length.unit.removesuffix("s"))
     yield Finding(
         place_of(calls, unit),
         f"`{calls.last_key}: {calls.raw}` is the training in {length.unit}, but the scheduler is "
@@ -355,5 +358,16 @@ def schedule_unit_mismatch(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
         why=["A scheduler counts its own calls, whatever they follow."],
         next=f"Give the length in {interval}, or have the scheduler called after every "
         f"{length.unit[:-1]}.",
-        no_fix="either the interval or the number is wrong",
+        fix=fix,
+        no_fix="" if fix else "the file does not write how often the scheduler is called",
     )
+
+
+def _called_every(called: Setting, unit: str) -> Fix | None:
+    """The scheduler called after every `step` or `epoch`, where the file says the other one."""
+    if called.origin != WRITTEN or called.tree is None or called.node is None:
+        return None
+    if called.raw.strip("\"'") not in ("step", "epoch"):
+        return None
+    edit = replace_value(called.tree, called.node, called.key, unit)
+    return Fix(RECOMMENDED, f"set `{called.last_key}` to {unit}", [edit])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from gradaudit.findings import HIGH, INFO, LOW, MEDIUM, WARNING, Finding, Related
+from gradaudit.findings import HIGH, INFO, LOW, MEDIUM, RECOMMENDED, WARNING, Finding, Fix, Related
 from gradaudit.plan.model import DEFAULT
 from gradaudit.rules import rule
-from gradaudit.rules.repair import place_of
+from gradaudit.rules.repair import change, place_of
 from gradaudit.rules.text import number, percent
 
 TYPE_CHECKING = False
@@ -70,8 +70,9 @@ def label_smoothing_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator
         worse than the published result
 
     Fix:
-        None: whether 0.1 or no smoothing was meant is not known. 0.9 is often the share that
-        stays, of which 0.1 is the smoothing.
+        Recommended: 0.1, the value of Szegedy et al. 2016 and of most recipes since; 0.9 is often
+        the share that stays, of which 0.1 is the smoothing. None for preferences, where the number
+        says how many labels are swapped.
 
     Limits:
         largest: smoothing from this on is reported.
@@ -96,6 +97,7 @@ def label_smoothing_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator
             message += ": they say nothing" if value == 0.5 else ": rejected answers are preferred"
     else:
         message = f"label smoothing spreads {percent(value)} of each label over all classes"
+    edit = None if preferences else change(smoothing, 0.1)
     yield Finding(
         place_of(smoothing, unit),
         message,
@@ -119,7 +121,15 @@ def label_smoothing_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator
         else f"Take 0.1, or 0; if {number(value)} is the share that stays, {number(1 - value)}."
         if 1 - value < limits["largest"]
         else "Take 0.1, or 0.",
-        no_fix="which value was meant is not known",
+        fix=Fix(
+            RECOMMENDED,
+            f"set `{smoothing.last_key}` to {edit.new}",
+            [edit],
+            ["0.1 as in Szegedy et al. 2016; 0 turns it off"],
+        )
+        if edit
+        else None,
+        no_fix="how many labels are swapped is not known" if preferences else "",
     )
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from gradaudit.findings import HIGH, INFO, MEDIUM, RECOMMENDED, WARNING, Finding, Fix, Related
-from gradaudit.rules import rule
+from gradaudit.rules import load, rule
 from gradaudit.rules.repair import change, place_of, switch
 from gradaudit.rules.text import number
+from gradaudit.syntax.scalars import to_number
+from gradaudit.syntax.tree import Mapping, Scalar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gradaudit.plan.model import TrainingUnit
+    from gradaudit.plan.model import Setting, TrainingUnit
     from gradaudit.rules import Limits
 
 MIXED = (
@@ -140,8 +142,9 @@ def loss_scale_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator[Find
         slow or wasted training
 
     Fix:
-        Recommended: a window of 1000 steps, DeepSpeed's default (torch has 2000). For the scale
-        none: what fits depends on the loss; a dynamic scale finds it.
+        Recommended: a window of 1000 steps, DeepSpeed's default (torch has 2000); a dynamic scale
+        in place of a static one, and one that begins at 2^16, as torch and DeepSpeed do. None for a
+        static scale where it is not known how a dynamic one is written.
 
     Limits:
         static: a static scale above this.
@@ -154,15 +157,48 @@ def loss_scale_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator[Find
     """
     if unit.settings["precision"].value not in _HALF:
         return
-    yield from _static_scale(unit, limits["static"])
+    yield from _static_scale(unit, limits)
     yield from _first_scale(unit, limits["power"])
     yield from _window(unit, limits["window"])
 
 
-def _static_scale(unit: TrainingUnit, largest: float) -> Iterator[Finding]:
+_ZERO_IS_DYNAMIC = ("deepspeed", "gpt-neox")
+"""Dialects whose `fp16.loss_scale` DeepSpeed reads: to it 0 is a dynamic scale."""
+
+
+def _numbers_beside(setting: Setting) -> dict[str, float]:
+    """The numbers of the section that a setting stands in: a static scale leaves them unread."""
+    section = setting.node.parent if setting.node is not None else None
+    found = {}
+    for key, value in section.pairs if type(section) is Mapping else ():
+        read = to_number(value.value) if type(value) is Scalar else None
+        if type(key) is Scalar and read is not None:
+            found[key.value] = read
+    return found
+
+
+def _made_dynamic(unit: TrainingUnit, scale: Setting, limits: Limits) -> Fix | None:
+    if unit.composed.dialect["name"] not in _ZERO_IS_DYNAMIC or scale.last_key != "loss_scale":
+        return None
+    beside = _numbers_beside(scale)
+    power, window = beside.get("initial_scale_power"), beside.get("loss_scale_window")
+    usual = load()["GA805"].limits["power"]
+    if (power is not None and not usual <= power <= limits["power"]) or (
+        window is not None and window < limits["window"]
+    ):
+        return None  # what a dynamic scale begins with would be the next finding
+    edit = change(scale, 0)
+    return Fix(RECOMMENDED, f"set `{scale.last_key}` to 0", [edit], [_DYNAMIC]) if edit else None
+
+
+_DYNAMIC = "to DeepSpeed 0 is a dynamic scale, which finds what fits"
+
+
+def _static_scale(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     scale = unit.get("loss_scale")
-    if scale is None or scale.number is None or scale.number <= largest:
+    if scale is None or scale.number is None or scale.number <= limits["static"]:
         return
+    fix = _made_dynamic(unit, scale, limits)
     yield Finding(
         place_of(scale, unit),
         f"static loss scale {number(scale.number)}: gradients overflow in fp16",
@@ -172,7 +208,8 @@ def _static_scale(unit: TrainingUnit, largest: float) -> Iterator[Finding]:
         label="fp16 ends at 65504",
         why=["A static scale is not lowered: every step that overflows is skipped or spoilt."],
         next="Use a dynamic scale.",
-        no_fix="what fits depends on the loss; a dynamic scale finds it",
+        fix=fix,
+        no_fix="" if fix else "what fits depends on the loss; a dynamic scale finds it",
     )
 
 
@@ -183,6 +220,7 @@ def _first_scale(unit: TrainingUnit, largest: float) -> Iterator[Finding]:
     if static is not None and static.number:
         return
     skipped = power.number - 16
+    edit = change(power, 16)
     yield Finding(
         place_of(power, unit),
         f"the loss scale begins at 2^{number(power.number)}",
@@ -192,7 +230,7 @@ def _first_scale(unit: TrainingUnit, largest: float) -> Iterator[Finding]:
         label=f"about {number(skipped)} halvings from a usual scale",
         why=["Each halving costs a skipped step; the schedule may go on meanwhile."],
         next="Begin at 2^16, as torch and transformers do.",
-        no_fix="it costs a few steps at most",
+        fix=Fix(RECOMMENDED, f"set `{power.last_key}` to 16", [edit]) if edit else None,
     )
 
 

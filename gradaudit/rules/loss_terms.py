@@ -27,6 +27,10 @@ _SUBTRACTED = frozenset((
 """Words of terms that are maximised on purpose, or whose sign is a convention."""
 
 
+FAR = 1000
+"""A ratio of weights that no published recipe of several tasks comes near (pix2pix: 100 to 1)."""
+
+
 @rule(
     "GA404",
     "loss-weights-far-apart",
@@ -34,7 +38,7 @@ _SUBTRACTED = frozenset((
     needs=("loss_terms",),
     severities=(INFO,),
     confidence=LOW,
-    limits={"spread": 1000},
+    limits={"spread": FAR},
     references=(
         "https://arxiv.org/abs/1711.02257 (Chen et al. 2018, GradNorm)",
         "https://arxiv.org/abs/1705.07115 (Kendall et al. 2018: uncertainty to weigh losses)",
@@ -124,6 +128,12 @@ def loss_weights_far_apart(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
     )
 
 
+def _is_far_from_others(weight: float, unit: TrainingUnit) -> bool:
+    """Whether a weight would be what loss-weights-far-apart speaks of."""
+    others = [term.weight for term in unit.loss_terms if term.weight > 0]
+    return any(max(weight / other, other / weight) >= FAR for other in others)
+
+
 def _is_balanced(unit: TrainingUnit) -> bool:
     setting = unit.get("loss_balancing")
     return setting is not None and setting.value not in (None, False, "none", "static", "fixed")
@@ -173,7 +183,8 @@ def negative_loss_weight(unit: TrainingUnit, limits: Limits) -> Iterator[Finding
         one loss term drowns the others
 
     Fix:
-        Speculative: the same number without its sign.
+        Speculative: the same number without its sign. None where the weights would then be far
+        apart.
 
     False positives:
         What is maximised on purpose: an entropy, a reward, a diversity, mutual information, a
@@ -187,8 +198,12 @@ def negative_loss_weight(unit: TrainingUnit, limits: Limits) -> Iterator[Finding
         if weight >= 0 or not _SUBTRACTED.isdisjoint(term.tokens):
             continue
         edit = change(term.setting, -weight, term.setting.raw.lstrip("-"))
-        fix = None
-        if edit is not None and weight != -1:
+        fix, no_fix = None, ""
+        if weight == -1:
+            no_fix = "-1 may be this trainer's way to turn the term off"
+        elif _is_far_from_others(-weight, unit):
+            no_fix = f"without its sign it is {number(FAR)} times and more from another weight"
+        elif edit is not None:
             fix = Fix(
                 SPECULATIVE,
                 f"drop the sign of `{term.setting.last_key}`: {edit.new}",
@@ -212,7 +227,7 @@ def negative_loss_weight(unit: TrainingUnit, limits: Limits) -> Iterator[Finding
             if weight == -1
             else f"If `{term.name}` is to be maximised, bound it; otherwise drop the sign.",
             fix=fix,
-            no_fix="-1 may be this trainer's way to turn the term off" if weight == -1 else "",
+            no_fix=no_fix,
         )
 
 

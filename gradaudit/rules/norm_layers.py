@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from math import gcd
+
 from gradaudit.findings import (
     ERROR,
     HIGH,
     INFO,
     LOW,
     MEDIUM,
+    RECOMMENDED,
+    SAFE,
     SPECULATIVE,
     WARNING,
     Finding,
@@ -93,8 +97,9 @@ def batch_norm_momentum(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
         validation far worse than training
 
     Fix:
-        Speculative, for 0.9 and above: 1 - momentum, which is the same thing in torch's sense.
-        For a momentum that is too small there is none: 0.1 and 0.01 are usual.
+        Recommended where the file is known to be torch's, speculative elsewhere: for 0.9 and above
+        1 - momentum, which is the same thing in torch's sense. For a momentum that is too small
+        there is none: 0.1 and 0.01 are usual.
 
     Limits:
         newest: the weight of the newest batch, from which it is reported.
@@ -159,7 +164,7 @@ def _newest(unit: TrainingUnit, momentum: Setting, value: float, torch: bool) ->
     edit = change(momentum, turned, f"{turned:g}") if value >= 0.9 and turned >= 1e-3 else None
     if edit is not None:
         fix = Fix(
-            SPECULATIVE,
+            RECOMMENDED if torch else SPECULATIVE,
             f"set `{momentum.last_key}` to {edit.new}",
             [edit],
             [f"right if {number(value)} was meant as the weight of the old, as in Keras"],
@@ -236,8 +241,10 @@ def group_norm_groups(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         training ends with an error, or never starts
 
     Fix:
-        None: fewer groups and more channels are both right, and only one of them fits weights
-        that are already trained.
+        Safe where torch refuses the layer for sure, recommended where the width may be multiplied
+        first: the largest number of groups that divides both. GroupNorm has a gain for each
+        channel, whatever the groups, so that trained weights still fit. None where the groups are
+        in the framework's code, or nothing divides both.
 
     False positives:
         A width that is multiplied before it is normalised: a warning where the framework is not
@@ -257,6 +264,7 @@ def group_norm_groups(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     related = []
     if not fixed:
         related.append(Related(place_of(groups, unit), f"{number(count)} groups"))
+    fix = None if fixed else _fewer_groups(groups, count, width, sure)
     code = ", as the framework's code has it" if fixed else ""
     yield Finding(
         place_of(channels, unit),
@@ -269,5 +277,25 @@ def group_norm_groups(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         why=["torch refuses it when the layer is made: the training does not start."],
         next=f"Take a width that is a multiple of {number(count)}"
         + ("." if fixed else ", or a number of groups that divides the width."),
-        no_fix="fewer groups and more channels are both right",
+        fix=fix,
+        no_fix=""
+        if fix
+        else "the groups are in the framework's code"
+        if fixed
+        else f"no number of groups divides both {number(count)} and {number(width)}",
+    )
+
+
+def _fewer_groups(groups: Setting, count: float, width: float, sure: bool) -> Fix | None:
+    if count != int(count) or width != int(width):
+        return None
+    fewer = gcd(int(count), int(width))
+    edit = change(groups, fewer) if fewer > 1 else None
+    if edit is None:
+        return None
+    return Fix(
+        SAFE if sure else RECOMMENDED,
+        f"set `{groups.last_key}` to {edit.new}",
+        [edit],
+        [f"{number(width / fewer)} channels a group; trained gains and shifts still fit"],
     )

@@ -17,7 +17,7 @@ from gradaudit.plan.model import LEARNING_RATE_FREE, SIGN
 from gradaudit.rules import RULES, rule
 from gradaudit.rules.adapters import begins_trained, finetuning_of, lora_scale, trains_lora
 from gradaudit.rules.optimisers import PER_WEIGHT, rate_bounds, rate_is_factor
-from gradaudit.rules.repair import change, place_of
+from gradaudit.rules.repair import change, place_of, start_at
 from gradaudit.rules.text import number, optimizer_name
 
 TYPE_CHECKING = False
@@ -101,7 +101,8 @@ def fine_tuning_rate_too_high(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
         worse than the published result
 
     Fix:
-        None: the right rate depends on the model. Start at 2e-5 (language models).
+        Speculative under Adam and its kin: 2e-5, a usual start for language models. The right rate
+        depends on the model.
 
     Limits:
         highest: above this rate it is reported.
@@ -127,6 +128,10 @@ def fine_tuning_rate_too_high(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
         return
     name = optimizer_name(unit)
     how = unit.settings["finetuning"]
+    note = (
+        "a usual start for language models (Devlin et al. 2019); the right rate is found by trying"
+    )
+    fix = None if sign else start_at(unit, rate, 2e-5, "2.0e-5", note)
     yield Finding(
         place_of(rate, unit),
         f"learning rate {number(value)} is high for fine-tuning a whole model with {name}",
@@ -143,7 +148,8 @@ def fine_tuning_rate_too_high(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
             )
         ],
         next="Compare with a published fine-tuning of the same model; 2e-5 is a usual start.",
-        no_fix="the right rate depends on the model",
+        fix=fix,
+        no_fix="" if fix else "the right rate depends on the model",
     )
 
 
@@ -194,7 +200,8 @@ def adapter_rate_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
         loss is flat
 
     Fix:
-        None: the right rate depends on the model, the rank and alpha. Start at 2e-4.
+        Speculative, where it is too high: 2e-4, the rate of QLoRA's 7B models. The right one
+        depends on the model, the rank and alpha.
 
     Limits:
         highest: above this rate it is a warning; where alpha is below the rank, the rate counts by
@@ -213,11 +220,12 @@ def adapter_rate_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
         return
     if rate_is_factor(unit) or _is_reported(unit, value):
         return
-    scale = lora_scale(unit)
+    scale, fix = lora_scale(unit), None
     acts_like = value * min(1.0, scale if scale is not None else 1.0)
     if acts_like > limits["highest"]:
         severity, sure, what = WARNING, MEDIUM, "high for a LoRA"
         why = "The first steps change the model by more than a fine-tuning needs."
+        fix = start_at(unit, rate, 2e-4, "2.0e-4", "QLoRA's 7B models; others are found by trying")
     elif value < limits["lowest"] and not unit.has_word(_PREFERENCES):
         severity, sure, what = INFO, LOW, "low for a LoRA, unless it learns from preferences"
         why = "The adapter begins at zero and hardly leaves it: the model stays as it is."
@@ -232,7 +240,8 @@ def adapter_rate_out_of_range(unit: TrainingUnit, limits: Limits) -> Iterator[Fi
         label=f"peak rate {number(value)}",
         why=[why],
         next="Start at 2e-4, the rate of QLoRA's 7B models, and compare.",
-        no_fix="the right rate depends on the model, the rank and alpha",
+        fix=fix,
+        no_fix="" if fix else "the right rate depends on the model, the rank and alpha",
     )
 
 

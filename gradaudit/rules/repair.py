@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import gcd
 
 from gradaudit.edits import insert_after, replace_value
-from gradaudit.findings import RECOMMENDED, Edit, Fix, Place
+from gradaudit.findings import RECOMMENDED, SPECULATIVE, Edit, Fix, Place
 from gradaudit.plan.model import INHERITED, WRITTEN
 from gradaudit.rules.text import number
 from gradaudit.syntax.scalars import yaml_float
@@ -138,6 +138,17 @@ def _global_batch(
         f"steps an epoch / {larger}: whatever is counted in steps lasts {larger} x as many epochs",
         f"review the learning rate{known}: a batch this much larger often takes a higher one",
     ]
+
+
+def start_at(
+    unit: TrainingUnit, rate: Setting, value: float, spelled: str, note: str
+) -> Fix | None:
+    """A rate to begin the search with; None where the schedule would then end above its peak."""
+    floor = unit.number("min_learning_rate")
+    edit = change(rate, value, spelled)
+    if edit is None or (floor is not None and floor >= value):
+        return None
+    return Fix(SPECULATIVE, f"set `{rate.last_key}` to {edit.new}", [edit], [note])
 
 
 def switch(setting: Setting, on: bool) -> Edit | None:

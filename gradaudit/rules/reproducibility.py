@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gradaudit.findings import HIGH, INFO, MEDIUM, RECOMMENDED, WARNING, Finding, Fix, Related
 from gradaudit.rules import rule
-from gradaudit.rules.repair import place_of, switch
+from gradaudit.rules.repair import change, place_of, switch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ def no_seed(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         run cannot be reproduced
 
     Fix:
-        None: any number will do, but comparing runs of several seeds tells more than one.
+        Recommended: 42, the default of transformers and timm; any number will do (PyTorch's notes
+        on reproducibility). Comparing runs of several seeds tells more than one.
 
     False positives:
         A file without a key for the seed is not reported: most frameworks have a default. Runs
@@ -59,6 +60,7 @@ def no_seed(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     seed = unit.get("seed")
     if seed is None or seed.value is not None or "seed" in unit.unknown:
         return
+    edit = change(seed, 42)
     yield Finding(
         place_of(seed, unit),
         "no seed: no two runs begin alike",
@@ -68,7 +70,9 @@ def no_seed(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         label="off",
         why=["A change of the config cannot be told from luck."],
         next="Set a seed, and compare runs of more than one.",
-        no_fix="any number will do",
+        fix=Fix(RECOMMENDED, f"set `{seed.last_key}` to 42", [edit], ["any number will do"])
+        if edit
+        else None,
     )
 
 

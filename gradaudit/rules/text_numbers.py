@@ -7,7 +7,18 @@ import re
 from gradaudit.dialects import GENERIC, normalised, per_dialect
 from gradaudit.dialects.paths import last_name
 from gradaudit.edits import replace_value
-from gradaudit.findings import HIGH, INFO, MEDIUM, SAFE, WARNING, Finding, Fix, Place
+from gradaudit.findings import (
+    HIGH,
+    INFO,
+    MEDIUM,
+    RECOMMENDED,
+    SAFE,
+    SPECULATIVE,
+    WARNING,
+    Finding,
+    Fix,
+    Place,
+)  # fmt: skip
 from gradaudit.plan.values import CONVERTS
 from gradaudit.rules import rule
 from gradaudit.syntax.scalars import read_plain, to_number
@@ -67,7 +78,10 @@ def number_as_text(composed: Composed, limits: Limits) -> Iterator[Finding]:
         loads other values than the file seems to say
 
     Fix:
-        Safe: the same number with a dot and a signed exponent, which every loader reads alike.
+        Safe for a key that is known to hold a number, where what reads text now fails on it;
+        recommended for any other key, speculative there for bare digits around an `e`, which may be
+        a name (`revision: 12e45`): the same number with a dot and a signed exponent, which every
+        loader reads alike.
         None for a number in quotes, which may be wanted.
 
     False positives:
@@ -144,6 +158,9 @@ def _exponent(tree: Tree, value: Scalar, known: bool, dialect: Dialect) -> Findi
     if spelled is not None and meant is not None:
         edit = replace_value(tree, value, None, meant, spelled)
     sure = dialect["loader"] == "yaml11"
+    level = SAFE if known else RECOMMENDED
+    if not known and value.value.replace("E", "e").replace("e", "").isdigit():
+        level = SPECULATIVE  # 12e45 may be a revision
     who = (
         f"{dialect['title']} loads this file with PyYAML ({dialect['loader_source']})."
         if sure
@@ -163,7 +180,7 @@ def _exponent(tree: Tree, value: Scalar, known: bool, dialect: Dialect) -> Findi
                 f"optimisers refuse text with a TypeError. {who}"
             )
         ],
-        fix=Fix(SAFE, f"write {spelled}", [edit], ["every loader reads this as a number"])
+        fix=Fix(level, f"write {spelled}", [edit], ["every loader reads this as a number"])
         if edit
         else None,
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from math import floor
+
 from gradaudit.findings import (
     ERROR,
     HIGH,
     INFO,
     MEDIUM,
     RECOMMENDED,
-    SPECULATIVE,
     WARNING,
     Finding,
     Fix,
@@ -36,39 +37,50 @@ LONG = 0.34
 """A warm-up above this share of the training is a warning."""
 
 
-def _shortened(
-    unit: TrainingUnit, warmup: Duration, length: Duration, warning: float
-) -> Fix | None:
-    """A warm-up of a tenth of the training, in its own unit."""
+TENTH = 0.1
+"""The share that a shortened warm-up has at most: what GA204 does not speak of."""
+
+
+def _shortened(unit: TrainingUnit, warmup: Duration, length: Duration) -> Fix | str:
+    """A warm-up of a tenth of the training, in its own unit, or why there is none.
+
+    Rounded down: what is more than a tenth would be the next finding. A part of an epoch is
+    written only where the key holds a number with a point already: others may take whole epochs
+    alone.
+    """
     per_epoch = unit.number("steps_per_epoch")
-    if warmup.unit == "ratio":
-        edit = change(warmup.setting, 0.1)
-    else:
+    value: float = TENTH
+    if warmup.unit != "ratio":
         total = length.value
         if warmup.unit != length.unit:
             if not per_epoch:
-                return None
+                return ""
             total *= per_epoch if warmup.unit == "steps" else 1 / per_epoch
-        edit = change(warmup.setting, max(1, round(total / 10)))
+        tenth = total * TENTH
+        value = floor(tenth + 1e-9)
+        if value < 1:
+            if warmup.unit != "epochs" or "." not in warmup.setting.raw:
+                return (
+                    f"a tenth of {length} is less than one {warmup.unit.removesuffix('s')}: "
+                    "write the warm-up in a finer unit, or train longer"
+                )
+            value = floor(tenth * 1000 + 1e-6) / 1000
+            if not value:
+                return ""
+    edit = change(warmup.setting, value)
     if edit is None:
-        return None
-    notes = ["a tenth of the training, the tuning playbook's upper bound"]
-    share = Duration(float(str(edit.value)), warmup.unit, warmup.setting).share_of(
-        length, per_epoch
-    )
-    if share is not None and share > 0.1 + 1e-9:
-        notes = [
-            f"the shortest whole number: {percent(share)} of the training"
-            if edit.value == 1
-            else f"a tenth of the training, rounded: {percent(share)}"
-        ]
-        if share > warning:
-            notes.append("GA204 still warns of it: so short a training has room for no warm-up")
+        return ""
+    share = Duration(float(value), warmup.unit, warmup.setting).share_of(length, per_epoch)
+    less = share is not None and percent(share) != percent(TENTH)
     return Fix(
         RECOMMENDED,
         f"shorten `{warmup.setting.last_key}` from {warmup.setting.raw} to {edit.new}",
         [edit],
-        notes,
+        [
+            f"a tenth of the training, rounded down: {percent(share)}"
+            if less and share is not None
+            else "a tenth of the training, the tuning playbook's upper bound"
+        ],
     )
 
 
@@ -109,7 +121,8 @@ def warmup_exceeds_training(unit: TrainingUnit, limits: Limits) -> Iterator[Find
         slow or wasted training
 
     Fix:
-        Recommended: a tenth of the training.
+        Recommended: a tenth of the training, rounded down. None where that is less than one step,
+        or less than one epoch under a key that may take whole epochs alone.
 
     Limits:
         share: warm-up as a share of the training from which it is reported.
@@ -132,6 +145,7 @@ def warmup_exceeds_training(unit: TrainingUnit, limits: Limits) -> Iterator[Find
     if length is not None and warmup.unit != "ratio":
         related.append(Related(place_of(length.setting, unit), f"training ends after {length}"))
     short = length is not None and length.unit == "steps" and length.value <= limits["debug_steps"]
+    fix = _shortened(unit, warmup, length) if length else ""
     yield Finding(
         place_of(warmup.setting, unit),
         f"warm-up lasts {warmup}{f', the training {length}' if length else ''}: the peak rate is "
@@ -143,7 +157,8 @@ def warmup_exceeds_training(unit: TrainingUnit, limits: Limits) -> Iterator[Find
         related=related,
         why=["The run ends while the rate still rises; any decay after it never happens."],
         next="Shorten the warm-up, or check which of the two numbers is in the wrong unit.",
-        fix=_shortened(unit, warmup, length, LONG) if length else None,
+        fix=fix if isinstance(fix, Fix) else None,
+        no_fix="" if isinstance(fix, Fix) else fix,
     )
 
 
@@ -211,7 +226,8 @@ def warmup_too_long(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
         slow or wasted training
 
     Fix:
-        Speculative: a tenth of the training.
+        Recommended: a tenth of the training, rounded down (the tuning playbook). None where that is
+        less than one.
 
     Limits:
         warning: above this share of the training it is a warning.
@@ -227,11 +243,9 @@ def warmup_too_long(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     share = warmup.share_of(length, unit.number("steps_per_epoch")) if warmup else None
     if warmup is None or share is None or not limits["info"] < share < 1:
         return
-    fix = None
+    fix: Fix | str = ""
     if length and share > limits["warning"]:
-        fix = _shortened(unit, warmup, length, limits["warning"])
-    if fix is not None:
-        fix.applicability = SPECULATIVE
+        fix = _shortened(unit, warmup, length)
     related = []
     if length is not None and warmup.unit != "ratio":
         related.append(Related(place_of(length.setting, unit), f"of {length}"))
@@ -250,7 +264,8 @@ def warmup_too_long(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
             )
         ],
         next="Try a tenth of the training.",
-        fix=fix,
+        fix=fix if isinstance(fix, Fix) else None,
+        no_fix="" if isinstance(fix, Fix) else fix,
     )
 
 
