@@ -27,7 +27,7 @@ RULES, DIALECTS = "gradaudit.rules", "gradaudit.dialects"
 
 _CODE = re.compile(r"[A-Z]{2,4}\d{3}\Z")
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)+\Z")
-_SCOPES = ("file", "unit")
+_SCOPES = ("file", "unit", "source")
 
 _loaded: set[str] = set()
 """Packages whose plugins are in memory."""
@@ -164,7 +164,7 @@ def _check(rule: Rule, package: str, known: dict[str, Rule]) -> None:
         raise wrong(f"`confidence` takes one of {', '.join(CONFIDENCES)}")
     if rule.profile not in rules.PROFILES:
         raise wrong(f"`profile` takes one of {', '.join(rules.PROFILES)}")
-    settings = {*GENERIC["kinds"], "loss_terms", "observed"}
+    settings = {*GENERIC["kinds"], "loss_terms", "observed", "source"}
     for need in rule.needs:
         for name in need if isinstance(need, tuple) else (need,):
             if name not in settings:

@@ -1,15 +1,20 @@
 """Facts from the training's Python source, read with `ast` and never imported or run.
 
-So far: which normalisation layers there are.
+Which normalisation layers there are, and what shows of the loop: losses that are accumulated
+undivided, gradients that are clipped while scaled, schedules that Accelerate steps too often.
 """
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import ast
+import ast
+from functools import lru_cache
 
-    from gradaudit.source import Source
+from gradaudit.evidence.python_accelerate import prepared_schedules
+from gradaudit.evidence.python_accumulation import undivided_losses
+from gradaudit.evidence.python_amp import scaled_clips
+from gradaudit.evidence.python_code import Code
+from gradaudit.evidence.training_code import TrainingCode
+from gradaudit.source import Source
 
 _LAYERS = {
     "BatchNorm1d": "batch", "BatchNorm2d": "batch", "BatchNorm3d": "batch",
@@ -32,7 +37,41 @@ class NormLayer:
         self.end = end
 
 
-def norm_layers(source: Source) -> list[NormLayer]:
+def read_training(source: Source) -> TrainingCode:
+    """All that a file shows.
+
+    Raises:
+        SyntaxError, ValueError, RecursionError: not Python that `ast` can parse.
+    """
+    return _shown(source.text).at(source)
+
+
+@lru_cache(maxsize=8)
+def _shown(text: str) -> TrainingCode:
+    """By the text alone: many configs may name one file, which is read for each and parsed once."""
+    source = Source("", text)
+    code = Code(source)
+    found = TrainingCode(source)
+    found.norms = norm_layers(source, code.tree)
+    found.undivided = list(undivided_losses(code))
+    found.scaled_clips = list(scaled_clips(code))
+    found.schedules = list(prepared_schedules(code))
+    found.optimizer = _optimizer(code)
+    return found
+
+
+def _optimizer(code: Code) -> str:
+    """The class of `torch.optim` that the file makes, where it makes one only."""
+    found = set()
+    for scope in code.scopes:
+        for call in scope.calls:
+            package, _, name = code.resolve(call.node.func).rpartition(".")
+            if package.startswith("torch.optim") and "lr_scheduler" not in package:
+                found.add(name)
+    return found.pop() if len(found) == 1 else ""
+
+
+def norm_layers(source: Source, tree: ast.Module | None = None) -> list[NormLayer]:
     """Every place where a normalisation class is used (called, passed or assigned), in file order.
 
     Names are followed through imports (`import torch.nn as nn`, `from torch.nn import
@@ -43,9 +82,7 @@ def norm_layers(source: Source) -> list[NormLayer]:
     Raises:
         SyntaxError, ValueError, RecursionError: not Python that `ast` can parse.
     """
-    import ast
-
-    tree = ast.parse(source.text)
+    tree = tree or ast.parse(source.text)
     aliases: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
@@ -80,8 +117,6 @@ def norm_layers(source: Source) -> list[NormLayer]:
 def _only_asked_about(tree: ast.AST) -> set[int]:
     """`isinstance(m, nn.BatchNorm2d)`, `type(m) is nn.BatchNorm2d`, `case nn.BatchNorm2d():` and
     annotations name a layer without making one."""
-    import ast
-
     asked: list[ast.AST] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
