@@ -1,6 +1,6 @@
 """Training loops as people write them: those with a fault, and those that must stay silent.
 
-Each has a name, the facts that it must show (`loss`, `clip`, `schedule`), and its text.
+Each has a name, the facts that it must show (`loss`, `clip`, `late`, `schedule`), and its text.
 """
 
 from __future__ import annotations
@@ -406,6 +406,26 @@ def train(model, loader, optimizer, scaler):
         scaler.step(optimizer)
         scaler.update()
 
+### threshold times a scale that was asked for before:
+def train(model, loader, optimizer, scaler):
+    for x, y in loader:
+        scale = scaler.get_scale()
+        scaler.scale(F.cross_entropy(model(x), y)).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0 * scale)
+        scaler.step(optimizer)
+        scaler.update()
+
+### two losses, one step:
+def train(model, loader, optimizer, k):
+    for i, (x, y) in enumerate(loader):
+        a = F.cross_entropy(model.a(x), y)
+        b = F.cross_entropy(model.b(x), y)
+        a.backward()
+        b.backward()
+        if (i + 1) % k == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+
 ### two scalers, each unscaled:
 def train(gen, disc, loader, opt_g, opt_d, scaler_g, scaler_d):
     for x, y in loader:
@@ -627,6 +647,22 @@ def train(model, loader, optimizer, scaler, k):
             scaler.update()
             optimizer.zero_grad()
 
+### fault in both branches of mixed precision: loss
+def train(model, loader, optimizer, scaler, amp, k):
+    for i, (x, y) in enumerate(loader):
+        loss = F.cross_entropy(model(x), y)
+        if amp:
+            scaler.scale(loss).backward()
+        else:
+            loss.backward()
+        if (i + 1) % k == 0:
+            if amp:
+                scaler.step(optimizer)
+                scaler.update()
+            else:
+                optimizer.step()
+            optimizer.zero_grad()
+
 ### fault in an inner loop: loss
 def train(model, batches, optimizer, args):
     for step in range(args.max_steps):
@@ -701,6 +737,16 @@ def train(gen, disc, loader, opt_g, opt_d, scaler):
         clip_grad_value_(gen.parameters(), 1.0)
         scaler.step(opt_g)
 
+### the scale is only watched: clip
+def train(model, loader, optimizer, scaler):
+    for x, y in loader:
+        before = scaler.get_scale()
+        scaler.scale(F.cross_entropy(model(x), y)).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        scaler.step(optimizer)
+        scaler.update()
+        skipped = scaler.get_scale() != before
+
 ### under three conditions alike: clip
 def train(model, loader, optimizer, scaler, use_amp):
     for x, y in loader:
@@ -713,6 +759,62 @@ def train(model, loader, optimizer, scaler, use_amp):
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         if use_amp:
             scaler.step(optimizer)
+
+### clip and step in the next branch:
+def train(model, loader, optimizer, k):
+    for i, (x, y) in enumerate(loader):
+        loss = F.cross_entropy(model(x), y) / k
+        loss.backward()
+        if (i + 1) % k == 0:
+            optimizer.step()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.zero_grad()
+
+### clip before the second of two losses:
+def train(model, loader, opt_a, opt_b):
+    for x, y in loader:
+        opt_a.zero_grad()
+        F.mse_loss(model.a(x), y).backward()
+        opt_a.step()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        F.mse_loss(model.b(x), y).backward()
+        opt_b.step()
+
+### norm that is only logged after the step:
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), float("inf"))
+
+### clip in a validation loop's place:
+def train(model, loader, optimizer):
+    for x, y in loader:
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+
+### clip after the step: late
+def train(model, loader, optimizer, scheduler, args):
+    model.train()
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), args.clip)
+        scheduler.step()
+
+### clip after the scaler's step: late
+def train_step(model, batch, optimizer, scaler):
+    scaler.scale(model(batch).loss).backward()
+    scaler.step(optimizer)
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    scaler.update()
+    optimizer.zero_grad()
 
 ### steps of one process: schedule
 from accelerate import Accelerator

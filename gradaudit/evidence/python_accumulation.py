@@ -30,10 +30,12 @@ def undivided_losses(code: Code) -> Iterator[UndividedLoss]:
     """
     for scope in code.scopes:
         backwards = [call for call in scope.calls if call.method == "backward"]
-        if len(backwards) != 1 or any(call.method in _ELSEWHERE for call in scope.calls):
-            continue  # with several losses, which of them the step is for is not plain
+        if not backwards or any(call.method in _ELSEWHERE for call in scope.calls):
+            continue
         backward = backwards[0]
         root = _root(backward.node)
+        if not all(_is_alike(call, backward, root) for call in backwards[1:]):
+            continue  # with several losses, which of them the step is for is not plain
         steps = [call for call in scope.calls if steps_optimizer(call)]
         zeros = [call for call in scope.calls if call.method == "zero_grad"]
         if root is None or not backward.loops or not steps or not zeros:
@@ -54,7 +56,7 @@ def undivided_losses(code: Code) -> Iterator[UndividedLoss]:
             yield UndividedLoss(
                 code.span(backward.node), code.span(step.node), code.text(root), code.text(count),
                 times if type(times) is int else None, mean.by, mean.sure,
-                _scaler(code, backward.node),
+                _scaler(code, backward.node), len(backwards),
             )  # fmt: skip
 
 
@@ -70,6 +72,17 @@ def _root(backward: ast.Call) -> ast.expr | None:
         if loss.func.attr == "scale" and len(loss.args) == 1:
             return loss.args[0]
     return loss
+
+
+def _is_alike(other: Call, backward: Call, root: ast.expr | None) -> bool:
+    """The same loss in another branch: scaled in the one, as it is in the other."""
+    apart = any(
+        one is two and here != there
+        for one, here in other.within
+        for two, there in backward.within
+        if isinstance(one, ast.If)
+    )
+    return apart and same(_root(other.node), root) and other.loops == backward.loops
 
 
 def _scaler(code: Code, backward: ast.Call) -> str:
@@ -121,7 +134,8 @@ def _counted_by_remainder(
 
 
 def _stepped(steps: list[Call]) -> set[str]:
-    return {ast.dump(call.node.args[0] if call.node.args else call.node.func) for call in steps}
+    given = [call.node.args[0] if call.node.args else call.receiver for call in steps]
+    return {ast.dump(optimizer) for optimizer in given if optimizer is not None}
 
 
 def _remainder(code: Code, scope: Scope, node: ast.stmt) -> ast.expr | None:

@@ -99,10 +99,10 @@ class Code:
     fields   `self.x` -> what any method of the file gives it.
     """
 
-    def __init__(self, source: Source) -> None:
-        """Raises: SyntaxError, ValueError, RecursionError: not Python that `ast` can parse."""
+    def __init__(self, source: Source, tree: ast.Module) -> None:
+        """Raises: RecursionError: nested too deep."""
         self.source = source
-        self.tree = ast.parse(source.text)
+        self.tree = tree
         self.imports: dict[str, str] = {}
         self.scopes: list[Scope] = []
         self.fields: dict[str, list[Value]] = {}

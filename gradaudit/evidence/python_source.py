@@ -1,7 +1,8 @@
 """Facts from the training's Python source, read with `ast` and never imported or run.
 
 Which normalisation layers there are, and what shows of the loop: losses that are accumulated
-undivided, gradients that are clipped while scaled, schedules that Accelerate steps too often.
+undivided, gradients that are clipped while scaled or after the step, schedules that Accelerate
+steps too often.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from functools import lru_cache
 
 from gradaudit.evidence.python_accelerate import prepared_schedules
 from gradaudit.evidence.python_accumulation import undivided_losses
-from gradaudit.evidence.python_amp import scaled_clips
+from gradaudit.evidence.python_clips import late_clips, scaled_clips
 from gradaudit.evidence.python_code import Code
 from gradaudit.evidence.training_code import TrainingCode
 from gradaudit.source import Source
@@ -50,14 +51,22 @@ def read_training(source: Source) -> TrainingCode:
 def _shown(text: str) -> TrainingCode:
     """By the text alone: many configs may name one file, which is read for each and parsed once."""
     source = Source("", text)
-    code = Code(source)
+    tree = ast.parse(text)
     found = TrainingCode(source)
-    found.norms = norm_layers(source, code.tree)
+    found.norms = norm_layers(source, tree)
+    try:
+        _add_loops(found, Code(source, tree))
+    except RecursionError:  # nested as no loop of a training is: generated, and none is in it
+        return found
+    return found
+
+
+def _add_loops(found: TrainingCode, code: Code) -> None:
     found.undivided = list(undivided_losses(code))
     found.scaled_clips = list(scaled_clips(code))
+    found.late_clips = list(late_clips(code))
     found.schedules = list(prepared_schedules(code))
     found.optimizer = _optimizer(code)
-    return found
 
 
 def _optimizer(code: Code) -> str:

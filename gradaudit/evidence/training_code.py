@@ -23,13 +23,24 @@ class UndividedLoss:
     known_by  what makes the loss a mean: `F.cross_entropy`, `criterion`, `outputs.loss`.
     sure      the reduction is written in this file or the library's default.
     scaler    the text of the `GradScaler` that multiplies the loss; empty where there is none.
+    calls     how many branches call `backward` on it; `backward` is the first.
     """
 
-    __slots__ = ("backward", "count", "known_by", "loss", "scaler", "step", "sure", "times")
+    __slots__ = (
+        "backward",
+        "calls",
+        "count",
+        "known_by",
+        "loss",
+        "scaler",
+        "step",
+        "sure",
+        "times",
+    )
 
     def __init__(
         self, backward: Span, step: Span, loss: str, count: str, times: int | None,
-        known_by: str, sure: bool, scaler: str = "",
+        known_by: str, sure: bool, scaler: str, calls: int,
     ) -> None:  # fmt: skip
         self.backward = backward
         self.step = step
@@ -39,6 +50,7 @@ class UndividedLoss:
         self.known_by = known_by
         self.sure = sure
         self.scaler = scaler
+        self.calls = calls
 
 
 class ScaledClip:
@@ -69,6 +81,22 @@ class ScaledClip:
         self.function = function
         self.by_value = by_value
         self.sure = sure
+
+
+class LateClip:
+    """Gradients are clipped after the optimiser has used them, and emptied before the next.
+
+    clip      the call; function: its name. step: the call of the optimiser's step. Spans.
+    stepped   the text of that call.
+    """
+
+    __slots__ = ("clip", "function", "step", "stepped")
+
+    def __init__(self, clip: Span, step: Span, function: str, stepped: str) -> None:
+        self.clip = clip
+        self.step = step
+        self.function = function
+        self.stepped = stepped
 
 
 class PreparedSchedule:
@@ -105,12 +133,15 @@ class PreparedSchedule:
 class TrainingCode:
     """What one Python file shows. optimizer: the class of the only one that it makes, or empty."""
 
-    __slots__ = ("norms", "optimizer", "scaled_clips", "schedules", "source", "undivided")
+    __slots__ = (
+        "late_clips", "norms", "optimizer", "scaled_clips", "schedules", "source", "undivided",
+    )  # fmt: skip
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.norms: list[NormLayer] = []
         self.undivided: list[UndividedLoss] = []
+        self.late_clips: list[LateClip] = []
         self.scaled_clips: list[ScaledClip] = []
         self.schedules: list[PreparedSchedule] = []
         self.optimizer = ""
@@ -119,6 +150,7 @@ class TrainingCode:
         """The same of another file with the same text."""
         found = TrainingCode(source)
         found.norms, found.undivided = self.norms, self.undivided
-        found.scaled_clips, found.schedules = self.scaled_clips, self.schedules
+        found.scaled_clips, found.late_clips = self.scaled_clips, self.late_clips
+        found.schedules = self.schedules
         found.optimizer = self.optimizer
         return found

@@ -122,7 +122,8 @@ FAMILIES = (
     "clipping", "decay", "deepspeed", "depth", "effects", "evaluation", "file", "history",
     "horizon", "keys", "launcher", "learning_rate", "lora", "loss", "loss_parameters",
     "loss_scale", "loss_terms", "momentum", "names", "norm_layers", "precision", "rate_ranges",
-    "references", "reproducibility", "resumed", "schedule", "source_clip", "source_loss",
+    "references", "reproducibility", "resumed", "schedule", "source_clip",
+    "source_clip_late", "source_loss",
     "source_schedule", "switches", "text_numbers", "update",
     "values", "warmup", "warmup_length",
 )  # fmt: skip

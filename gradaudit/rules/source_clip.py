@@ -143,8 +143,8 @@ def _why(unit: TrainingUnit, found: ScaledClip) -> list[str]:
         return [said, "Under SGD a step is as long as what is left: it all but vanishes."]
     if unit.is_adaptive:
         kin = (
-            "Adam and its kin undo a constant factor, but not one that changes, nor one that brings "
-            "the gradients near `eps`."
+            "Adam and its kin undo a constant factor, but not one that changes, nor one that "
+            "brings the gradients near `eps`."
         )
         return [said, kin]
     return [said]

@@ -120,6 +120,8 @@ def accumulated_loss_undivided(judged: SourceOfUnit, limits: Limits) -> Iterator
 
 def _divided(found: UndividedLoss) -> str:
     loss = found.loss if found.loss.replace("_", "").isalnum() else f"({found.loss})"
+    if found.calls > 1:
+        return f"{found.loss} = {loss} / {found.count}"
     if found.scaler:
         return f"{found.scaler}.scale({loss} / {found.count}).backward()"
     return f"({loss} / {found.count}).backward()"

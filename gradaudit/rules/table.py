@@ -31,6 +31,8 @@ TABLE: tuple[Any, ...] = (('gradaudit.rules.file', 'GA001', 'unparsable-file', '
   'medium', {}, (), 'strict'),
  ('gradaudit.rules.clip_missing', 'GA108', 'recurrent-without-clip', 'unit', ('recurrent',),
   ('warning', 'info'), 'medium', {'long': 100}, (), 'default'),
+ ('gradaudit.rules.source_clip_late', 'GA109', 'clip-after-step', 'source', ('source',),
+  ('warning',), 'high', {}, (), 'default'),
  ('gradaudit.rules.learning_rate', 'GA201', 'learning-rate-too-high', 'unit',
   ('learning_rate', 'optimizer'), ('error', 'warning'), 'medium',
   {'adaptive_warning': 0.01,

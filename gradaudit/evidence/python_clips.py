@@ -1,12 +1,14 @@
-"""Where gradients are clipped while a `GradScaler` still has them multiplied by its scale."""
+"""Where gradients are clipped at the wrong moment: while a `GradScaler` still has them multiplied
+by its scale, or after the optimiser has used them."""
 
 from __future__ import annotations
 
 import ast
 import re
 
+from gradaudit.evidence.python_accumulation import is_optimizer, steps_optimizer
 from gradaudit.evidence.python_code import dotted, last_name, same
-from gradaudit.evidence.training_code import ScaledClip
+from gradaudit.evidence.training_code import LateClip, ScaledClip
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +35,54 @@ def scaled_clips(code: Code) -> Iterator[ScaledClip]:
                 yield found
 
 
+def late_clips(code: Code) -> Iterator[LateClip]:
+    """Every clip by torch that comes after the step, where nothing uses the gradients any more.
+
+    The loss, the step and the clip are in one loop (or one function without any) and under the
+    same conditions; nothing there runs backward or steps after the clip, and `zero_grad` empties
+    what was clipped.
+    """
+    for scope in code.scopes:
+        clips = [call for call in scope.calls if _is_clip(code, call)]
+        for clip in clips[:_MOST]:
+            here = [call for call in scope.calls if call.loops == clip.loops]
+            step = _step_before(clip, here)
+            if step is not None:
+                yield LateClip(
+                    code.span(clip.node), code.span(step.node), last_name(clip.node.func),
+                    code.text(step.node),
+                )  # fmt: skip
+
+
+def _step_before(clip: Call, here: list[Call]) -> Call | None:
+    """The step that a clip comes too late for, among the calls of its loop."""
+    uses = [call for call in here if call.method == "backward" or steps_optimizer(call)]
+    before = [call for call in uses if call.order < clip.order]
+    if len(before) < 2 or len(before) < len(uses):
+        return None
+    backward, step = before[-2], before[-1]
+    in_time = any("clip" in _name(call) and call.order < step.order for call in here)
+    emptied = any(call.method == "zero_grad" for call in here)
+    if backward.method != "backward" or not _optimises(step) or in_time or not emptied:
+        return None
+    return step if _conditions(step) == _conditions(clip) else None
+
+
+def _name(call: Call) -> str:
+    return last_name(call.node.func).lower()
+
+
+def _optimises(call: Call) -> bool:
+    """`optimizer.step()` and `scaler.step(optimizer)`."""
+    if call.method != "step":
+        return False
+    return is_optimizer(call.node.args[0] if call.node.args else call.receiver)
+
+
+def _conditions(call: Call) -> list[tuple[int, bool]]:
+    return [(id(node), body) for node, body in call.within if isinstance(node, ast.If)]
+
+
 def _is_clip(code: Code, call: Call) -> bool:
     name = code.resolve(call.node.func)
     return name.startswith("torch.") and name.rpartition(".")[2] in _CLIPS
@@ -52,6 +102,8 @@ def _scaled(code: Code, scope: Scope, clip: Call) -> ScaledClip | None:
     step = after[0]
     made = _is_made_of_scaler(code, scope, scaler)
     if made is False or _is_told(scope, scaler, clip, steps):
+        return None
+    if _knows_scale(code, scope, clip, backward):
         return None
     if not _goes_together(clip, backward, step):
         return None
@@ -102,17 +154,34 @@ def _is_made_of_scaler(code: Code, scope: Scope, scaler: ast.expr) -> bool | Non
 
 
 def _is_told(scope: Scope, scaler: ast.expr, clip: Call, steps: list[Call]) -> bool:
-    """Whether anything since the last step unscales: `unscale_`, a helper that is given the
-    scaler, a threshold or gradients that are multiplied by `get_scale()`."""
+    """Whether anything since the last step unscales: `unscale_`, or a helper that is given the
+    scaler."""
     since = max((call.order for call in steps if call.order < clip.order), default=0)
     for call in scope.calls:
-        if call.method == "get_scale" or "unscale" in last_name(call.node.func).lower():
-            if call.order < clip.order and (call.order > since or call.method == "get_scale"):
-                return True
+        if call.method == "unscale_" and not same(call.receiver, scaler):
+            continue  # another scaler's
+        if since < call.order < clip.order and "unscale" in _name(call):
+            return True
         given = [*call.node.args, *(word.value for word in call.node.keywords)]
         if since < call.order < clip.order and any(same(argument, scaler) for argument in given):
             return True
     return False
+
+
+def _knows_scale(code: Code, scope: Scope, clip: Call, backward: Call) -> bool:
+    """Whether the threshold, or what is done to the gradients before it, goes by `get_scale()`."""
+    given: list[ast.expr] = [clip.node]
+    for inner in ast.walk(clip.node):
+        if isinstance(inner, ast.Name):
+            given += [value.node for value in code.values_of(inner.id, scope) if value.node]
+    return any(
+        isinstance(inner, ast.Attribute) and inner.attr == "get_scale"
+        for node in given
+        for inner in ast.walk(node)
+    ) or any(
+        call.method == "get_scale" and backward.order < call.order < clip.order
+        for call in scope.calls
+    )
 
 
 def _goes_together(clip: Call, backward: Call, step: Call) -> bool:
