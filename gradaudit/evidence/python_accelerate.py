@@ -201,12 +201,11 @@ def _bounds_training(code: Code, scope: Scope, horizon: ast.expr) -> ast.expr | 
     values = code.values_of(dotted(horizon), scope)
     if not all(v.node is not None and v.operator is None and _is_given(v.node) for v in values):
         return None  # computed: from the length of a loader, as a rule
-    for inner in ast.walk(code.tree):
-        if isinstance(inner, ast.Compare) and len(inner.ops) == 1:
-            counter, bound = inner.left, inner.comparators[0]
-            if isinstance(inner.ops[0], (ast.GtE, ast.Gt, ast.Eq, ast.Lt)) and same(bound, horizon):
-                if re.search(r"step|updat|iter", last_name(counter).lower()):
-                    return inner
+    for inner in code.comparisons:
+        counter, bound = inner.left, inner.comparators[0]
+        if isinstance(inner.ops[0], (ast.GtE, ast.Gt, ast.Eq, ast.Lt)) and same(bound, horizon):
+            if re.search(r"step|updat|iter", last_name(counter).lower()):
+                return inner
     return None
 
 

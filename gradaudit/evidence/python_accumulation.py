@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 
-from gradaudit.evidence.python_code import identifiers, last_name, mentions, same
+from gradaudit.evidence.python_code import last_name, mentions, same
 from gradaudit.evidence.python_loss import mends_gradients, names_accumulation, undivided_mean
 from gradaudit.evidence.training_code import UndividedLoss
 
@@ -199,11 +199,4 @@ def _scales_rate(code: Code, count: ast.expr) -> bool:
     """Whether the file divides or multiplies a learning rate by the count: `lr / accumulation`."""
     if isinstance(count, ast.Constant):
         return False
-    return any(
-        isinstance(inner, ast.BinOp)
-        and isinstance(inner.op, (ast.Div, ast.Mult))
-        and mentions(inner, count)
-        and any(name == "lr" or "learning_rate" in name or "_lr" in name or "lr_" in name
-                for name in identifiers(inner))
-        for inner in ast.walk(code.tree)
-    )  # fmt: skip
+    return any(mentions(rate, count) for rate in code.rates)

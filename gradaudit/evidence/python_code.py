@@ -7,6 +7,7 @@ is about what is written in one file: a call into another file is a name and not
 from __future__ import annotations
 
 import ast
+import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 LOOPS = (ast.For, ast.AsyncFor, ast.While)
 _CLOSED = (*FUNCTIONS, ast.ClassDef, ast.Lambda)
 """What runs later, if at all: not where it stands."""
+
+
+_RATE = re.compile(r"(?:^|_)lr(?:_|$)|learning_rate")
 
 
 class Call:
@@ -95,6 +99,7 @@ class Scope:
 class Code:
     """A file: its scopes (the module first), and what its imports name.
 
+    rates    every product and quotient of a learning rate. comparisons: every `a < b` of two.
     imports  local name -> dotted name: `F` -> `torch.nn.functional`.
     fields   `self.x` -> what any method of the file gives it.
     """
@@ -102,11 +107,19 @@ class Code:
     def __init__(self, source: Source, tree: ast.Module) -> None:
         """Raises: RecursionError: nested too deep."""
         self.source = source
-        self.tree = tree
+        self.rates: list[ast.BinOp] = []
+        self.comparisons: list[ast.Compare] = []
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Compare) and len(node.ops) == 1:
+                self.comparisons.append(node)
+            elif isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Div, ast.Mult)):
+                sides = (last_name(node.left).lower(), last_name(node.right).lower())
+                if any(_RATE.search(side) for side in sides):
+                    self.rates.append(node)
         self.imports: dict[str, str] = {}
         self.scopes: list[Scope] = []
         self.fields: dict[str, list[Value]] = {}
-        _Reader(self).scope(self.tree.body, None, ())
+        _Reader(self).scope(tree.body, None, ())
 
     def resolve(self, node: ast.expr) -> str:
         """The dotted name that an expression means, imports followed; empty where it is none."""

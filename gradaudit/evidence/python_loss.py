@@ -67,15 +67,19 @@ class _Loss:
         self.seen: set[str] = set()
 
     def of(self, node: ast.expr, each: bool = False) -> Mean | None:
-        """`each`: a mean is taken of it further out, so that a loss a sample will do."""
+        """Of what is written in one place. `each`: a mean is taken of it further out, so that a
+        loss a sample will do."""
         if not isinstance(self.count, ast.Constant) and mentions(node, self.count):
             raise Divided
         if any(_ACCUMULATES.search(name) for name in identifiers(node)):
             raise Divided
+        return self._part(node, each)
+
+    def _part(self, node: ast.expr, each: bool) -> Mean | None:
         if isinstance(node, ast.Name):
             return self._name(node.id, each)
         if isinstance(node, ast.IfExp):
-            both = self.of(node.body, each), self.of(node.orelse, each)
+            both = self._part(node.body, each), self._part(node.orelse, each)
             return both[0] if both[0] and both[1] else None
         if isinstance(node, ast.BinOp):
             return self._sum(node, each)
@@ -115,7 +119,7 @@ class _Loss:
 
     def _sum(self, node: ast.BinOp, each: bool) -> Mean | None:
         if isinstance(node.op, (ast.Add, ast.Sub)):
-            parts = [self.of(node.left, each), self.of(node.right, each)]
+            parts = [self._part(node.left, each), self._part(node.right, each)]
             return next((part for part in parts if part), None)
         if any(isinstance(inner, ast.Name) and inner.id in self.seen for inner in ast.walk(node)):
             raise Divided
@@ -147,9 +151,9 @@ class _Loss:
         function = node.func
         if isinstance(function, ast.Attribute):
             if function.attr in _SAME_VALUE:
-                return self.of(function.value, each)
+                return self._part(function.value, each)
             if function.attr == "mean" and not node.args and not node.keywords:
-                return self.of(function.value, True)
+                return self._part(function.value, True)
         if _FUNCTIONAL.match(self.code.resolve(function)):
             return self._reduced(node, self.code.text(function), each)
         if isinstance(function, ast.Call):

@@ -54,6 +54,8 @@ def _shown(text: str) -> TrainingCode:
     tree = ast.parse(text)
     found = TrainingCode(source)
     found.norms = norm_layers(source, tree)
+    if "backward" not in text and "prepare" not in text:
+        return found  # a model alone: no loop to read
     try:
         _add_loops(found, Code(source, tree))
     except RecursionError:  # nested as no loop of a training is: generated, and none is in it
