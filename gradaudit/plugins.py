@@ -158,6 +158,8 @@ def _check(rule: Rule, package: str, known: dict[str, Rule]) -> None:
             raise wrong(f"{other.code} of {of} has this name; choose another")
     if rule.scope not in _SCOPES:
         raise wrong(f"`scope` takes {' or '.join(_SCOPES)}")
+    if ("source" in rule.needs) is not (rule.scope == "source"):
+        raise wrong('`scope="source"` and "source" among the `needs` belong together')
     if not rule.severities or not set(rule.severities) <= set(SEVERITIES):
         raise wrong(f"`severities` takes some of {', '.join(SEVERITIES)}")
     if rule.confidence not in CONFIDENCES:

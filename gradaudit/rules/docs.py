@@ -389,8 +389,10 @@ def as_text(rule: Rule) -> list[Block]:
     if rule.scope == "tool":
         text("In gradaudit.toml; no comment can:")
     else:
-        where = "in the Python file" if rule.scope == "source" else "or the section's key"
-        text(f"On the line, the line above, {where}; or in gradaudit.toml:")
+        where = "On the line, the line above, or the section's key"
+        if rule.scope == "source":
+            where = "In the Python file, on the line or the line above"
+        text(f"{where}; or in gradaudit.toml:")
         blocks.append(("code", f"# gradaudit: ignore[{rule.code}] the reason"))
     blocks.append(("code", f'ignore = ["{rule.code}"]'))
     if rule.references:

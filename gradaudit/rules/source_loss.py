@@ -79,7 +79,6 @@ def accumulated_loss_undivided(judged: SourceOfUnit, limits: Limits) -> Iterator
         should hardly differ, and is k times larger here.
 
     Symptoms:
-        gradient norm grows
         loss rises, from the start or after falling
         works on one GPU, not on eight
 
