@@ -270,6 +270,38 @@ def train(model, loader, optimizer, k):
         if i % k == 0:
             optimizer.step()
 
+### divided in place by a method:
+def train(model, loader, optimizer, k):
+    for i, (x, y) in enumerate(loader):
+        loss = F.cross_entropy(model(x), y)
+        loss.div_(k)
+        loss.backward()
+        if (i + 1) % k == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+
+### divided by a hook:
+def train(model, loader, optimizer, k):
+    for p in model.parameters():
+        p.register_hook(lambda gradient: gradient / k)
+    for i, (x, y) in enumerate(loader):
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        if (i + 1) % k == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+
+### steps of one sequence:
+def train(model, sequence, optimizer, length):
+    state = None
+    for t, (x, y) in enumerate(sequence):
+        state = model(x, state)
+        loss = F.mse_loss(state, y)
+        loss.backward(retain_graph=True)
+        if (t + 1) % length == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+
 ### count of one:
 ACCUM = 1
 def train(model, loader, optimizer):
@@ -425,6 +457,17 @@ def train(model, loader, optimizer, k):
         if (i + 1) % k == 0:
             optimizer.step()
             optimizer.zero_grad()
+
+### the norm alone is wanted:
+import math
+def train(model, loader, optimizer, scaler):
+    for x, y in loader:
+        scaler.scale(F.cross_entropy(model(x), y)).backward()
+        norm = nn.utils.clip_grad_norm_(model.parameters(), math.inf)
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+        norm = nn.utils.clip_grad_norm_(model.parameters(), max_norm=float("inf"))
 
 ### two scalers, each unscaled:
 def train(gen, disc, loader, opt_g, opt_d, scaler_g, scaler_d):

@@ -43,7 +43,7 @@ def undivided_losses(code: Code) -> Iterator[UndividedLoss]:
         found = _counted_by_remainder(code, scope, backward, steps, zeros) or _counted_by_range(
             backward, steps, zeros
         )
-        if found is None or mends_gradients(scope):
+        if found is None or mends_gradients(code, scope):
             continue
         count, step = found
         times = code.constant(count, scope)
@@ -63,9 +63,10 @@ def undivided_losses(code: Code) -> Iterator[UndividedLoss]:
 def _root(backward: ast.Call) -> ast.expr | None:
     """The loss of `loss.backward()` and of `scaler.scale(loss).backward()`.
 
-    None for `accelerator.backward(loss)`, and where a gradient is handed in.
+    None for `accelerator.backward(loss)`, and where a gradient is handed in or the graph is kept:
+    then it is one sample over time, whose losses are meant to add up.
     """
-    if backward.args or not isinstance(backward.func, ast.Attribute):
+    if backward.args or backward.keywords or not isinstance(backward.func, ast.Attribute):
         return None
     loss = backward.func.value
     if isinstance(loss, ast.Call) and isinstance(loss.func, ast.Attribute):

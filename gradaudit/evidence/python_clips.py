@@ -7,7 +7,7 @@ import ast
 import re
 
 from gradaudit.evidence.python_accumulation import is_optimizer, steps_optimizer
-from gradaudit.evidence.python_code import dotted, last_name, same
+from gradaudit.evidence.python_code import dotted, identifiers, keyword, last_name, same
 from gradaudit.evidence.training_code import LateClip, ScaledClip
 
 TYPE_CHECKING = False
@@ -84,8 +84,12 @@ def _conditions(call: Call) -> list[tuple[int, bool]]:
 
 
 def _is_clip(code: Code, call: Call) -> bool:
+    """A clip by torch. One at infinity cuts nothing: it is there for the norm that it returns."""
     name = code.resolve(call.node.func)
-    return name.startswith("torch.") and name.rpartition(".")[2] in _CLIPS
+    if not name.startswith("torch.") or name.rpartition(".")[2] not in _CLIPS:
+        return False
+    threshold = keyword(call.node, "clip_value" if "value" in name else "max_norm", 1)
+    return threshold is None or "inf" not in identifiers(threshold)
 
 
 def _scaled(code: Code, scope: Scope, clip: Call) -> ScaledClip | None:

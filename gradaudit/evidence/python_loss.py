@@ -25,6 +25,7 @@ _FUNCTIONAL = re.compile(
 )
 _LOSS_CLASS = re.compile(r"torch\.nn\.(?:modules\.loss\.)?\w+Loss$")
 _SAME_VALUE = frozenset(("to", "cuda", "float", "double", "contiguous", "cpu", "squeeze"))
+_IN_PLACE = ("div_", "mul_", "copy_", "divide_", "multiply_", "true_divide_")
 _MEANS = ("mean", "batchmean", "elementwise_mean")
 
 
@@ -93,6 +94,8 @@ class _Loss:
         if name in self.seen:
             return None  # what it was before: judged already
         self.seen.add(name)
+        if any(c.method in _IN_PLACE and dotted(c.receiver) == name for c in self.scope.calls):
+            raise Divided
         values = [v for v in self.scope.values.get(name, []) if v.order < self.backward.order]
         loop = next((loop for loop in reversed(self.backward.loops)), None)
         here = [value for value in values if any(outer is loop for outer, _ in value.within)]
@@ -216,17 +219,18 @@ def names_accumulation(node: ast.expr) -> bool:
     return any(_ACCUMULATES.search(name) for name in identifiers(node))
 
 
-def mends_gradients(scope: Scope) -> bool:
-    """Whether the gradients themselves are changed: `p.grad /= k`, `p.grad.div_(k)`."""
+def mends_gradients(code: Code, scope: Scope) -> bool:
+    """Whether the gradients themselves are changed: `p.grad /= k`, `p.grad.div_(k)`, a hook."""
+    if any(call.method == "register_hook" for each in code.scopes for call in each.calls):
+        return True
     for target, value in scope.assigned:
         empties = isinstance(value.node, ast.Constant) and value.node.value is None
         if not empties and any(
             isinstance(inner, ast.Attribute) and inner.attr == "grad" for inner in ast.walk(target)
         ):
             return True
-    changes = ("div_", "mul_", "copy_", "true_divide_")
     return any(
-        call.method in changes
+        call.method in _IN_PLACE
         and call.receiver is not None
         and any("grad" in name for name in identifiers(call.receiver))
         for call in scope.calls

@@ -92,8 +92,9 @@ def accumulated_loss_undivided(judged: SourceOfUnit, limits: Limits) -> Iterator
         weighted by tokens must be divided by the tokens of all micro-batches, not by k. Judged are
         only plain loops whose loss is seen to be a mean: a loss of torch, or, with low confidence,
         what the model returns as `loss` and what is called `criterion` or `loss_fn`. A helper that
-        is given the loss may divide it: not reported. `accelerator.backward` divides by itself, and
-        Fabric's loops, DeepSpeed's engine and closures are not judged.
+        is given the loss may divide it: not reported. `accelerator.backward` divides by itself;
+        loops of Fabric and DeepSpeed, closures, and loops that keep the graph (`retain_graph`) are
+        not judged.
     """
     unit, code = judged.unit, judged.code
     family = unit.optimizer or (optimizer_family(code.optimizer) if code.optimizer else None)
