@@ -9,7 +9,7 @@ from gradaudit.dialects.foreign import is_of_another_format, is_of_another_tool
 from gradaudit.findings import CONFIDENCES, ERROR, HIGH, Finding, Place
 from gradaudit.plan.build import build_units
 from gradaudit.plan.facts import add_facts
-from gradaudit.plan.model import DEFAULT, EVERY_TRAINING
+from gradaudit.plan.model import DEFAULT, EVERY_TRAINING, SourceOfUnit
 from gradaudit.rules import load, missing_needs
 from gradaudit.settings import is_selected
 from gradaudit.source import Source, Unreadable, read
@@ -239,6 +239,12 @@ def _run_rules(result: FileResult, options: Options, settings: Settings) -> None
         for rule, limits in options.judging(settings, frozenset(have)):
             for finding in rule.call(unit, limits):
                 _keep(finding, rule, unit.name, result, settings)
+        for code in unit.sources:
+            both = SourceOfUnit(unit, code)
+            for rule, limits in options.called(settings, "source"):
+                if rule.can_judge(have | {"source"}):
+                    for finding in rule.call(both, limits):
+                        _keep(finding, rule, unit.name, result, settings)
     for pair in _pairs(result, options):
         for rule, limits in options.called(settings, "run"):
             for finding in rule.call(pair, limits):
@@ -332,7 +338,12 @@ def _file_order(finding: Finding) -> tuple[int, int, str]:
 
 def _suppress(result: FileResult, options: Options, settings: Settings) -> None:
     assert result.tree is not None
-    if MARK in result.tree.source.text or settings.per_file_ignores or settings.per_key_ignores:
+    if (
+        MARK in result.tree.source.text
+        or settings.per_file_ignores
+        or settings.per_key_ignores
+        or any(MARK in code.source.text for unit in result.units for code in unit.sources)
+    ):
         from gradaudit.silencing import drop_silenced
 
         drop_silenced(result, options, settings)

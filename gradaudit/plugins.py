@@ -30,7 +30,7 @@ RULES, DIALECTS = "gradaudit.rules", "gradaudit.dialects"
 
 _CODE = re.compile(r"[A-Z]{2,4}\d{3}\Z")
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)+\Z")
-_SCOPES = ("file", "unit")
+_SCOPES = ("file", "unit", "source")
 
 _loaded: set[str] = set()
 """Packages whose plugins are in memory."""
@@ -161,13 +161,15 @@ def _check(rule: Rule, package: str, known: dict[str, Rule]) -> None:
             raise wrong(f"{other.code} of {of} has this name; choose another")
     if rule.scope not in _SCOPES:
         raise wrong(f"`scope` takes {' or '.join(_SCOPES)}")
+    if ("source" in rule.needs) is not (rule.scope == "source"):
+        raise wrong('`scope="source"` and "source" among the `needs` belong together')
     if not rule.severities or not set(rule.severities) <= set(SEVERITIES):
         raise wrong(f"`severities` takes some of {', '.join(SEVERITIES)}")
     if rule.confidence not in CONFIDENCES:
         raise wrong(f"`confidence` takes one of {', '.join(CONFIDENCES)}")
     if rule.profile not in rules.PROFILES:
         raise wrong(f"`profile` takes one of {', '.join(rules.PROFILES)}")
-    settings = {*GENERIC["kinds"], "loss_terms", "observed"}
+    settings = {*GENERIC["kinds"], "loss_terms", "observed", "source"}
     for need in rule.needs:
         for name in need if isinstance(need, tuple) else (need,):
             if name not in settings:

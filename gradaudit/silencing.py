@@ -9,6 +9,7 @@ from gradaudit.findings import HIGH, INFO, Finding, Place
 from gradaudit.rules import load
 from gradaudit.settings import did_you_mean, is_selected, matches, unknown_selector
 from gradaudit.suppress import WORDS, silence, suppressions
+from gradaudit.syntax.tree import Tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def drop_silenced(result: FileResult, options: Options, settings: Settings) -> N
     seen_path = settings.shown_to_globs(result.path)
     ignored_here = ignored_in(seen_path, settings)
     silenced = silence(result.findings, comments, tree.source) if comments else set()
+    silenced |= _silenced_in_sources(result)
     kept = [
         finding
         for finding in result.findings
@@ -40,12 +42,32 @@ def drop_silenced(result: FileResult, options: Options, settings: Settings) -> N
     if rule in options.active_rules(settings) and is_selected(rule, None, ignored_here):
         judged = [
             *(other for other, _ in options.called(settings, "file")),
+            *(
+                other
+                for other, _ in options.called(settings, "source")
+                if any(unit.sources for unit in result.units)
+            ),
             *(o for have, _, rules in result.known.values() for o, _ in rules if o.can_judge(have)),
         ]
         for comment in comments:
             problem = _stale(comment, judged, settings.plugins)
             if problem:
                 _report_comment(comment, problem, rule, result, settings)
+
+
+def _silenced_in_sources(result: FileResult) -> set[int]:
+    """What comments in the Python sources silence there, by the same words.
+
+    One that silences nothing is not reported: another config may have the source too.
+    """
+    silenced: set[int] = set()
+    sources = {id(c.source): c.source for unit in result.units for c in unit.sources}
+    for source in sources.values():
+        here = [finding for finding in result.findings if finding.place.source is source]
+        if here:
+            comments = suppressions(Tree(source, [], [], set(), "python"))
+            silenced |= silence(here, comments, source)
+    return silenced
 
 
 def _stale(comment: Suppression, judged: list[Rule], plugins: tuple[str, ...]) -> str:

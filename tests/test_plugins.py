@@ -261,6 +261,25 @@ def test_a_profile_of_its_own(install: Callable[..., None]) -> None:
     assert codes("config.yaml", "--profile", "strict") == {"config.yaml": ["ACME101"]}
 
 
+def test_a_rule_on_the_python_source(install: Callable[..., None]) -> None:
+    text = example()["gradaudit_acme/rules.py"]
+    for old, new in (
+        ('scope="unit"', 'scope="source"'),
+        ('needs=("micro_batch",)', 'needs=("micro_batch", "source")'),
+        ("    batch = unit.", "    unit, code = unit.unit, unit.code\n    batch = unit."),
+        ("is padded", "is padded by {code.source.path}"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    install(rules=text)
+    write("gradaudit.toml", NAMED)
+    write("config.yaml", PLAIN)
+    write("train.py", "import torch\n")
+    assert codes("config.yaml") == {"config.yaml": []}
+    assert codes("config.yaml", "--source", "train.py") == {"config.yaml": ["ACME101"]}
+    assert "padded by train.py" in run_cli("check", "config.yaml", "--source", "train.py").out
+
+
 def test_its_rules_are_listed_and_explained(install: Callable[..., None]) -> None:
     install()
     assert "ACME101" not in run_cli("rules").out
@@ -370,6 +389,7 @@ PROJECT = example()["pyproject.toml"]
         ({"rules": RULE.replace('needs=("micro_batch",)', 'needs=("microbatch",)')},
          "no canonical setting is called `microbatch`; did you mean `micro_batch`?"),
         ({"rules": RULE.replace('scope="unit"', 'scope="units"')}, "`scope` takes file or unit"),
+        ({"rules": RULE.replace('scope="unit"', 'scope="source"')}, "belong together"),
         ({"rules": RULE.replace("(INFO,)", '("hint",)')}, "`severities` takes"),
         ({"rules": RULE.replace("confidence=HIGH,\n    limits", 'confidence="sure",\n    limits')},
          "`confidence` takes one of low, medium, high"),

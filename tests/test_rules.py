@@ -60,6 +60,8 @@ def example_of(rule: Rule, text: str, line: str) -> FileResult:
     """A rule's own example, judged in the default profile and by the rule."""
     options = options_of(line)
     options.extend_select = [rule.code]
+    if rule.scope == "source":
+        return audit_trained(text, parse(rule).config, options)
     if "\n---\n" in text:
         other, _, own = text.partition("---\n")
         if other.startswith("# runs/"):
@@ -75,6 +77,16 @@ def audit_launched(launcher: str, text: str, options: Options | None = None) -> 
         path.write_text(launcher, encoding="utf-8")
         options = options or Options()
         options.launched = {"example.yaml": str(path)}
+        return audit(text, options)
+
+
+def audit_trained(python: str, text: str, options: Options | None = None) -> FileResult:
+    """A config with the Python file that trains it."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "train.py"
+        path.write_text(python, encoding="utf-8")
+        options = options or Options()
+        options.sources = [(None, str(path))]
         return audit(text, options)
 
 
@@ -133,7 +145,8 @@ def test_a_module_of_rules_is_loaded_and_holds_one_family() -> None:
 
 @EVERY_RULE
 def test_metadata(rule: Rule) -> None:
-    known = {*GENERIC["kinds"], "loss_terms", "observed"}
+    known = {*GENERIC["kinds"], "loss_terms", "observed", "source"}
+    assert ("source" in rule.needs) is (rule.scope == "source")
     for need in rule.needs:
         for name in need if isinstance(need, tuple) else (need,):
             assert name in known
@@ -143,7 +156,7 @@ def test_metadata(rule: Rule) -> None:
     assert all(reference.strip() == reference for reference in rule.references)
     assert list(rule.severities) == sorted(rule.severities, key=SEVERITIES.index, reverse=True)
     assert rule.confidence in CONFIDENCES
-    assert rule.scope in ("file", "unit", "run", "tool")
+    assert rule.scope in ("file", "unit", "run", "source", "tool")
     assert rule.profile in PROFILES
 
 

@@ -83,7 +83,16 @@ def test_a_clean_file_loads_no_frames_and_no_fixes(config: Path) -> None:
     assert not {name for name in modules if name.startswith("gradaudit.fix")}
     assert "gradaudit.render.frame" not in modules
     assert "gradaudit.suppress" not in modules
-    assert "gradaudit.evidence.python_source" not in modules
+    assert not {name for name in modules if name.startswith("gradaudit.evidence.")}
+    assert "ast" not in modules
+
+
+def test_a_source_that_is_named_is_read_by_ast_alone(config: Path) -> None:
+    (config.parent / "train.py").write_text("import torch\n", encoding="utf-8")
+    words = ("check", config.name, "--source", "train.py")
+    modules = modules_of(*words, cwd=config.parent, code=1)
+    assert {"ast", "gradaudit.evidence.python_source"} <= modules
+    assert not loaded(modules, ("torch", "inspect", "tokenize", "rich", "typer"))
 
 
 def test_a_directory_without_gitignore_loads_nothing_more(config: Path) -> None:

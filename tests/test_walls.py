@@ -31,7 +31,8 @@ ARROWS: dict[str, set[str]] = {
     # other packages' rules and dialects: loaded where settings name one
     "plugins": {"dialects", "findings", "rules", "settings"},
     "suppress": {"syntax"},
-    "silencing": {"findings", "rules", "settings", "suppress"},
+    # a Python source has comments too: a tree of nothing else
+    "silencing": {"findings", "rules", "settings", "suppress", "syntax"},
     "discover": {"source", "syntax"},
     # what the command line says about every file
     "options": {"compose", "rules", "settings"},

@@ -56,7 +56,9 @@ writes this page for any directory with an index. Of {day}.
 
 That a value is broken by a factor from a list says nothing of how often people make that slip, and
 what a rule does not know (a setting that the file does not have) is not among the mutants. The
-share is one of *visible* faults.
+share is one of *visible* faults. The rules on a training's Python source (GA109, GA215, GA306,
+GA506) are not among them: the corpus has configs only. `tests/test_rules_source.py` breaks and
+mends training loops instead.
 """
 
 

@@ -105,7 +105,7 @@ SourceOption = Annotated[
     list[str] | None,
     typer.Option(
         "--source",
-        help="Python file of the model, read for its normalisation layers, never imported.",
+        help="Python file of the training: its layers and its loop are read, never imported.",
         metavar="[UNIT=]FILE",
     ),
 ]

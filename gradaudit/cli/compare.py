@@ -110,7 +110,7 @@ def _rename(result: FileResult, revision: Revision) -> None:
     assert result.composed is not None or result.tree is None
     trees = result.composed.trees if result.composed is not None else []
     sources = [tree.source for tree in trees]
-    sources += [n.place.source for unit in result.units for n in unit.norms if n.place]
+    sources += [code.source for unit in result.units for code in unit.sources]
     if result.source is not None:
         sources.append(result.source)
     named: dict[str, str] = {}

@@ -1,15 +1,21 @@
 """Facts from the training's Python source, read with `ast` and never imported or run.
 
-So far: which normalisation layers there are.
+Which normalisation layers there are, and what shows of the loop: losses that are accumulated
+undivided, gradients that are clipped while scaled or after the step, schedules that Accelerate
+steps too often.
 """
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import ast
+import ast
+from functools import lru_cache
 
-    from gradaudit.source import Source
+from gradaudit.evidence.python_accelerate import prepared_schedules
+from gradaudit.evidence.python_accumulation import undivided_losses
+from gradaudit.evidence.python_clips import late_clips, scaled_clips
+from gradaudit.evidence.python_code import Code
+from gradaudit.evidence.training_code import TrainingCode
+from gradaudit.source import Source
 
 _LAYERS = {
     "BatchNorm1d": "batch", "BatchNorm2d": "batch", "BatchNorm3d": "batch",
@@ -32,7 +38,51 @@ class NormLayer:
         self.end = end
 
 
-def norm_layers(source: Source) -> list[NormLayer]:
+def read_training(source: Source) -> TrainingCode:
+    """All that a file shows.
+
+    Raises:
+        SyntaxError, ValueError, RecursionError: not Python that `ast` can parse.
+    """
+    return _shown(source.text).at(source)
+
+
+@lru_cache(maxsize=8)
+def _shown(text: str) -> TrainingCode:
+    """By the text alone: many configs may name one file, which is read for each and parsed once."""
+    source = Source("", text)
+    tree = ast.parse(text)
+    found = TrainingCode(source)
+    found.norms = norm_layers(source, tree)
+    if "backward" not in text and "prepare" not in text:
+        return found  # a model alone: no loop to read
+    try:
+        _add_loops(found, Code(source, tree))
+    except RecursionError:  # nested as no loop of a training is: generated, and none is in it
+        return found
+    return found
+
+
+def _add_loops(found: TrainingCode, code: Code) -> None:
+    found.undivided = list(undivided_losses(code))
+    found.scaled_clips = list(scaled_clips(code))
+    found.late_clips = list(late_clips(code))
+    found.schedules = list(prepared_schedules(code))
+    found.optimizer = _optimizer(code)
+
+
+def _optimizer(code: Code) -> str:
+    """The class of `torch.optim` that the file makes, where it makes one only."""
+    found = set()
+    for scope in code.scopes:
+        for call in scope.calls:
+            package, _, name = code.resolve(call.node.func).rpartition(".")
+            if package.startswith("torch.optim") and "lr_scheduler" not in package:
+                found.add(name)
+    return found.pop() if len(found) == 1 else ""
+
+
+def norm_layers(source: Source, tree: ast.Module | None = None) -> list[NormLayer]:
     """Every place where a normalisation class is used (called, passed or assigned), in file order.
 
     Names are followed through imports (`import torch.nn as nn`, `from torch.nn import
@@ -43,9 +93,7 @@ def norm_layers(source: Source) -> list[NormLayer]:
     Raises:
         SyntaxError, ValueError, RecursionError: not Python that `ast` can parse.
     """
-    import ast
-
-    tree = ast.parse(source.text)
+    tree = tree or ast.parse(source.text)
     aliases: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
@@ -80,8 +128,6 @@ def norm_layers(source: Source) -> list[NormLayer]:
 def _only_asked_about(tree: ast.AST) -> set[int]:
     """`isinstance(m, nn.BatchNorm2d)`, `type(m) is nn.BatchNorm2d`, `case nn.BatchNorm2d():` and
     annotations name a layer without making one."""
-    import ast
-
     asked: list[ast.AST] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):

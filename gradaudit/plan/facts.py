@@ -70,7 +70,7 @@ def _add_sources(
                 wanted.extend((name, file) for name, files in by_unit.items() for file in files)
     if not wanted:
         return
-    from gradaudit.evidence.python_source import norm_layers
+    from gradaudit.evidence.python_source import read_training
 
     opener = options.opener_for(path)
     read_source = read if opener is None else opener.read
@@ -82,7 +82,7 @@ def _add_sources(
             continue
         try:
             source = read_source(file)
-            layers = norm_layers(source)
+            code = read_training(source)
         except OSError as error:
             problems.append(f"source {file}: {error.strerror}")
             continue
@@ -94,7 +94,8 @@ def _add_sources(
             problems.append(f"source {file}: not Python that can be read, line {line or '?'}")
             continue
         for unit in chosen:
-            for layer in layers:
+            unit.sources.append(code)
+            for layer in code.norms:
                 norm = Setting(
                     "norm", layer.kind, raw=layer.class_name, key=layer.class_name,
                     place=Place(source, layer.start, layer.end),

@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gradaudit.compose.model import Composed
     from gradaudit.evidence.observed import Observed
+    from gradaudit.evidence.training_code import TrainingCode
     from gradaudit.plan.paths import Reader
     from gradaudit.syntax.scalars import Value
     from gradaudit.syntax.tree import Mapping, Node, Scalar, Tree
@@ -179,13 +180,14 @@ class TrainingUnit:
     composed  the file with what it is built on. tree: the file itself.
     computes         what formulas of the dialect are read with (`plan.formulas`).
     terms_by_design  the weights of the loss are the framework's own: no sum to balance.
-    mapping   the unit's section. norms: normalisation layers read from the Python source.
+    mapping   the unit's section. sources: what each of its Python files shows. norms: the
+              normalisation layers in them.
     observed  what the user says was measured, and whether it is known to be of this unit.
     """
 
     __slots__ = (
         "_keys", "composed", "computes", "loss_terms", "mapping", "name", "norms", "observed",
-        "observed_here", "others", "settings", "terms_by_design", "tree", "unknown",
+        "observed_here", "others", "settings", "sources", "terms_by_design", "tree", "unknown",
         "unknown_nodes",
     )  # fmt: skip
 
@@ -202,6 +204,7 @@ class TrainingUnit:
         self.terms_by_design = False
         self.computes: Reader | None = None
         self._keys: set[str] | None = None
+        self.sources: list[TrainingCode] = []
         self.norms: list[Setting] = []
         self.observed: Observed | None = None
         self.observed_here = True
@@ -304,3 +307,13 @@ class TrainingUnit:
         """Whether any key of the unit contains one of the words as a part between underscores."""
         wanted = frozenset(words)
         return any(not wanted.isdisjoint(key.split("_")) for key in self.keys)
+
+
+class SourceOfUnit:
+    """A training unit and one Python file of it: what a rule of scope `source` is called with."""
+
+    __slots__ = ("code", "unit")
+
+    def __init__(self, unit: TrainingUnit, code: TrainingCode) -> None:
+        self.unit = unit
+        self.code = code

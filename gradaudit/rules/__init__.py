@@ -34,9 +34,12 @@ class Rule:
     module      the name of that module.
     scope       `file`: called with the file as composed; `unit`: with each training unit; `run`:
                 with the plans of the config and of another file of its run (`plan.linked.Pair`);
+                `source`: with each unit and each Python file that is named for it
+                (`plan.model.SourceOfUnit`);
                 `tool`: never called, its findings come from the engine (unparsable file, ...).
-    needs       canonical settings without which the rule cannot judge; `loss_terms` and
-                `observed` stand for themselves. A tuple inside means one of several.
+    needs       canonical settings without which the rule cannot judge; `loss_terms`, `observed`
+                and `source` (a Python file; every rule of that scope has it) stand for
+                themselves. A tuple inside means one of several.
     severities  those that it can report, strongest first.
     limits      thresholds by name; a settings file may override each.
     profile     the first of `PROFILES` in which it runs without being named.
@@ -126,8 +129,8 @@ FAMILIES = (
     "clipping", "decay", "deepspeed", "depth", "effects", "eps", "evaluation", "file", "history",
     "horizon", "keys", "launcher", "learning_rate", "lora", "loss", "loss_parameters", "loss_scale",
     "loss_terms", "momentum", "names", "norm_layers", "precision", "rate_ranges", "references",
-    "reproducibility", "resumed", "schedule", "switches", "text_numbers", "update", "values",
-    "warmup", "warmup_length",
+    "reproducibility", "resumed", "schedule", "source_clip", "source_clip_late", "source_loss",
+    "source_schedule", "switches", "text_numbers", "update", "values", "warmup", "warmup_length",
 )  # fmt: skip
 """The modules that hold rules. A new family is named here."""
 

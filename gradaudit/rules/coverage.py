@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 OUTSIDE = {
     "norm": "`--source` or `--assume`",
     "observed": "`--observed-grad-norm`",
+    "source": "`--source`",
     "steps_per_epoch": "`--assume`",
     "world_size": "`--assume`",
 }

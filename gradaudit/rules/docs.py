@@ -23,7 +23,10 @@ Block = tuple[str, str]
 """A kind (`heading`, `text`, `code` or `item`) and its text."""
 
 REQUIRED = ("Why", "Bad", "Good", "Tell", "Fix", "False positives")
-OPTIONAL = ("Symptoms", "Options", "With", "Limits")
+OPTIONAL = ("Symptoms", "Config", "Options", "With", "Limits")
+SCRIPT = "train.py"
+"""What the Python of an example is called."""
+
 MEASUREMENTS = "docs/measurements.md"
 
 FAMILIES = {
@@ -57,6 +60,8 @@ class BadDocs(Exception):
 class RuleDoc:
     """What a rule's docstring says. Prose is paragraphs, each in one line; code is as written.
 
+    bad, good        YAML; Python for a rule of scope `source`.
+    config           the YAML beside such Python; empty for every other rule.
     options          the command line that the bad example needs; empty for none.
     with_codes       rules that fire beside this one on the bad example.
     limits           threshold as in `gradaudit.toml` -> what it means.
@@ -68,6 +73,7 @@ class RuleDoc:
     why: tuple[str, ...]
     bad: str
     good: str
+    config: str
     options: str
     with_codes: tuple[str, ...]
     limits: dict[str, str]
@@ -94,6 +100,7 @@ def parse(rule: Rule) -> RuleDoc:
         why=_paragraphs(sections["Why"]),
         bad=sections["Bad"] + "\n",
         good=sections["Good"] + "\n",
+        config=_config(rule, sections),
         options=" ".join(sections.get("Options", "").split()),
         with_codes=codes,
         limits=_limits(rule, sections.get("Limits", "")),
@@ -136,6 +143,15 @@ def _sections(rule: Rule) -> tuple[str, dict[str, str]]:
         if not content.strip():
             raise BadDocs(rule, f"the section `{name}:` is empty; fill it or drop it")
     return title, sections
+
+
+def _config(rule: Rule, sections: dict[str, str]) -> str:
+    """Its examples are Python, so one YAML stands beside both: a source is never judged alone."""
+    if ("Config" in sections) is not (rule.scope == "source"):
+        raise BadDocs(
+            rule, "`Config:` (YAML) stands beside the Python of scope `source`, only there"
+        )
+    return sections["Config"] + "\n" if "Config" in sections else ""
 
 
 def _paragraphs(text: str) -> tuple[str, ...]:
@@ -224,13 +240,17 @@ def as_markdown(rule: Rule) -> str:
         links = [f"- [{phrase}](symptoms.md#{anchor(phrase)})" for phrase in doc.symptoms]
         section("Symptoms", "\n".join(links))
     beside = [f"This example also shows {_codes(doc)}."] if doc.with_codes else []
+    options = " ".join(filter(None, (doc.options, f"--source {SCRIPT}" if doc.config else "")))
     command = (
-        ["Checked with:", _fenced("console", f"$ gradaudit check {doc.options} config.yaml\n")]
-        if doc.options
+        ["Checked with:", _fenced("console", f"$ gradaudit check {options} config.yaml\n")]
+        if options
         else []
     )
-    section("Bad", _fenced("yaml", doc.bad), *command, *beside)
-    section("Good", _fenced("yaml", doc.good))
+    if doc.config:
+        command += ["The config, here and below:", _fenced("yaml", doc.config)]
+    language = "python" if doc.config else "yaml"
+    section("Bad", _fenced(language, doc.bad), *command, *beside)
+    section("Good", _fenced(language, doc.good))
     section("How to tell on your own run", *map(_linked, doc.tell))
     section("Fix", *map(_linked, doc.fix))
     if doc.limits:
@@ -281,12 +301,18 @@ def _silence(rule: Rule) -> list[str]:
             "In the settings only: no comment in the file can silence it.",
             _fenced("toml", f"{everywhere}\n\n# or for some files\n{settings}"),
         ]
+    where = (
+        "In the Python file, on the line of the finding or on the line above:"
+        if rule.scope == "source"
+        else "On the line of the finding, on the line above, or on the key of a section for all "
+        "that stands in it:"
+    )
     return [
-        (
-            "On the line of the finding, on the line above, or on the key of a section for all "
-            "that stands in it:"
+        where,
+        _fenced(
+            "python" if rule.scope == "source" else "yaml",
+            f"# gradaudit: ignore[{rule.code}] the reason",
         ),
-        _fenced("yaml", f"# gradaudit: ignore[{rule.code}] the reason"),
         (
             "Everywhere, in `gradaudit.toml` (JSON has no comments; `per-key-ignores` takes its "
             "place):"
@@ -336,7 +362,10 @@ def as_text(rule: Rule) -> list[Block]:
         items(list(doc.symptoms))
     heading("Bad")
     blocks.append(("code", doc.bad.rstrip()))
-    if doc.options:
+    if doc.config:
+        text(f"checked with --source {SCRIPT} {doc.options}".rstrip() + ", and this config:")
+        blocks.append(("code", doc.config.rstrip()))
+    elif doc.options:
         text(f"checked with {doc.options}")
     if doc.with_codes:
         text(f"also shows {', '.join(doc.with_codes)}")
@@ -360,7 +389,10 @@ def as_text(rule: Rule) -> list[Block]:
     if rule.scope == "tool":
         text("In gradaudit.toml; no comment can:")
     else:
-        text("On the line, the line above, or the section's key; or in gradaudit.toml:")
+        where = "On the line, the line above, or the section's key"
+        if rule.scope == "source":
+            where = "In the Python file, on the line or the line above"
+        text(f"{where}; or in gradaudit.toml:")
         blocks.append(("code", f"# gradaudit: ignore[{rule.code}] the reason"))
     blocks.append(("code", f'ignore = ["{rule.code}"]'))
     if rule.references:

@@ -44,7 +44,12 @@ _USUAL_EPS = {"adagrad": 1e-10, "adafactor": 1e-30, "adadelta": 1e-6, "lamb": 1e
 
 def forgets_scale(unit: TrainingUnit) -> bool:
     """Whether a constant factor on every gradient cancels in the step, as in Adam and Lion."""
-    return unit.optimizer in _SCALE_FREE
+    return cancels_scale(unit.optimizer)
+
+
+def cancels_scale(family: str | None) -> bool:
+    """The same of a family, for who knows it from elsewhere than the config."""
+    return family in _SCALE_FREE
 
 
 def steps_with_gradient(unit: TrainingUnit) -> bool:

@@ -17,6 +17,12 @@ _NAMES = {
 }  # fmt: skip
 
 
+def by_hand(*lines: str) -> str:
+    """Why no finding of scope `source` has a fix, and the lines to write instead."""
+    written = " and ".join(f"`{line}`" for line in lines)
+    return f"Python sources are checked, not edited; write {written}"
+
+
 def number(value: float) -> str:
     """Three or four significant digits, as a person writes them: 16.05, 8e-05, 0.069, 1,024."""
     if value == int(value) and abs(value) < 1e6:
@@ -38,8 +44,12 @@ def percent(share: float) -> str:
 
 def optimizer_name(unit: TrainingUnit) -> str:
     """The optimiser as people write it, or `the optimiser` where it is unknown."""
-    family = unit.optimizer
-    return _NAMES.get(family, family) if family else "the optimiser"
+    return family_name(unit.optimizer) if unit.optimizer else "the optimiser"
+
+
+def family_name(family: str) -> str:
+    """An optimiser's family as people write it: `AdamW`."""
+    return _NAMES.get(family, family)
 
 
 def listed(items: list[str]) -> str:

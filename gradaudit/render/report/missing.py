@@ -49,9 +49,12 @@ def supply(need: str, part: Part) -> str:
         return code(f"--observed-grad-norm NORM --observed-epoch EPOCH{of}")
     if name == "loss_terms":
         return "no option: weights in the file, in keys such as `mse_weight` or `loss_weights`"
+    of = f"{unit}=" if unit else ""
+    source = code(f"--source {of}FILE.py")
+    if name == "source":
+        return source
     prefix = f"{unit}." if unit and len(part.result.units) > 1 else ""
     assume = code(f"--assume {prefix}{name}={_EXAMPLES.get(name, 'N')}")
     if name == "norm":
-        of = f"{unit}=" if unit else ""
-        return f"{code(f'--source {of}FILE.py')} or {assume}"
+        return f"{source} or {assume}"
     return assume
