@@ -59,6 +59,7 @@ def clip_of_scaled_gradients(judged: SourceOfUnit, limits: Limits) -> Iterator[F
     Bad:
         import torch
 
+
         def train(model, loader, loss_fn, optimizer):
             scaler = torch.amp.GradScaler("cuda")
             for x, y in loader:
@@ -72,6 +73,7 @@ def clip_of_scaled_gradients(judged: SourceOfUnit, limits: Limits) -> Iterator[F
 
     Good:
         import torch
+
 
         def train(model, loader, loss_fn, optimizer):
             scaler = torch.amp.GradScaler("cuda")

@@ -45,6 +45,7 @@ def clip_after_step(judged: SourceOfUnit, limits: Limits) -> Iterator[Finding]:
     Bad:
         import torch
 
+
         def train(model, loader, loss_fn, optimizer):
             for x, y in loader:
                 optimizer.zero_grad()
@@ -55,6 +56,7 @@ def clip_after_step(judged: SourceOfUnit, limits: Limits) -> Iterator[Finding]:
 
     Good:
         import torch
+
 
         def train(model, loader, loss_fn, optimizer):
             for x, y in loader:

@@ -55,6 +55,7 @@ def accumulated_loss_undivided(judged: SourceOfUnit, limits: Limits) -> Iterator
     Bad:
         import torch.nn.functional as F
 
+
         def train(model, loader, optimizer, accumulation):
             for step, (x, y) in enumerate(loader):
                 loss = F.cross_entropy(model(x), y)
@@ -65,6 +66,7 @@ def accumulated_loss_undivided(judged: SourceOfUnit, limits: Limits) -> Iterator
 
     Good:
         import torch.nn.functional as F
+
 
         def train(model, loader, optimizer, accumulation):
             for step, (x, y) in enumerate(loader):

@@ -51,7 +51,8 @@ def scheduler_stepped_each_process(judged: SourceOfUnit, limits: Limits) -> Iter
         from accelerate import Accelerator
         from transformers import get_scheduler
 
-        def train(model, optimizer, loader, args):
+
+        def train(model, optimizer, data, args):
             accelerator = Accelerator()
             schedule = get_scheduler(
                 "cosine",
@@ -59,11 +60,9 @@ def scheduler_stepped_each_process(judged: SourceOfUnit, limits: Limits) -> Iter
                 num_warmup_steps=args.warmup_steps,
                 num_training_steps=args.max_steps,
             )
-            model, optimizer, loader, schedule = accelerator.prepare(
-                model, optimizer, loader, schedule
-            )
+            model, optimizer, data, schedule = accelerator.prepare(model, optimizer, data, schedule)
             step = 0
-            for batch in loader:
+            for batch in data:
                 accelerator.backward(model(**batch).loss)
                 optimizer.step()
                 schedule.step()
@@ -76,7 +75,8 @@ def scheduler_stepped_each_process(judged: SourceOfUnit, limits: Limits) -> Iter
         from accelerate import Accelerator
         from transformers import get_scheduler
 
-        def train(model, optimizer, loader, args):
+
+        def train(model, optimizer, data, args):
             accelerator = Accelerator()
             schedule = get_scheduler(
                 "cosine",
@@ -84,11 +84,9 @@ def scheduler_stepped_each_process(judged: SourceOfUnit, limits: Limits) -> Iter
                 num_warmup_steps=args.warmup_steps * accelerator.num_processes,
                 num_training_steps=args.max_steps * accelerator.num_processes,
             )
-            model, optimizer, loader, schedule = accelerator.prepare(
-                model, optimizer, loader, schedule
-            )
+            model, optimizer, data, schedule = accelerator.prepare(model, optimizer, data, schedule)
             step = 0
-            for batch in loader:
+            for batch in data:
                 accelerator.backward(model(**batch).loss)
                 optimizer.step()
                 schedule.step()
