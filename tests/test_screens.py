@@ -429,7 +429,7 @@ def test_rules_fit_and_cut_nothing(width: int) -> None:
 
 def test_rules_of_a_dialect() -> None:
     assert run_cli("rules", "GA5,batch-norm-tiny-batch", "--dialect", "axolotl").out == snapshot("""\
-axolotl: 4 of 6 rules can judge its files, 1 of them with an option or another
+axolotl: 5 of 7 rules can judge its files, 2 of them with an option or another
 file.
 
 GA5  Precision
@@ -443,6 +443,7 @@ GA5  Precision
 
 With an option, which says what the files do not
   GA301  batch-norm-tiny-batch: norm by `--source` or `--assume`
+  GA506  clip-of-scaled-gradients: the training loop in Python by `--source`
 
 Cannot: no key says these settings, or none that gradaudit reads
   GA501  fp16-without-loss-scaling: grad_scaler
@@ -456,7 +457,7 @@ are compared.
 Those marked strict run with `--profile strict` or by name.
 """)
     assert run_cli("rules", "GA3", "--dialect", "timm", columns=140).out == snapshot("""\
-timm: 4 of 11 rules can judge its files, 1 of them with an option or another file.
+timm: 5 of 12 rules can judge its files, 2 of them with an option or another file.
 
 GA3  Batch and normalisation
   GA301  warning  batch-norm-tiny-batch                BatchNorm takes its statistics from fewer than 16 samples.
@@ -466,6 +467,7 @@ GA3  Batch and normalisation
 
 With an option, which says what the files do not
   GA305  batch-product-mismatch: world_size by `--assume`
+  GA306  accumulated-loss-undivided: the training loop in Python by `--source`
 
 Cannot: no key says these settings, or none that gradaudit reads
   GA303  pairwise-loss-tiny-batch: loss_terms

@@ -75,7 +75,7 @@ def _section(heading: str, rows: list[tuple[Rule, str]], width: int) -> list[Lin
 
 
 def _said(rule: Rule, known: frozenset[str]) -> str:
-    return "; ".join(f"{name} by {OUTSIDE[name]}" for name in to_say(rule, known))
+    return "; ".join(f"{FILES.get(name, name)} by {OUTSIDE[name]}" for name in to_say(rule, known))
 
 
 def _lacks(rule: Rule, known: frozenset[str]) -> str:

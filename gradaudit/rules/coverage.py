@@ -52,6 +52,7 @@ _COMPARED = {
 FILES = {
     "deepspeed_file": "key that links a DeepSpeed config",
     "launcher_file": "training that a launcher starts",
+    "source": "the training loop in Python",
 }
 """Among these, what is no setting, in words."""
 

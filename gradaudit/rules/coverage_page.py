@@ -176,7 +176,9 @@ def _cell(rule: Rule, known: frozenset[str]) -> str:
     if kind == BESIDE:
         return f'<abbr title="beside {OTHER_FILE[rule.code]}">{kind}</abbr>'
     if kind == OPTION:
-        said = "; ".join(f"say {name}: {OUTSIDE[name]}" for name in to_say(rule, known))
+        said = "; ".join(
+            f"say {FILES.get(name, name)}: {OUTSIDE[name]}" for name in to_say(rule, known)
+        )
         return f'<abbr title="{said.replace("`", "")}">{kind}</abbr>'
     needs = "; ".join(f"no {_either(need)}" for need in lacking(rule, known))
     return f'<abbr title="{needs.replace("`", "")}">{kind}</abbr>'
