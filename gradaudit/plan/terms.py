@@ -70,6 +70,24 @@ def shares_of(measured: Measured) -> list[TermShare]:
     return found
 
 
+def balance_is_open(measured: Measured, most: float) -> bool:
+    """Whether the weights of the loss are still to change, or have changed since the record: the
+    norm of the whole is then another one. `most` is the share that auxiliary terms may have."""
+    if not measured.terms:
+        return False
+    shares = shares_of(measured)
+    if sum(share.share for share in shares if share.is_auxiliary) > most:
+        return True
+    recorded = dict(zip(measured.terms[-1].names, measured.terms[-1].weights, strict=True))
+    return any(
+        share.setting is not None
+        and share.weight is not None
+        and (used := recorded.get(share.name)) is not None
+        and abs(used - share.weight) > 0.01 * abs(used)
+        for share in shares
+    )
+
+
 _ROLES: dict[str, str] = GENERIC["loss_terms"]["roles"]
 
 

@@ -72,7 +72,7 @@ def weigh(
         if verdict is None:
             kept.append(finding)
         elif verdict.against:
-            withdrawn.append((finding, f"{source(one)}: {verdict.text}"))
+            withdrawn.append((finding, verdict.text))
         else:
             _bear_out(finding, one, verdict, fixed)
             kept.append(finding)
