@@ -247,41 +247,9 @@ def _run_rules(result: FileResult, options: Options, settings: Settings) -> None
             for finding in _findings(rule, pair, limits):
                 _keep(finding, rule, _unit_at(result.units, finding), result, settings)
     if any(unit.measured for unit in result.units):
-        _weigh_record(result, options, settings)
+        from gradaudit.recorded import judge_record
 
-
-def _weigh_record(result: FileResult, options: Options, settings: Settings) -> None:
-    """What the record shows: findings of its own, and what it makes of those of the file.
-
-    A rule that measures the fault of a finding is called even where `--select` leaves it out: its
-    figures belong to that finding.
-    """
-    from gradaudit.rules.weighing import TELLS, weigh
-
-    active = options.called(settings, "record")
-    ignored = options.ignore if options.ignore is not None else settings.ignore
-    chosen = {rule.code for rule, _ in active}
-    beside: Calls = [
-        (rule, {**rule.limits, **settings.limits.get(code, {})})
-        for code, rule in load().items()
-        if code in TELLS and code not in chosen and is_selected(rule, None, ignored)
-        and settings.severity.get(code) != "off"
-    ]  # fmt: skip
-    for unit in result.units:
-        have = result.known[unit.name][0]
-        own = [finding for finding in result.findings if finding.unit == unit.name]
-        said = {finding.rule.code for finding in own}
-        called = active + [pair for pair in beside if said & set(TELLS[pair[0].code])]
-        for measured in unit.measured:
-            for rule, limits in called:
-                if rule.can_judge(have):
-                    for finding in _findings(rule, measured, limits):
-                        _keep(finding, rule, unit.name, result, settings)
-        own = [finding for finding in result.findings if finding.unit == unit.name]
-        kept, withdrawn = weigh(own, unit.measured, set(settings.severity))
-        result.withdrawn += withdrawn
-        result.findings = [f for f in result.findings if f.unit != unit.name]
-        result.findings += [f for f in kept if f.rule.scope != "record" or f.rule.code in chosen]
+        judge_record(result, options, settings, _findings, _keep)
 
 
 def _pairs(result: FileResult, options: Options) -> Iterator[Pair]:

@@ -39,8 +39,10 @@ ARROWS: dict[str, set[str]] = {
     # the whole flow in one page
     "audit": {
         "compose", "dialects", "findings", "plan", "plugins", "rules", "settings", "silencing",
-        "source", "syntax",
+        "recorded", "source", "syntax",
     },
+    # the part of it that only a record needs
+    "recorded": {"rules", "settings"},
     # files as they were at a revision; what changed from one audit to another
     "revision": {"compose", "source"},
     "compare": {"findings", "plan", "rules"},

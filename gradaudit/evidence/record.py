@@ -82,6 +82,18 @@ class Step:
         return bool(self.clips) and _CLIP_THEN_UNSCALE.search(self.events) is not None
 
     @property
+    def clips_in_time(self) -> bool:
+        """Whether a clip by norm stands between the last backward and the step, and is given every
+        tensor: then the threshold bounds the norm of the whole. Without events it is believed."""
+        clip = self.norm_clip
+        if clip is None or clip.with_gradient == 0:
+            return False
+        together = sum(other.covered or 0 for other in self.clips)
+        if clip.covered is not None and clip.of is not None and together < clip.of:
+            return False
+        return not self.events or "C" in self.events[self.events.rfind("B") + 1 :]
+
+    @property
     def is_in_true_units(self) -> bool:
         """Whether no loss scale is left in the norms; the recorder divides a known one out."""
         return self.unscaled is not False or self.loss_scale is not None

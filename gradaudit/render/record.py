@@ -106,7 +106,7 @@ def _steps_text(measured: Measured, figures: Figures) -> str:
 def _norm_lines(figures: Figures, width: int) -> list[Line]:
     """Quantiles and a sparkline on a logarithmic scale; in dim what is inside the warm-up."""
     if not figures.all_norms:
-        return _row("norm", "not known before the clip", width)
+        return _row("norm", "not known as it is before the clip, in true units", width)
     norms = figures.norms or figures.all_norms
     named = "  ".join(f"{name} {number(value)}" for name, value, _ in figures.quantiles)
     largest = f"max {number(max(norms))}"
@@ -149,6 +149,8 @@ def _clip_text(figures: Figures) -> str:
     elif abs(passed - figures.clip_norm) > 0.01 * figures.clip_norm:
         text += f" in the file, at {number(passed)} in the run"
     share = figures.clip_share
+    if passed is not None and not figures.clip_acts:
+        text += ", but not in time or not over all tensors"
     if share is None:
         return text
     low, high = figures.clip_interval

@@ -57,6 +57,7 @@ class Figures:
     clip_norm: float | None
     clip_passed: float | None
     clip_value: float | None
+    clip_acts: bool
     clipped: int
     clip_interval: tuple[float, float]
     rates: tuple[float, float] | None
@@ -99,6 +100,7 @@ def figures_of(measured: Measured) -> Figures:
         clip_norm=clip,
         clip_passed=optimizer.clip_norm,
         clip_value=optimizer.clip_value,
+        clip_acts=measured.clip_acts,
         clipped=clipped,
         clip_interval=wilson(clipped, len(norms)),
         rates=(min(rates), max(rates)) if rates else None,

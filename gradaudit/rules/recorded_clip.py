@@ -112,8 +112,8 @@ def clip_acts_on_most_steps(measured: Measured, limits: Limits) -> Iterator[Find
     threshold = measured.clip_norm
     if threshold is None or not measured.enough("GA931", int(limits["steps"])):
         return
-    if measured.optimizer.clip_norm is None and not measured.record.topics & PARTIAL:
-        return  # no clip is called, which GA902 says
+    if not measured.clip_acts and not measured.record.topics & PARTIAL:
+        return  # no clip is called, or out of order: GA902, GA912, GA913 and GA921 say so
     clipped, count = measured.clipped(threshold), len(measured.norms)
     low, high = wilson(clipped, count)
     if low <= limits["share"]:
@@ -214,6 +214,8 @@ def clip_never_acted(measured: Measured, limits: Limits) -> Iterator[Finding]:
     """
     threshold = measured.clip_norm
     if threshold is None or not measured.enough("GA932", int(limits["steps"])):
+        return
+    if not measured.clip_acts:
         return
     largest, count = max(measured.norms), len(measured.norms)
     if largest <= 0 or threshold < limits["above"] * largest:
