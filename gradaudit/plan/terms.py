@@ -19,7 +19,8 @@ class TermShare:
     """One term. share: mean of its gradient norm over all measured steps, over the sum of all
     terms' means. rms: root mean square over the steps at which it is active; active: their share.
 
-    Norms are of weight x gradient. weight: the file's, else the one that was measured with.
+    Norms are of weight x gradient. weight: the file's, else the one that was measured with, which
+    is `recorded`.
     """
 
     name: str
@@ -29,6 +30,7 @@ class TermShare:
     active: float
     rms: float
     share: float = 0.0
+    recorded: float | None = None
 
     @property
     def is_auxiliary(self) -> bool:
@@ -54,7 +56,7 @@ def shares_of(measured: Measured) -> list[TermShare]:
             weight = used if used is not None else weight
             if norm is not None and isfinite(norm) and norm > 0:
                 norms.append(norm)
-        factor = 1.0
+        factor, recorded = 1.0, weight
         if term is not None and weight:
             factor = abs(term.weight / weight)
             weight = term.weight
@@ -63,7 +65,8 @@ def shares_of(measured: Measured) -> list[TermShare]:
         rms = sqrt(sum(norm * norm for norm in norms) / len(norms)) if norms else 0.0
         role = term.role if term is not None else role_of(_tokens(name), _ROLES)
         setting = term.setting if term is not None else None
-        found.append(TermShare(name, role, weight, setting, len(norms) / len(steps), rms))
+        active = len(norms) / len(steps)
+        found.append(TermShare(name, role, weight, setting, active, rms, recorded=recorded))
     total = sum(means)
     for share, mean in zip(found, means, strict=True):
         share.share = mean / total if total else 0.0
@@ -78,12 +81,10 @@ def balance_is_open(measured: Measured, most: float) -> bool:
     shares = shares_of(measured)
     if sum(share.share for share in shares if share.is_auxiliary) > most:
         return True
-    recorded = dict(zip(measured.terms[-1].names, measured.terms[-1].weights, strict=True))
     return any(
-        share.setting is not None
-        and share.weight is not None
-        and (used := recorded.get(share.name)) is not None
-        and abs(used - share.weight) > 0.01 * abs(used)
+        share.weight is not None
+        and share.recorded is not None
+        and abs(share.recorded - share.weight) > 0.01 * abs(share.recorded)
         for share in shares
     )
 

@@ -19,8 +19,8 @@ RAREST = 0.01
 """A term that is active at fewer steps is left alone: its norm is not known."""
 
 LEAST = 0.01
-"""Smallest factor of one round: a penalty that would need less is as good as off, and is to be
-measured again before that is said."""
+"""Smallest factor on the weight that was measured with: a penalty that would need less is as good
+as off, and is to be measured again before that is said."""
 
 
 def weights_fix(measured: Measured, shares: list[TermShare]) -> tuple[Fix | None, str]:
@@ -44,13 +44,18 @@ def weights_fix(measured: Measured, shares: list[TermShare]) -> tuple[Fix | None
         setting = share.setting
         if setting is None or share.weight is None or share.rms <= each:
             continue
-        factor = max(each / share.rms, LEAST)
-        new = float(f"{share.weight * factor:.2g}")
+        floor = LEAST * abs(share.recorded if share.recorded is not None else share.weight)
+        new = float(f"{max(share.weight * each / share.rms, floor):.2g}")
+        if new >= share.weight:
+            continue
+        factor = new / share.weight
         edit = change(setting, new)
-        if edit is not None and new < share.weight:
+        if edit is not None:
             edits.append(edit)
             lowered.append(f"`{setting.last_key}`")
             changes.append(f"{share.name} {number(share.rms)} to {number(share.rms * factor)}")
+    if not edits and any(_is_spent(share) for share in auxiliary):
+        return None, "a weight was lowered a hundred times already: record again before more"
     if not edits:
         return None, "the weights do not stand in this file as plain numbers that can be lowered"
     notes = [
@@ -64,3 +69,10 @@ def weights_fix(measured: Measured, shares: list[TermShare]) -> tuple[Fix | None
     if any(share.rms * LEAST > each for share in auxiliary):
         notes.insert(1, "no weight is lowered by more than 100 times in one round")
     return Fix(RECOMMENDED, f"lower {listed(lowered)} by the measured norms", edits, notes), ""
+
+
+def _is_spent(share: TermShare) -> bool:
+    """Whether a weight is down at what one record may lower it to."""
+    if share.weight is None or share.recorded is None:
+        return False
+    return share.weight <= 1.05 * LEAST * abs(share.recorded)
