@@ -498,11 +498,11 @@ def test_fix_lowers_auxiliary_weights_and_leaves_the_task(tmp_path: Path) -> Non
     text = config.read_text()
     assert "ce: 1.0\n" in text
     assert "mse: 1.0\n" in text
-    # the primary norms add up to 3: each auxiliary term is to have 3 * 0.4 / 0.6 / 2 = 1
-    assert "calibration: 0.2\n" in text
-    assert "variance: 0.06\n" in text  # 1/900 is beyond the 100 times of one round
+    # the largest primary norm is 2: each of two auxiliary terms is to have 2 * 0.4 / 0.6 / 2
+    assert "calibration: 0.13\n" in text
+    assert "variance: 0.06\n" in text  # no more than 100 times in one round
     again = run_cli("fix", *words, "--write")
     assert "Nothing to fix" in again.out
     assert config.read_text() == text
     left = " ".join(run_cli("check", *words).out.split())
-    assert "lowered a hundred times already" in left
+    assert "changed since they were measured: measure again" in left
