@@ -93,7 +93,10 @@ def _optimizer_lines(measured: Measured, width: int) -> list[Line]:
 
 
 def _steps_text(measured: Measured, figures: Figures) -> str:
-    text = f"{figures.steps} of {figures.optimizer} (steps {figures.first} to {figures.last})"
+    several = len(measured.record.optimizers) > 1
+    which = f"optimizer {measured.optimizer.index}, " if several else ""
+    span = f"{which}steps {figures.first} to {figures.last}"
+    text = f"{figures.steps} of {figures.optimizer} ({span})"
     if figures.skipped:
         text += f", {figures.skipped} skipped by the scaler"
     if not figures.warmup_over:
@@ -102,7 +105,7 @@ def _steps_text(measured: Measured, figures: Figures) -> str:
         return f"{text}, all inside the warm-up{left}; no norm is judged"
     if figures.warmup:
         text += f", {figures.warmup} of them warm-up"
-    return f"{text}, {len(figures.norms)} judged"
+    return f"{text}, {len(figures.norms)} norms to judge by"
 
 
 def _norm_lines(figures: Figures, width: int) -> list[Line]:
