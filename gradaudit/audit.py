@@ -47,6 +47,7 @@ class FileResult:
     known       unit name -> (what is known of it, what is known to be off, the rules that ran or
                 would need more).
     problems    what the command line asked of this file and could not be done.
+    withdrawn   findings that a record speaks against, each with what it shows.
     said        (code, id of the source, offset, message) of each finding.
     recognised  the dialect with the reasons. composed: the file with what it is built on.
     part_of     the first file of the run that this one is read in; empty where there is none.
@@ -68,6 +69,7 @@ class FileResult:
         self.skipped = ""
         self.known: dict[str, tuple[set[str], set[str], Calls]] = {}
         self.problems: list[str] = []
+        self.withdrawn: list[tuple[Finding, str]] = []
 
     @property
     def not_judged(self) -> dict[str, list[tuple[Rule, list[str]]]]:
@@ -249,6 +251,10 @@ def _run_rules(result: FileResult, options: Options, settings: Settings) -> None
         for rule, limits in options.called(settings, "run"):
             for finding in rule.call(pair, limits):
                 _keep(finding, rule, _unit_at(result.units, finding), result, settings)
+    if any(unit.measured for unit in result.units):
+        from gradaudit.recorded import judge_record
+
+        judge_record(result, options, settings, _keep)
 
 
 def _pairs(result: FileResult, options: Options) -> Iterator[Pair]:

@@ -85,6 +85,7 @@ def test_a_clean_file_loads_no_frames_and_no_fixes(config: Path) -> None:
     assert "gradaudit.suppress" not in modules
     assert not {name for name in modules if name.startswith("gradaudit.evidence.")}
     assert "ast" not in modules
+    assert not {name for name in modules if "record" in name}
 
 
 def test_a_source_that_is_named_is_read_by_ast_alone(config: Path) -> None:

@@ -58,7 +58,8 @@ That a value is broken by a factor from a list says nothing of how often people 
 what a rule does not know (a setting that the file does not have) is not among the mutants. The
 share is one of *visible* faults. The rules on a training's Python source (GA109, GA215, GA306,
 GA506) are not among them: the corpus has configs only. `tests/test_rules_source.py` breaks and
-mends training loops instead.
+mends training loops instead. Nor are those on records (GA9), which judge a run and not a file:
+their own examples and tests hold them.
 """
 
 

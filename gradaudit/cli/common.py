@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from gradaudit.cli.options import CheckArguments
     from gradaudit.discover import Target
+    from gradaudit.evidence.observed import Observed
+    from gradaudit.evidence.record import Record
     from gradaudit.render.layout import Line
     from gradaudit.since import Since
     from gradaudit.source import Source
@@ -68,20 +70,7 @@ def options_of(arguments: CheckArguments, finder: Finder) -> Options:
     for item in arguments.source:
         unit, equals, path = item.partition("=")
         options.sources.append((unit, path) if equals else (None, item))
-    if arguments.observed_grad_norm is not None:
-        from gradaudit.evidence.observed import Observed
-
-        if arguments.observed_epoch is not None and arguments.observed_step is not None:
-            raise UsageError("--observed-epoch and --observed-step: give one of the two")
-        options.observed = Observed(
-            arguments.observed_grad_norm, arguments.observed_epoch, arguments.observed_step
-        )
-    elif arguments.observed_epoch is not None or arguments.observed_step is not None:
-        raise UsageError("--observed-epoch and --observed-step need --observed-grad-norm")
-    elif arguments.unit is not None:
-        raise UsageError(
-            "--unit says which unit an observation is of: give --observed-grad-norm too"
-        )
+    options.observed = _observed(arguments)
     if arguments.stdin_filename is not None and "-" not in arguments.paths:
         raise UsageError(
             "--stdin-filename says what standard input stands for, and it is not read here: "
@@ -89,9 +78,45 @@ def options_of(arguments: CheckArguments, finder: Finder) -> Options:
         )
     options.unit = arguments.unit
     options.named = tuple(arguments.paths or ["."])
+    if arguments.record is not None:
+        options.record = _record(arguments.record, options.named)
     if len(options.named) > 1:
         _find_run(options)
+        if options.record is not None and not options.run and not options.launched:
+            raise UsageError(
+                "--record is of one training: name one config, or the files of one run"
+            )
     return options
+
+
+def _observed(arguments: CheckArguments) -> Observed | None:
+    """Raises: UsageError."""
+    epoch, step = arguments.observed_epoch, arguments.observed_step
+    if arguments.observed_grad_norm is not None:
+        from gradaudit.evidence.observed import Observed
+
+        if epoch is not None and step is not None:
+            raise UsageError("--observed-epoch and --observed-step: give one of the two")
+        return Observed(arguments.observed_grad_norm, epoch, step)
+    if epoch is not None or step is not None:
+        raise UsageError("--observed-epoch and --observed-step need --observed-grad-norm")
+    if arguments.unit is not None and arguments.record is None:
+        raise UsageError(
+            "--unit says which unit an observation is of: give --observed-grad-norm or --record too"
+        )
+    return None
+
+
+def _record(directory: str, paths: tuple[str, ...]) -> Record:
+    """Raises: UsageError."""
+    from gradaudit.evidence.record_reader import BadRecord, read_record
+
+    if any(os.path.isdir(path) for path in paths):
+        raise UsageError("--record is of one training: name its config, not a directory")
+    try:
+        return read_record(directory)
+    except BadRecord as error:
+        raise UsageError(f"--record: {error}") from None
 
 
 def _unknown_code(code: str, arguments: CheckArguments, finder: Finder) -> str:
@@ -320,6 +345,9 @@ def command(name: str, arguments: CheckArguments, *more: str) -> str:
         value = getattr(arguments, option)
         if value is not None:
             words += [f"--{option.replace('_', '-')}", value]
+    if arguments.record is not None:
+        words += ["--record", arguments.record]
+        words += ["--unit", arguments.unit] if arguments.unit is not None else []
     if arguments.isolated:
         words.append("--isolated")
     return " ".join(["gradaudit", name, *map(quoted, [*words, *more])])

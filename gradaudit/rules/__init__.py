@@ -36,6 +36,7 @@ class Rule:
                 with the plans of the config and of another file of its run (`plan.linked.Pair`);
                 `source`: with each unit and each Python file that is named for it
                 (`plan.model.SourceOfUnit`);
+                `record`: with what was recorded of a unit (`plan.measured.Measured`);
                 `tool`: never called, its findings come from the engine (unparsable file, ...).
     needs       canonical settings without which the rule cannot judge; `loss_terms`, `observed`
                 and `source` (a Python file; every rule of that scope has it) stand for
@@ -128,7 +129,9 @@ FAMILIES = (
     "accumulation", "batch", "checkpoints", "clip_kinds", "clip_missing", "clip_thresholds",
     "clipping", "decay", "deepspeed", "depth", "effects", "eps", "evaluation", "file", "history",
     "horizon", "keys", "launcher", "learning_rate", "lora", "loss", "loss_parameters", "loss_scale",
-    "loss_terms", "momentum", "names", "norm_layers", "precision", "rate_ranges", "references",
+    "loss_terms", "momentum", "names", "norm_layers", "precision", "rate_ranges", "recorded_batch",
+    "recorded_clip", "recorded_config", "recorded_coverage", "recorded_health", "recorded_layers",
+    "recorded_norms", "recorded_optimizer", "recorded_order", "recorded_terms", "references",
     "reproducibility", "resumed", "schedule", "source_clip", "source_clip_late", "source_loss",
     "source_schedule", "switches", "text_numbers", "update", "values", "warmup", "warmup_length",
 )  # fmt: skip

@@ -19,6 +19,7 @@ OUTSIDE = {
     "norm": "`--source` or `--assume`",
     "observed": "`--observed-grad-norm`",
     "source": "`--source`",
+    "record": "`--record`",
     "steps_per_epoch": "`--assume`",
     "world_size": "`--assume`",
 }
@@ -52,6 +53,7 @@ _COMPARED = {
 FILES = {
     "deepspeed_file": "key that links a DeepSpeed config",
     "launcher_file": "training that a launcher starts",
+    "record": "a record of the training",
     "source": "the training loop in Python",
 }
 """Among these, what is no setting, in words."""
@@ -107,7 +109,8 @@ def derived(known: set[str]) -> frozenset[str]:
 
 def needs_of(rule: Rule) -> list[tuple[str, ...]]:
     """Each need of a rule as the names that would do: one, or several."""
-    needs = (*rule.needs, *_COMPARED.get(rule.code, ()))
+    record = ("record",) if rule.scope == "record" else ()
+    needs = (*rule.needs, *_COMPARED.get(rule.code, ()), *record)
     return [need if isinstance(need, tuple) else (need,) for need in needs]
 
 

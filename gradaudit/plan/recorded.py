@@ -1,0 +1,107 @@
+"""Give a record to the units that it is of, and to their plans what no file says."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from os import stat
+
+from gradaudit.plan.measured import Measured, match
+from gradaudit.plan.model import MEASURED, Setting
+from gradaudit.syntax.scalars import yaml_float
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gradaudit.evidence.record import Record
+    from gradaudit.plan.model import SettingValue, TrainingUnit
+
+PARTIAL = frozenset(("deepspeed", "zero", "fsdp1"))
+"""Notes of the recorder: what it sees of batch, accumulation and clip is not the whole."""
+
+
+def add_record(
+    units: list[TrainingUnit], path: str, record: Record, chosen: str | None, edited: bool
+) -> list[str]:
+    """Attach a record to the units of the file at `path`; returns what cannot be told.
+
+    A setting that nobody speaks of is taken from the record: it is what the run did.
+    """
+    found, problem = match(units, record, chosen)
+    if problem:
+        return [problem]
+    older = edited or _is_older(record, path)
+    for unit, optimizer, comparable in found:
+        measured = Measured(unit, record, optimizer, comparable, older)
+        unit.measured.append(measured)
+        if comparable and not any(other.comparable for other in unit.measured[:-1]):
+            _complete(unit, measured)
+    return []
+
+
+def _is_older(record: Record, path: str) -> bool:
+    """Whether the file was changed after the run began."""
+    try:
+        started = datetime.fromisoformat(record.started.replace("Z", "+00:00"))
+        changed = datetime.fromtimestamp(stat(path).st_mtime, UTC)
+    except (OSError, ValueError):
+        return False
+    if started.tzinfo is None:
+        started = started.astimezone()
+    return changed > started
+
+
+def _complete(unit: TrainingUnit, measured: Measured) -> None:
+    optimizer = measured.optimizer
+    seen: dict[str, SettingValue] = {}
+    if optimizer.class_name:
+        seen["optimizer"] = measured.family
+    if measured.warmup.over or optimizer.initial_rate:
+        seen["learning_rate"] = optimizer.peak_rate
+    if not measured.record.topics & PARTIAL:
+        seen["clip_norm"] = optimizer.clip_norm
+        seen["clip_value"] = optimizer.clip_value
+        seen["accumulation"] = optimizer.backward_calls
+        seen["precision"] = None if optimizer.sharded else optimizer.precision
+    if optimizer.batch_norm_batch is not None:
+        seen["micro_batch"] = optimizer.batch_norm_batch
+        if measured.record.world_size == 1:  # else it may be SyncBatchNorm: the record is silent
+            seen["norm"] = "batch"
+    if len(measured.record.ranks) == measured.record.world_size:
+        seen["world_size"] = measured.record.world_size
+    for name, value in seen.items():
+        if value is not None and name not in unit.settings:
+            unit.settings[name] = Setting(
+                name, value, origin=MEASURED, raw=str(value), key="--record",
+                note="as the recorded run did",
+            )  # fmt: skip
+            unit.unknown.pop(name, None)
+            unit.unknown_nodes.pop(name, None)
+
+
+def as_config(record: Record) -> str:
+    """What a recorded run did, written as a config: for a run of which no config is named.
+
+    Of several optimizers it is that with most steps. Empty text where nothing is known.
+    """
+    if not record.optimizers:
+        return ""
+    optimizer = max(record.optimizers, key=lambda one: len(one.steps))
+    group = optimizer.groups[0] if optimizer.groups else {}
+    entries: list[tuple[str, object]] = [
+        ("optimizer", optimizer.class_name or None),
+        ("learning_rate", optimizer.peak_rate),
+        ("weight_decay", group.get("weight_decay")),
+        ("momentum", group.get("momentum")),
+        ("eps", group.get("eps")),
+        ("gradient_clip_norm", optimizer.clip_norm),
+        ("batch_size", optimizer.batch_norm_batch),
+        ("gradient_accumulation_steps", optimizer.backward_calls),
+        ("precision", optimizer.precision),
+    ]
+    return "".join(f"{name}: {_spelt(value)}\n" for name, value in entries if value is not None)
+
+
+def _spelt(value: object) -> str:
+    """As YAML 1.1 and 1.2 both read it: a float has a dot."""
+    if isinstance(value, float):
+        return yaml_float(value)
+    return str(value)

@@ -1,0 +1,122 @@
+"""The terms of a loss as a dry run measured them, at the weights that the file has now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite, sqrt
+
+from gradaudit.dialects import GENERIC
+from gradaudit.plan.loss_terms import role_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gradaudit.plan.measured import Measured
+    from gradaudit.plan.model import LossTerm, Setting
+
+
+@dataclass
+class TermShare:
+    """One term. share: mean of its gradient norm over all measured steps, over the sum of all
+    terms' means. rms: root mean square over the steps at which it is active; active: their share.
+
+    Norms are of weight x gradient. weight: the file's, else the one that was measured with.
+    """
+
+    name: str
+    role: str
+    weight: float | None
+    setting: Setting | None
+    active: float
+    rms: float
+    share: float = 0.0
+
+    @property
+    def is_auxiliary(self) -> bool:
+        return self.role in ("auxiliary", "regulariser")
+
+
+def shares_of(measured: Measured) -> list[TermShare]:
+    """What each term has of the gradient. A weight that the file has changed since scales the
+    measured norm, which is exact: the gradient is linear in it."""
+    steps = measured.terms
+    names = list(dict.fromkeys(name for step in steps for name in step.names))
+    own = _terms_of(names, measured.unit.loss_terms)
+    said = {line.get("name"): line.get("role") for line in measured.record.others.get("term", [])}
+    means: list[float] = []
+    found: list[TermShare] = []
+    for name in names:
+        term = own.get(name)
+        norms: list[float] = []
+        weight = None
+        for step in steps:
+            if name not in step.names:
+                continue
+            at = step.names.index(name)
+            norm, used = step.norms[at], step.weights[at]
+            weight = used if used is not None else weight
+            if norm is not None and isfinite(norm) and norm > 0:
+                norms.append(norm)
+        factor = 1.0
+        if term is not None and weight:
+            factor = abs(term.weight / weight)
+            weight = term.weight
+        norms = [norm * factor for norm in norms if norm * factor > 0]
+        means.append(sum(norms) / len(steps))
+        rms = sqrt(sum(norm * norm for norm in norms) / len(norms)) if norms else 0.0
+        role = said.get(name) or (term.role if term is not None else role_of(_tokens(name), _ROLES))
+        setting = term.setting if term is not None else None
+        found.append(TermShare(name, role, weight, setting, len(norms) / len(steps), rms))
+    total = sum(means)
+    for share, mean in zip(found, means, strict=True):
+        share.share = mean / total if total else 0.0
+    return found
+
+
+def balance_is_open(measured: Measured, most: float) -> bool:
+    """Whether the weights of the loss are still to change, or have changed since the record: the
+    norm of the whole is then another one. `most` is the share that auxiliary terms may have."""
+    if not measured.terms:
+        return False
+    shares = shares_of(measured)
+    if sum(share.share for share in shares if share.is_auxiliary) > most:
+        return True
+    recorded = dict(zip(measured.terms[-1].names, measured.terms[-1].weights, strict=True))
+    return any(
+        share.setting is not None
+        and share.weight is not None
+        and (used := recorded.get(share.name)) is not None
+        and abs(used - share.weight) > 0.01 * abs(used)
+        for share in shares
+    )
+
+
+_ROLES: dict[str, str] = GENERIC["loss_terms"]["roles"]
+
+
+def _tokens(name: str) -> tuple[str, ...]:
+    return tuple(_plain(name).split("_"))
+
+
+def _terms_of(names: list[str], terms: list[LossTerm]) -> dict[str, LossTerm]:
+    """Measured name -> the file's term: of that name or key, else the only one left that shares
+    all words with it. `uncertainty_bounds` is not `uncertainty` where that was measured, too."""
+    found = {}
+    for name in names:
+        wanted = _plain(name)
+        for term in terms:
+            if wanted in (term.name, term.setting.last_key.lower()):
+                found[name] = term
+                break
+    left = [term for term in terms if term not in found.values()]
+    for name in names:
+        if name in found:
+            continue
+        words = set(_tokens(name))
+        close = [t for t in left if words <= set(_tokens(t.name)) or set(_tokens(t.name)) <= words]
+        if len(close) == 1:
+            found[name] = close[0]
+    return found
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "_")

@@ -1,0 +1,103 @@
+"""Loss weights from measured gradient norms: what `fix --record` writes."""
+
+from __future__ import annotations
+
+from gradaudit.evidence.terms import CAP, balance, norms_with, percentiles
+from gradaudit.findings import RECOMMENDED, Fix
+from gradaudit.rules.repair import change
+from gradaudit.rules.text import listed, number, times
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gradaudit.evidence.record import Terms
+    from gradaudit.evidence.terms import Advice, Balance
+    from gradaudit.findings import Edit
+    from gradaudit.plan.measured import Measured
+    from gradaudit.plan.terms import TermShare
+
+SAME = 1e-6
+"""Relative difference within which a weight of the file is the one that was measured with."""
+
+
+def settled_terms(measured: Measured) -> list[Terms]:
+    """The measured steps after the warm-up."""
+    if not measured.after:
+        return []
+    first = measured.after[0].step
+    return [step for step in measured.terms if step.step >= first]
+
+
+def weights_fix(measured: Measured, shares: list[TermShare]) -> tuple[Fix | None, str]:
+    """Lower each auxiliary weight to what its measured gradient recommends (`evidence.terms`).
+
+    A weight is set, not scaled: one that the file has changed since the record was made is left
+    alone, so that the same record is never applied twice. Returns the fix, or why there is none.
+    """
+    steps = settled_terms(measured)
+    by_name = {share.name: share for share in shares}
+    found = balance(steps, {share.name: share.role for share in shares})
+    if found.why_not:
+        more = f"; {found.missing} more are needed" if found.missing else ""
+        return None, f"{found.why_not}{more}"
+    edits: list[Edit] = []
+    keys: list[str] = []
+    done: list[Advice] = []
+    changed = False
+    for advice in found.advice:
+        share = by_name[advice.name]
+        if share.setting is None or share.weight is None:
+            continue
+        if abs(share.weight - advice.weight) > SAME * abs(advice.weight):
+            changed = True
+            continue
+        edit = change(share.setting, advice.new)
+        if edit is not None:
+            edits.append(edit)
+            keys.append(f"`{share.setting.last_key}`")
+            done.append(advice)
+    if not edits:
+        if changed:
+            return None, "the weights were changed since they were measured: measure again"
+        if not found.advice:
+            return None, "no auxiliary term is clearly above its share"
+        return None, "the weights do not stand in this file as plain numbers that can be lowered"
+    notes = _notes(steps, found, done)
+    notes += [
+        f"`{advice.name}` has no key here: in the code, {number(advice.weight)} to "
+        f"{number(advice.new)}"
+        for advice in found.advice
+        if by_name[advice.name].setting is None
+    ]
+    notes.append("primary weights stay; it changes the objective: compare the task's own metric")
+    return Fix(RECOMMENDED, f"lower {listed(keys)} by the measured norms", edits, notes), ""
+
+
+def _notes(steps: list[Terms], found: Balance, done: list[Advice]) -> list[str]:
+    assert found.reference is not None
+    notes = [
+        f"norms where active, {len(steps)} steps after the warm-up: `{found.reference.name}` "
+        f"{short(found.reference.rms)}; factors with their 95 % intervals: "
+        + listed(
+            [f"{a.name} x {short(a.wanted)} ({short(a.low)} to {short(a.high)})" for a in done]
+        )
+    ]
+    off = [f"`{advice.name}`" for advice in done if advice.is_off]
+    if off:
+        notes.append(
+            f"{listed(off)}: no more than x {CAP:g} in one round, though the norm asks for more; "
+            "at such a weight the penalty is effectively off"
+        )
+    before = norms_with(steps, {})
+    after = norms_with(steps, {a.name: a.new / a.weight for a in done})
+    if before and after and percentiles(after)[1] > 0:
+        high, low = percentiles(before)[1], percentiles(after)[1]
+        notes.append(
+            f"on the measured steps the 95th percentile of the norm would be {short(low)} instead "
+            f"of {short(high)}, {times(high / low)} lower"
+        )
+    return notes
+
+
+def short(value: float) -> str:
+    """Three significant digits: more is not known of a measured norm."""
+    return number(float(f"{value:.3g}"))
