@@ -70,9 +70,9 @@ def _listen(event: str, words: tuple[Any, ...]) -> None:
         elif isinstance(path, str) and path.endswith(CHECKPOINTS):
             _seen_file("read", path, "open")
     elif event == "os.rename":
-        _seen_file("write", words[1], "os.rename")
+        _seen_file("write", words[1], "os.rename", words[-1])
     elif event in DELETIONS:
-        _seen_file("delete", words[0], event)
+        _seen_file("delete", words[0], event, words[-1])
 
 
 def _wrap(original: Any, operation: str, name: str) -> Any:
@@ -88,9 +88,15 @@ def _wrap(original: Any, operation: str, name: str) -> Any:
     return called
 
 
-def _seen_file(operation: str, path: Any, via: str) -> None:
-    """Note a path the first time. Must not raise, and must open nothing."""
+def _seen_file(operation: str, path: Any, via: str, folder: Any = None) -> None:
+    """Note a path the first time. Must not raise, and must open nothing.
+
+    folder: the descriptor that a relative path is relative to; shutil.rmtree uses one, after it has
+    named its directory.
+    """
     try:
+        if isinstance(folder, int) and folder >= 0:
+            return
         now = state.current
         if len(_seen) >= MOST or not now.recording() or not isinstance(path, (str, os.PathLike)):
             return

@@ -425,7 +425,7 @@ def _backward_ends(tensors: Any, before: dict[int, list[Any]] | None) -> None:
             continue
         watched.backward_calls += 1
         watched.before_clip = watched.before_scale = None
-        watched.unknown_before = False
+        watched.unknown_before = watched.unscaled = False
         if len(watched.roots) < MOST_ROOTS:
             watched.roots.append(root)
 

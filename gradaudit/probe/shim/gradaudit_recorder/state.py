@@ -40,6 +40,7 @@ class Watched:
     before_clip     the norm before the first clip since the last backward: a tensor, Norms, or None
     before_scale    the loss scale in it
     unknown_before  a clip acted on gradients whose norm before it cannot be known here
+    unscaled        whether the gradients that are there have no loss scale in them
     zeroed          whether its gradients were zeroed since its last step
     stale           norms of what was left at backward calls since then
     measured        the norms that the step in progress saw
@@ -73,7 +74,7 @@ class Watched:
         self.backward_calls = 0
         self.roots = []
         self.before_clip = self.before_scale = None
-        self.unknown_before = False
+        self.unknown_before = self.unscaled = False
         self.zeroed = True
 
 

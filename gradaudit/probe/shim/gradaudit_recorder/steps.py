@@ -105,7 +105,7 @@ def _begin_next(watched: Watched) -> None:
     now = state.current
     watched.forget_gradients()
     watched.zeroed = False
-    watched.unscaled = False
+    watched.unscaled = True  # by the scaler's step at the latest; the next backward scales again
     watched.closure_calls = 0
     watched.clips, watched.stale = [], []
     watched.measured = watched.weights = watched.fused_scale = watched.found_inf = None
@@ -311,8 +311,9 @@ def _note_what_is_partial(
         line.pop("replicas", None)
         output.note(
             "fsdp1",
-            "FSDP1: norms of layers are of this rank's flat pieces, and are not joined; the norm "
-            "before its own clip is that of the whole",
+            "FSDP1: norms of layers are of this rank's flat pieces; joined they are the whole's only "
+            "where no two ranks hold the same piece (FULL_SHARD). The norm before its own clip is "
+            "the whole's",
         )
     if "DeepSpeedEngine" in classes or "deepspeed.runtime.engine" in sys.modules:
         watched.hidden_clip = True
