@@ -85,15 +85,15 @@ def prepare(request: Request) -> None:
         )
     _check_cwd(request)
     try:
+        os.makedirs(request.directory, exist_ok=True)
+        if any(name.startswith("rank-") for name in os.listdir(request.directory)):
+            raise CannotRun(
+                f"{request.directory}: holds a record already; name another directory with "
+                "--output, or delete it"
+            )
         os.makedirs(os.path.join(request.directory, ".state"), exist_ok=True)
-        names = os.listdir(request.directory)
     except OSError as error:
         raise CannotRun(f"{request.directory}: {error.strerror}") from None
-    if any(name.startswith("rank-") for name in names):
-        raise CannotRun(
-            f"{request.directory}: holds a record already; name another directory with --output, "
-            "or delete it"
-        )
 
 
 def isolating_flag(command: list[str]) -> str:

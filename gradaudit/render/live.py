@@ -112,10 +112,10 @@ class BarProgress:
 
 WHY = {
     "steps": "all steps that were asked for",
-    "interrupted": "interrupted by you",
-    "script_ended": "the command came to its own end",
-    "error": "the command failed",
-    "killed": "the process was killed, or left by os._exit",
+    "interrupted": "then you interrupted it",
+    "script_ended": "then the command came to its own end",
+    "error": "then the command failed",
+    "killed": "then its process was killed, or left by os._exit",
 }
 
 
