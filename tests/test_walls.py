@@ -57,8 +57,8 @@ ARROWS: dict[str, set[str]] = {
     },
     "cli": {
         "audit", "compare", "compose", "dialects", "discover", "evidence", "findings", "fix",
-        "fixing", "options", "plan", "probe", "render", "revision", "rules", "settings", "since", "source",
-        "suppress", "syntax",
+        "fixing", "options", "plan", "probe", "render", "revision", "rules", "settings", "since",
+        "source", "suppress", "syntax",
     },
     # the pages of the documentation: as high up as the commands
     "docs_site": {"cli", "dialects", "render", "rules"},

@@ -1,8 +1,9 @@
 """Run a user's command as it is, with the recorder on its path, until its steps are recorded.
 
-The recorder comes in by PYTHONPATH alone, so it reaches what the command starts: the workers of torchrun,
-accelerate and deepspeed, the Python of a shell script. The command's words are passed on unchanged,
-its environment but for PYTHONPATH and names that begin with GRADAUDIT_PROBE. Torch is not imported here.
+The recorder comes in by PYTHONPATH alone, so it reaches what the command starts: the workers of
+torchrun, accelerate and deepspeed, the Python of a shell script. The command's words are passed on
+unchanged, its environment but for PYTHONPATH and names that begin with GRADAUDIT_PROBE. Torch is
+not imported here.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Outcome:
     why        `steps`, `interrupted`, `script_ended`, `error`, `killed` (no end was written),
                or `nothing` (no step was recorded)
     exit_code  the command's own, None where it was ended here
-    problem    what is wrong, in one line with the mend; empty where the record is what was asked for
+    problem    what is wrong, in one line with the mend; empty where there is a usable record
     """
 
     why: str
@@ -166,10 +167,8 @@ def run(request: Request, listener: Listener) -> Outcome:
             stderr=listener.output.get(2),
             start_new_session=True,
         )
-    except FileNotFoundError:
-        raise CannotRun(_not_found(request)) from None
     except OSError as error:
-        raise CannotRun(f"{request.command[0]}: {error.strerror}") from None
+        raise CannotRun(_not_started(request, error)) from None
     running = _Running(process, request.directory)
     try:
         _follow(running, tail, listener)
@@ -178,11 +177,13 @@ def run(request: Request, listener: Listener) -> Outcome:
     return _outcome(request, running, tail.read())
 
 
-def _not_found(request: Request) -> str:
+def _not_started(request: Request, error: OSError) -> str:
     word = request.command[0]
     if word.endswith(".py") and os.path.exists(os.path.join(request.cwd or "", word)):
         return f"{word}: is a script, not a command; run it with `python {word}`"
-    return f"{word}: no such command"
+    if isinstance(error, FileNotFoundError):
+        return f"{word}: no such command"
+    return f"{word}: {error.strerror}"
 
 
 @dataclass

@@ -84,7 +84,8 @@ class BarProgress:
             transient=True,
             expand=True,
         )
-        self._task: Any = self._progress.add_task("waiting for the first step", total=None, facts="")
+        waiting = "waiting for the first step"
+        self._task: Any = self._progress.add_task(waiting, total=None, facts="")
         self._progress.start()
 
     def show(self, seen: Seen) -> None:

@@ -36,7 +36,9 @@ for _ in range(12):
     elif mode == "value":
         clip_grad_value_(list(body.parameters()), 0.001)
     elif mode == "with-norm":
-        clip_grads_with_norm_(model.parameters(), 0.1, get_total_norm([p.grad for p in model.parameters()]))
+        clip_grads_with_norm_(
+            model.parameters(), 0.1, get_total_norm([p.grad for p in model.parameters()])
+        )
     elif mode == "each":
         for p in model.parameters():
             clip_grad_norm_(p, 0.01)

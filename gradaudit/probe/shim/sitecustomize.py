@@ -1,8 +1,8 @@
 """Loaded by Python at its start where `gradaudit probe` put this folder on PYTHONPATH.
 
 It arranges that the recorder is installed right after `import torch`, and does nothing else: no
-torch, nothing outside the standard library, nothing at all without GRADAUDIT_PROBE_DIR. A fault here
-is said on stderr and never ends the user's program.
+torch, nothing outside the standard library, nothing at all without GRADAUDIT_PROBE_DIR. A fault
+here is said on stderr and never ends the user's program.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def run_shadowed() -> None:
 if os.environ.get("GRADAUDIT_PROBE_DIR"):
     try:
         mark("python", sys.executable)
-        sys.meta_path.insert(0, TorchFinder())  # type: ignore[arg-type]
+        sys.meta_path.insert(0, TorchFinder())
     except Exception as error:
         complain(error)
 run_shadowed()

@@ -5,21 +5,22 @@ standard library, torch and itself. A folder and not one file, because one would
 
     state    what is known while the program runs
     tensors  norms, pieces of sharded tensors, names of parameters
-    hooks    where torch is listened to
+    hooks    where torch is listened to; clips: its clips; listen: the guard around all of it
     steps    from an optimizer step to a line of the record
     output   the file
     files    what the program writes, deletes and resumes from
     stop     the end
 
-No call of a hook waits for a device, communicates with another rank, draws a random number or writes
-to a tensor of the program. Values stay tensors until they are written, twice a second at most.
+No call of a hook waits for a device, communicates with another rank, draws a random number or
+writes to a tensor of the program. Values stay tensors until they are written, at most twice a
+second.
 """
 
 
 def install() -> None:
     """Begin to listen. Called once, right after `import torch`.
 
-    Raises: whatever a torch that has not what is listened to raises; the training is not touched then.
+    Raises: where this torch has not what is listened to: the training goes on without a record.
     """
     from gradaudit_recorder import files, hooks, state
 

@@ -1,7 +1,7 @@
 """What the program writes, deletes and resumes from before it is stopped.
 
-Python tells an audit hook of each file that it opens; torch.save and torch.load with a path do so in
-C++ and are wrapped.
+Python tells an audit hook of each file that it opens; torch.save and torch.load with a path do so
+in C++ and are wrapped.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import tempfile
 from typing import Any
 
 import torch
+
 from gradaudit_recorder import output, state
 
 MOST = 200

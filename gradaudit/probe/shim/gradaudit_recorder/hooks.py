@@ -2,67 +2,40 @@
 
 Functions of torch are met in three ways, each by what the program may already hold:
 the hooks that torch offers (optimizer steps); methods of classes (found anew at each call); and for
-the clips, which programs import by name, the cell of torch's own wrapper, so that a name that was bound
-earlier is reached and the function stays the same object.
+the clips, which programs import by name, the cell of torch's own wrapper, so that a name that was
+bound earlier is reached and the function stays the same object.
 """
 
 from __future__ import annotations
 
 import functools
 import sys
-import time
 import types
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from gradaudit_recorder import output, state, steps
-from gradaudit_recorder.state import MOST_CLIPS, MOST_ROOTS, ClipCall, Watched
-from gradaudit_recorder.tensors import norms_of, parameters_of, whole
 from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from gradaudit_recorder import state, steps
+from gradaudit_recorder.clips import wrap_clips, wrap_fully_sharded
+from gradaudit_recorder.listen import hidden_by_fullgraph, listener, replace, wrap_compile
+from gradaudit_recorder.state import MOST_ROOTS, Watched
+from gradaudit_recorder.tensors import norms_of, parameters_of, whole
 
 STALE_UNTIL = 20
 """Left-over gradients are looked for up to this step and at every tenth: it costs one more norm."""
 MOST_STALE_LOOKS = 8
 
 
-def listener(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of ours that torch calls: timed, never compiled, and its faults end only itself."""
-
-    @functools.wraps(function)
-    def guarded(*words: Any, **named: Any) -> Any:
-        now = state.current
-        if not now.recording():
-            return None
-        began = time.perf_counter()
-        try:
-            return function(*words, **named)
-        except Exception as error:
-            now.active = False
-            fault = f"the recorder failed in {function.__name__} and stopped listening: {error!r}"
-            sys.stderr.write(f"gradaudit: {fault}; the training goes on\n")
-            output.note("recorder", fault)
-            output.flush()
-            return None
-        finally:
-            now.seconds += time.perf_counter() - began
-
-    # torch's own optimizers use this; torch.compiler.disable would import the compiler now.
-    disable = getattr(torch, "_disable_dynamo", None) or torch.compiler.disable
-    return disable(guarded)  # type: ignore[no-any-return]
-
-
 def install() -> None:
     register_optimizer_step_pre_hook(_before_step)
     register_optimizer_step_post_hook(_after_step)
     _wrap_optimizer(torch.optim.Optimizer)
-    _wrap_clips()
+    wrap_clips()
     _wrap_backward()
     _wrap_scaler(torch.amp.GradScaler)
     _wrap_autocast(torch.amp.autocast_mode.autocast)
@@ -70,47 +43,18 @@ def install() -> None:
         _wrap_batch_norm(layer)
     for scheduler in ("LRScheduler", "ReduceLROnPlateau"):
         _wrap_scheduler(getattr(torch.optim.lr_scheduler, scheduler))
-    _wrap_compile()
-
-
-def _replace(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
-    original = getattr(owner, name)
-    setattr(owner, name, functools.wraps(original)(make(original)))
+    wrap_compile()
 
 
 # optimizer steps
 
 
-def _hidden_by_fullgraph() -> bool:
-    """In a region that the program compiles as one graph, a call of ours would be an error."""
-    return _fullgraph.used and torch.compiler.is_compiling()
-
-
-class _Fullgraph:
-    used = False
-
-
-_fullgraph = _Fullgraph()
-
-
-def _wrap_compile() -> None:
-    def make(original: Any) -> Any:
-        def compile(*words: Any, **named: Any) -> Any:
-            if named.get("fullgraph"):
-                _fullgraph.used = True
-            return original(*words, **named)
-
-        return compile
-
-    _replace(torch, "compile", make)
-
-
 def _before_step(optimizer: Any, args: Any, kwargs: Any) -> Any:
-    return None if _hidden_by_fullgraph() else _step_begins(optimizer, args, kwargs)
+    return None if hidden_by_fullgraph() else _step_begins(optimizer, args, kwargs)
 
 
 def _after_step(optimizer: Any, args: Any, kwargs: Any) -> None:
-    if not _hidden_by_fullgraph():
+    if not hidden_by_fullgraph():
         _step_ends(optimizer)
 
 
@@ -158,11 +102,11 @@ def _step_ends(optimizer: Any) -> None:
 
 def _wrap_optimizer(optimizer_class: Any) -> None:
     def make_init(original: Any) -> Any:
-        def __init__(self: Any, *words: Any, **named: Any) -> None:
+        def made(self: Any, *words: Any, **named: Any) -> None:
             original(self, *words, **named)
             _optimizer_made(self)
 
-        return __init__
+        return made
 
     def make_zero(original: Any) -> Any:
         def zero_grad(self: Any, *words: Any, **named: Any) -> Any:
@@ -180,9 +124,9 @@ def _wrap_optimizer(optimizer_class: Any) -> None:
 
         return zero_grad
 
-    _replace(optimizer_class, "__init__", make_init)
-    _replace(optimizer_class, "zero_grad", make_zero)
-    _replace(torch.nn.Module, "zero_grad", make_module_zero)
+    replace(optimizer_class, "__init__", make_init)
+    replace(optimizer_class, "zero_grad", make_zero)
+    replace(torch.nn.Module, "zero_grad", make_module_zero)
 
 
 @listener
@@ -199,164 +143,8 @@ def _zeroed(optimizer: Any, module: Any) -> None:
         return
     ids = {id(parameter) for parameter in module.parameters()}
     for other, watched in now.optimizers.items():
-        if not ids.isdisjoint(ids_of(other, watched)):
+        if not ids.isdisjoint(watched.ids_in(other)):
             watched.forget_gradients()
-
-
-def ids_of(optimizer: Any, watched: Watched) -> frozenset[int]:
-    """Of an optimizer's parameters; made anew when its groups change."""
-    sizes = tuple(len(group["params"]) for group in optimizer.param_groups)
-    if watched.ids_of != sizes:
-        watched.ids_of = sizes
-        watched.ids = frozenset(map(id, parameters_of(optimizer)))
-    return watched.ids
-
-
-# clips
-
-
-def _wrap_clips() -> None:
-    utils = torch.nn.utils
-    for name, what in (
-        ("clip_grad_norm_", "norm"),
-        ("clip_grad_value_", "value"),
-        ("clip_grads_with_norm_", "with_norm"),
-    ):
-        function = getattr(utils, name)
-        variables = getattr(function, "__code__", None) and function.__code__.co_freevars
-        if variables and "func" in variables:
-            cell = function.__closure__[variables.index("func")]
-            cell.cell_contents = _clip(what, cell.cell_contents)
-        else:  # another torch than 2.13: reach at least those who look the name up later
-            wrapped = _clip(what, function)
-            for module in (utils, utils.clip_grad):
-                if hasattr(module, name):
-                    setattr(module, name, wrapped)
-
-
-def _clip(what: str, original: Any) -> Any:
-    @functools.wraps(original)
-    def clip(*words: Any, **named: Any) -> Any:
-        if _hidden_by_fullgraph() or state.current.in_clip:
-            return original(*words, **named)
-        # A generator is read once: by us, and a list goes on. An empty one stays a generator, for
-        # torch warns of it.
-        given = words[0] if words else named.get("parameters")
-        if isinstance(given, types.GeneratorType):
-            listed = list(given)
-            given = listed if listed else (nothing for nothing in ())
-            words, named = _with_parameters(given, words, named)
-        elif not isinstance(given, (list, tuple, torch.Tensor)) and given is not None:
-            given = list(given)
-            words, named = _with_parameters(given, words, named)
-        call = _clip_begins(what, given, words[1:], named)
-        state.current.in_clip = True
-        try:
-            result = original(*words, **named)
-        finally:
-            state.current.in_clip = False
-        _clip_ends(call, result)
-        return result
-
-    return clip
-
-
-def _with_parameters(given: Any, words: Any, named: Any) -> tuple[Any, Any]:
-    return ((given, *words[1:]), named) if words else (words, {**named, "parameters": given})
-
-
-@listener
-def _clip_begins(what: str, given: Any, words: Any, named: Any) -> ClipCall:
-    now = state.current
-    now.events.append("C")
-    tensors = [given] if isinstance(given, torch.Tensor) else [] if _is_empty(given) else given
-    limit_name = "clip_value" if what == "value" else "max_norm"
-    limit = words[0] if words else named.get(limit_name)
-    second = words[1] if len(words) > 1 else None
-    call = ClipCall(
-        what,
-        None if limit is None else float(limit),
-        None,
-        {id(tensor) for tensor in tensors},
-        sum(tensor.grad is not None for tensor in tensors),
-    )
-    if what in ("norm", "fsdp"):
-        call.norm_type = float(second if second is not None else named.get("norm_type", 2.0))
-    elif what == "with_norm":
-        call.norm_type = 2.0
-        call.total = whole(second if second is not None else named.get("total_norm"))
-    _look_before_clip(call)
-    return call
-
-
-def _is_empty(given: Any) -> bool:
-    return given is None or isinstance(given, types.GeneratorType)
-
-
-def _look_before_clip(call: ClipCall) -> None:
-    """Each optimizer's norm before its first clip: the clip's own result where it is of all its
-    tensors and no others, else one more norm."""
-    now = state.current
-    scaler = now.scaler()
-    touched = False
-    for optimizer, watched in now.optimizers.items():
-        ids = ids_of(optimizer, watched)
-        if call.given.isdisjoint(ids):
-            continue
-        touched = True
-        if len(watched.clips) < MOST_CLIPS:
-            watched.clips.append(call)
-        if scaler is not None and not watched.unscaled:
-            call.scale = steps.scale_of(scaler)
-        if watched.before_clip is not None or watched.unknown_before or not call.with_gradient:
-            continue
-        if watched.step < now.skip_steps - 1:
-            continue
-        watched.before_scale = call.scale
-        own = parameters_of(optimizer)
-        held = {id(tensor) for tensor in own if tensor.grad is not None}
-        # Of exactly these: those of the optimizer with a gradient are all that have one there.
-        same = held <= call.given and len(held) == call.with_gradient
-        if same and call.norm_type == 2.0 and call.what != "with_norm":
-            watched.before_clip = call
-        elif call.what == "fsdp":
-            watched.unknown_before = True
-        else:
-            norms = norms_of([tensor.grad for tensor in own])
-            if not norms.sharded:
-                watched.before_clip = norms
-            elif same and call.norm_type == 2.0:
-                watched.before_clip = call
-            else:
-                watched.unknown_before = True
-    if not touched and len(now.clips) < MOST_CLIPS:
-        now.clips.append(call)
-
-
-@listener
-def _clip_ends(call: ClipCall | None, result: Any) -> None:
-    if call is not None and call.what in ("norm", "fsdp"):
-        call.total = whole(result)
-
-
-def _wrap_fully_sharded() -> None:
-    """The method of FSDP1, where that module is loaded: it has a clip of its own."""
-    module = sys.modules.get("torch.distributed.fsdp.fully_sharded_data_parallel")
-    owner = getattr(module, "FullyShardedDataParallel", None)
-    if owner is None or hasattr(owner.clip_grad_norm_, "_gradaudit"):
-        return
-
-    def make(original: Any) -> Any:
-        def clip_grad_norm_(self: Any, *words: Any, **named: Any) -> Any:
-            call = _clip_begins("fsdp", list(self.parameters()), words, named)
-            result = original(self, *words, **named)
-            _clip_ends(call, result)
-            return result
-
-        return clip_grad_norm_
-
-    _replace(owner, "clip_grad_norm_", make)
-    owner.clip_grad_norm_._gradaudit = True
 
 
 # backward
@@ -386,7 +174,7 @@ def _wrap_backward() -> None:
 def _backward_begins() -> dict[int, list[Any]]:
     """What each optimizer's gradients are now, where there are several to tell apart."""
     now = state.current
-    _wrap_fully_sharded()
+    wrap_fully_sharded()
     several = len(now.optimizers) > 1
     before: dict[int, list[Any]] = {}
     for optimizer, watched in now.optimizers.items():
@@ -472,9 +260,9 @@ def _wrap_scaler(scaler_class: Any) -> None:
 
         return step
 
-    _replace(scaler_class, "scale", make_scale)
-    _replace(scaler_class, "unscale_", make_unscale)
-    _replace(scaler_class, "step", make_step)
+    replace(scaler_class, "scale", make_scale)
+    replace(scaler_class, "unscale_", make_unscale)
+    replace(scaler_class, "step", make_step)
 
 
 @listener
@@ -488,7 +276,7 @@ def _unscaled(optimizer: Any) -> None:
 
 @listener
 def _step_skipped(optimizer: Any) -> None:
-    """The scaler found inf or nan, and did not call the optimizer. Its gradients are still there."""
+    """The scaler found inf or nan, and did not call the optimizer. The gradients are there yet."""
     for other, watched in list(state.current.optimizers.items()):
         if other is optimizer or other.param_groups is getattr(optimizer, "param_groups", None):
             steps.measure(other, watched)
@@ -498,14 +286,14 @@ def _step_skipped(optimizer: Any) -> None:
 
 def _wrap_autocast(autocast: Any) -> None:
     def make(original: Any) -> Any:
-        def __enter__(self: Any) -> Any:
+        def enter(self: Any) -> Any:
             if not torch.jit.is_scripting() and getattr(self, "_enabled", False):
                 _autocast_entered(str(self.device), str(self.fast_dtype))
             return original(self)
 
-        return __enter__
+        return enter
 
-    _replace(autocast, "__enter__", make)
+    replace(autocast, "__enter__", make)
 
 
 @listener
@@ -553,7 +341,7 @@ def _wrap_scheduler(scheduler: Any) -> None:
 
         return step
 
-    _replace(scheduler, "step", make)
+    replace(scheduler, "step", make)
 
 
 @listener

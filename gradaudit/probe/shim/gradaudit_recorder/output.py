@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 import torch
+
 from gradaudit_recorder import state
 
 SCHEMA = 1

@@ -21,8 +21,8 @@ MOST_ROOTS = 64
 
 @dataclass
 class ClipCall:
-    """One call of a clip. given: ids of the parameters that it was given. scale: the loss scale that
-    was still in the gradients, None where there was none."""
+    """One call of a clip. given: ids of the parameters that it was given. scale: the loss scale
+    that was still in the gradients, None where there was none."""
 
     what: str
     limit: float | None
@@ -69,6 +69,14 @@ class Watched:
     hidden_clip: bool = False
     sharded: bool = False
 
+    def ids_in(self, optimizer: Any) -> frozenset[int]:
+        """Of the optimizer's parameters; made anew when its groups change."""
+        sizes = tuple(len(group["params"]) for group in optimizer.param_groups)
+        if self.ids_of != sizes:
+            self.ids_of = sizes
+            self.ids = frozenset(id(t) for group in optimizer.param_groups for t in group["params"])
+        return self.ids
+
     def forget_gradients(self) -> None:
         """They are zero: what led to them is no part of the next step."""
         self.backward_calls = 0
@@ -79,7 +87,7 @@ class Watched:
 
 
 class State:
-    """Of the process. `events`, `batch_norm` and `autocast` are of the window since the last step."""
+    """Of the process. `events`, `batch_norm` and `autocast` are what came since the last step."""
 
     def __init__(self) -> None:
         self.directory = os.environ["GRADAUDIT_PROBE_DIR"]

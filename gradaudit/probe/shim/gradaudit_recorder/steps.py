@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import torch
+
 from gradaudit_recorder import output, state, stop
 from gradaudit_recorder.state import ClipCall, Watched
 from gradaudit_recorder.tensors import (
@@ -311,9 +312,9 @@ def _note_what_is_partial(
         line.pop("replicas", None)
         output.note(
             "fsdp1",
-            "FSDP1: norms of layers are of this rank's flat pieces; joined they are the whole's only "
-            "where no two ranks hold the same piece (FULL_SHARD). The norm before its own clip is "
-            "the whole's",
+            "FSDP1: norms of layers are of this rank's flat pieces; joined they are the whole's "
+            "only where no two ranks hold the same piece (FULL_SHARD). The norm before its clip "
+            "is the whole's",
         )
     if "DeepSpeedEngine" in classes or "deepspeed.runtime.engine" in sys.modules:
         watched.hidden_clip = True

@@ -1,12 +1,13 @@
 """The end of a recording.
 
-The process leaves by os._exit: no exception, so that no `except`, `finally`, callback or exit handler
-of the program runs and saves half a training.
+The process leaves by os._exit: no exception, so that no `except`, `finally`, callback or exit
+handler of the program runs and saves half a training.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import multiprocessing
 import os
 import sys
@@ -18,8 +19,8 @@ OTHERS_SECONDS = 20.0
 """How long the other ranks are waited for: one that leaves early breaks the others' collectives."""
 
 PARENT_SECONDS = 3.0
-"""How long the waiting `gradaudit probe` has to end the whole command at once, so that a shell script
-does not go on with its next line."""
+"""How long the waiting `gradaudit probe` has to end the whole command at once, so that a shell
+script does not go on with its next line."""
 
 FARTHEST = 5
 """An optimizer with this many times the steps asked for ends it, though another has fewer."""
@@ -48,8 +49,8 @@ def end_where_due() -> None:
 
 
 def _agreed_step(step: int) -> int:
-    """The step at which all ranks end. The first that sees the request sets it two steps ahead: ranks
-    that exchange gradients are at most one step apart."""
+    """The step at which all ranks end. The first that sees the request sets it two steps ahead:
+    ranks that exchange gradients are at most one step apart."""
     if output.world_size() < 2:
         return step
     path = os.path.join(state.current.directory, ".state", "stop-at")
@@ -86,16 +87,14 @@ def leave(why: str) -> None:
     until = time.monotonic() + OTHERS_SECONDS
     ranks = _ranks_here()
     while time.monotonic() < until:
-        if sum(os.path.exists(os.path.join(folder, f"done-{rank}")) for rank in ranks) == len(ranks):
+        if all(os.path.exists(os.path.join(folder, f"done-{rank}")) for rank in ranks):
             break
         time.sleep(0.02)
     for child in multiprocessing.active_children():
         child.terminate()
     for stream in (sys.stdout, sys.stderr):
-        try:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
-        except (OSError, ValueError, AttributeError):
-            pass
     _touch(os.path.join(folder, f"left-{output.rank()}"), str(len(ranks)))
     if os.environ.get("GRADAUDIT_PROBE_WAITS"):
         time.sleep(PARENT_SECONDS)
@@ -114,12 +113,10 @@ def _ranks_here() -> list[int]:
 
 def _touch(path: str, text: str = "") -> None:
     """Make a file that appears with its text."""
-    try:
+    with contextlib.suppress(OSError):
         with open(f"{path}.new", "w", encoding="utf-8") as file:
             file.write(text)
         os.replace(file.name, path)
-    except OSError:
-        pass
 
 
 @atexit.register

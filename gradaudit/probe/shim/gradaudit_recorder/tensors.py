@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,7 +117,7 @@ def find_model(parameters: list[Any]) -> Model:
     modules = [found for found in gc.get_objects() if issubclass(type(found), torch.nn.Module)]
     children = {id(child) for one in modules for child in one._modules.values()}
     wanted = {id(parameter) for parameter in parameters}
-    roots = []
+    roots: list[tuple[int, int, Any, dict[str, Any]]] = []
     for one in modules:
         if id(one) not in children:
             named = dict(one.named_parameters())
@@ -147,7 +148,7 @@ def _look_at_layers(root: Any, model: Model) -> None:
         model.classes.add(type(module).__name__)
         model.batch_norm_layers += isinstance(module, batch_norm)
         layers = list(module.children())
-        for before, after in zip(layers, layers[1:], strict=False):
+        for before, after in itertools.pairwise(layers):
             bias = getattr(before, "bias", None)
             if isinstance(after, batch_norm) and isinstance(bias, torch.nn.Parameter):
                 if bias.shape == (after.num_features,):
@@ -159,7 +160,7 @@ def replicas_of(parameter: Any, world_size: int) -> int:
     mesh = getattr(parameter, "device_mesh", None)
     if mesh is None:
         return world_size
-    held = max(world_size // max(mesh.size(), 1), 1)
+    held: int = max(world_size // max(mesh.size(), 1), 1)
     for dimension, place in enumerate(parameter.placements):
         if place.is_replicate():
             held *= mesh.size(dimension)
