@@ -294,6 +294,69 @@ def test_ctrl_c_ends_with_what_was_recorded(loop: Path) -> None:
 
 
 @pytest.mark.torch
+@needs("torch")
+def test_the_command_ends_with_a_probe_that_is_told_to_end(loop: Path) -> None:
+    running = subprocess.Popen(
+        probe_command("-o", "r", "--", PYTHON, str(loop / "loop.py"), "0.05"), cwd=loop,
+        env=environment(PYTHONPATH=str(ROOT)), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    until = time.monotonic() + 120
+    while time.monotonic() < until and not (loop / "r" / "rank-0.jsonl").exists():
+        time.sleep(0.1)
+    running.terminate()
+    running.communicate(timeout=60)
+    assert running.returncode == 128 + signal.SIGTERM
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=False)
+    assert str(loop / "loop.py") not in listed.stdout
+
+
+@pytest.mark.torch
+@needs("torch")
+def test_a_fault_of_the_recorder_ends_the_run(loop: Path) -> None:
+    """The training itself would go on, and for days: nothing would end it any more."""
+    faults = "\nimport gradaudit_recorder.steps as s\ns.norms_of = None\nfor step in"
+    (loop / "loop.py").write_text(LOOP.replace("\nfor step in", faults), encoding="utf-8")
+    ran = probe(loop, "-o", "r", "--", PYTHON, "loop.py", "0.05")
+    assert ran.code == 2
+    assert "the recorder failed in _step_begins" in error_of(ran)
+    assert not (loop / "ended").exists()
+
+
+@pytest.mark.torch
+@needs("torch")
+def test_phases_and_forked_trainings(tmp_path: Path) -> None:
+    """Several optimizers one after the other, in a process that is a fork."""
+    (tmp_path / "phases.py").write_text(
+        """
+import os, torch
+def train():
+    for phase in range(40):
+        model = torch.nn.Linear(4, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for step in range(4):
+            optimizer.zero_grad()
+            model(torch.randn(3, 4)).sum().backward()
+            optimizer.step()
+    open("ended", "w").close()
+child = os.fork()
+if child:
+    os.waitpid(child, 0)
+else:
+    train()
+    os._exit(0)
+""",
+        encoding="utf-8",
+    )
+    ran = probe(tmp_path, "--steps", "6", "-o", "r", "--", PYTHON, "phases.py")
+    assert ran.code == 0, ran.err
+    record = read(tmp_path / "r" / "rank-0.jsonl")
+    numbers = [optimizer["optimizer"] for optimizer in record.optimizers]
+    assert numbers == list(range(len(numbers)))
+    assert len(record.all_steps) == 5 * 6  # five times what was asked of one
+    assert not (tmp_path / "ended").exists()
+
+
+@pytest.mark.torch
 @pytest.mark.slow
 @needs("torch")
 def test_torchrun_is_ended_with_all_its_ranks(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from gradaudit.probe.tail import Tail
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from gradaudit.probe.tail import Seen
 
@@ -52,7 +52,7 @@ class Outcome:
     """How it ended.
 
     why        `steps`, `interrupted`, `script_ended`, `error`, `killed` (no end was written),
-               or `nothing` (no step was recorded)
+               `failed` (the recorder did), or `nothing` (no step was recorded)
     exit_code  the command's own, None where it was ended here
     problem    what is wrong, in one line with the mend; empty where there is a usable record
     """
@@ -170,11 +170,28 @@ def run(request: Request, listener: Listener) -> Outcome:
     except OSError as error:
         raise CannotRun(_not_started(request, error)) from None
     running = _Running(process, request.directory)
-    try:
-        _follow(running, tail, listener)
-    finally:
-        running.end(signal.SIGKILL)
+    with _ended_by_signals():
+        try:
+            _follow(running, tail, listener)
+        finally:
+            running.end(signal.SIGKILL)
     return _outcome(request, running, tail.read())
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """When this process is told to end, or its terminal is closed, the command ends with it: it is
+    in a session of its own, where no signal would reach it."""
+
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _not_started(request: Request, error: OSError) -> str:
@@ -222,8 +239,9 @@ def _follow(running: _Running, tail: Tail, listener: Listener) -> None:
     while running.process.poll() is None:
         try:
             listener.progress(tail.read())
-            if running.all_left():
-                # At once, with the shell or the launcher around it: nothing of it runs on.
+            if running.all_left() or running.state("failed") is not None:
+                # At once, with the shell or the launcher around it: nothing of it runs on. Without
+                # a recorder nothing would ever end it.
                 running.ended_here = True
                 running.end(signal.SIGKILL)
                 break
@@ -254,6 +272,10 @@ def _interrupted(running: _Running, tail: Tail, listener: Listener) -> None:
 
 def _outcome(request: Request, running: _Running, seen: Seen) -> Outcome:
     code = None if running.ended_here else running.process.returncode
+    failed = running.state("failed")
+    if failed is not None:
+        why = "failed" if seen.recorded else "nothing"
+        return Outcome(why, code, seen, f"{failed}; please report it")
     if not seen.recorded:
         problem = _why_nothing(running, request, code)
         return Outcome("nothing", code, seen, problem)
@@ -276,9 +298,6 @@ def _why_nothing(running: _Running, request: Request, code: int | None) -> str:
     """Why there is no record, from how far the recorder came, and the mend."""
     if running.interrupts:
         return "interrupted before the first optimizer step: nothing was recorded"
-    failed = running.state("failed")
-    if failed is not None:
-        return f"the recorder does not work with this torch ({failed}); please report it"
     without = running.state("no-torch")
     if without is not None and running.state("torch") is None:
         return (

@@ -116,6 +116,7 @@ WHY = {
     "interrupted": "then you interrupted it",
     "script_ended": "then the command came to its own end",
     "error": "then the command failed",
+    "failed": "then the recorder failed",
     "killed": "then its process was killed, or left by os._exit",
 }
 

@@ -57,7 +57,7 @@ class TorchFinder:
                 gradaudit_recorder.install()
                 mark("torch")
             except Exception as error:
-                mark("failed", repr(error))
+                mark("failed", f"the recorder does not work with this torch: {error!r}")
                 complain(error)
 
         spec.loader.exec_module = execute_and_install  # type: ignore[method-assign]

@@ -22,8 +22,11 @@ def install() -> None:
 
     Raises: where this torch has not what is listened to: the training goes on without a record.
     """
-    from gradaudit_recorder import files, hooks, state
+    import os
+
+    from gradaudit_recorder import files, hooks, state, stop
 
     state.begin()
     hooks.install()
     files.install()
+    os.register_at_fork(after_in_child=stop.begin_in_child)

@@ -110,7 +110,7 @@ def _look_before_clip(call: ClipCall) -> None:
             call.scale = steps.scale_of(scaler)
         if watched.before_clip is not None or watched.unknown_before or not call.with_gradient:
             continue
-        if watched.step < now.skip_steps - 1:
+        if watched.step < now.skip_steps:
             continue
         watched.before_scale = call.scale
         own = parameters_of(optimizer)

@@ -156,7 +156,7 @@ def _wrap_backward() -> None:
     @functools.wraps(original)
     def backward(tensors: Any, *words: Any, **named: Any) -> Any:
         now = state.current
-        if now.in_backward:  # checkpointing calls it from inside
+        if now.in_backward or hidden_by_fullgraph():  # checkpointing calls it from inside
             return original(tensors, *words, **named)
         before = _backward_begins()
         now.in_backward = True

@@ -32,6 +32,7 @@ def listener(function: Callable[..., Any]) -> Callable[..., Any]:
             sys.stderr.write(f"gradaudit: {fault}; the training goes on\n")
             output.note("recorder", fault)
             output.flush()
+            output.tell("failed", fault)
             return None
         finally:
             now.seconds += time.perf_counter() - began

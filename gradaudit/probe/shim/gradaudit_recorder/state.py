@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 import weakref
@@ -37,6 +38,7 @@ class ClipCall:
 class Watched:
     """One optimizer. index: its number, given at its first step.
 
+    last_of_all     how many steps all optimizers together had done at its last one
     before_clip     the norm before the first clip since the last backward: a tensor, Norms, or None
     before_scale    the loss scale in it
     unknown_before  a clip acted on gradients whose norm before it cannot be known here
@@ -49,6 +51,7 @@ class Watched:
 
     index: int | None = None
     step: int = 0
+    last_of_all: int = 0
     backward_calls: int = 0
     closure_calls: int = 0
     roots: list[Any] = field(default_factory=list)
@@ -108,6 +111,7 @@ class State:
         self.scaler: Callable[[], Any] = lambda: None
         self.optimizers: weakref.WeakKeyDictionary[Any, Watched] = weakref.WeakKeyDictionary()
         self.stepped = 0
+        self.indices = itertools.count()
 
     def watch(self, optimizer: Any) -> Watched:
         """What is known of an optimizer; known from here on."""

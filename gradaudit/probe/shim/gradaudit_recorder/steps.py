@@ -88,10 +88,11 @@ def record(optimizer: Any, watched: Watched, skipped: bool) -> None:
     now = state.current
     now.stepped += 1
     watched.step += 1
+    watched.last_of_all = now.stepped
     now.events.append("K" if skipped else "S")
     if watched.step > now.skip_steps:
         if watched.index is None:
-            watched.index = sum(w.index is not None for w in now.optimizers.values())
+            watched.index = next(now.indices)
         _describe_where_new(optimizer, watched)
         _waiting.append(_line(optimizer, watched, skipped))
     _begin_next(watched)
@@ -205,6 +206,11 @@ def flush() -> None:
         output.write(_read(line))
     _waiting.clear()
     output.flush()
+
+
+def forget() -> None:
+    """In a forked child: the lines that wait are the parent's."""
+    _waiting.clear()
 
 
 def _read(line: dict[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,15 @@ FARTHEST = 5
 """An optimizer with this many times the steps asked for ends it, though another has fewer."""
 
 
+def begin_in_child() -> None:
+    """A forked process may be one that trains: it has a record of its own. One that loads data has
+    none, since it never steps."""
+    output.forget()
+    steps.forget()
+    _ending.at, _ending.written = None, False
+    state.begin()
+
+
 class _Ending:
     at: int | None = None
     written = False
@@ -37,9 +46,13 @@ _ending = _Ending()
 def end_where_due() -> None:
     """End when every optimizer that stepped has its steps, or when the user asked for the end."""
     now = state.current
-    done = [watched.step for watched in now.optimizers.values() if watched.step]
-    wanted = now.skip_steps + now.steps_asked
-    if done and (min(done) >= wanted or max(done) >= now.skip_steps + FARTHEST * now.steps_asked):
+    stepped = [watched for watched in now.optimizers.values() if watched.step]
+    done = [watched.step for watched in stepped]
+    # One that has not stepped for so long belongs to a phase that is over.
+    active = [w.step for w in stepped if now.stepped - w.last_of_all <= now.steps_asked]
+    farthest = now.skip_steps + FARTHEST * now.steps_asked
+    enough = min(active) >= now.skip_steps + now.steps_asked or max(done) >= farthest
+    if enough or now.stepped >= farthest * len(stepped):  # one after the other, each of few steps
         leave("steps")
     request = os.path.join(now.directory, ".state", "stop")
     if _ending.at is None and os.path.exists(request):
@@ -83,7 +96,7 @@ def leave(why: str) -> None:
     now = state.current
     finish(why)
     folder = os.path.join(now.directory, ".state")
-    _touch(os.path.join(folder, f"done-{output.rank()}"))
+    output.tell(f"done-{output.rank()}")
     until = time.monotonic() + OTHERS_SECONDS
     ranks = _ranks_here()
     while time.monotonic() < until:
@@ -95,7 +108,7 @@ def leave(why: str) -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
-    _touch(os.path.join(folder, f"left-{output.rank()}"), str(len(ranks)))
+    output.tell(f"left-{output.rank()}", str(len(ranks)))
     if os.environ.get("GRADAUDIT_PROBE_WAITS"):
         time.sleep(PARENT_SECONDS)
     os._exit(0)
@@ -109,14 +122,6 @@ def _ranks_here() -> list[int]:
         first = own - int(local)
         return list(range(first, first + int(count)))
     return list(range(world))
-
-
-def _touch(path: str, text: str = "") -> None:
-    """Make a file that appears with its text."""
-    with contextlib.suppress(OSError):
-        with open(f"{path}.new", "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(file.name, path)
 
 
 @atexit.register
