@@ -52,6 +52,8 @@ ARROWS: dict[str, set[str]] = {
     "fix": {"edits", "findings", "source", "syntax"},
     # the whole flow of a fix in one page
     "fixing": {"audit", "fix", "source"},
+    # measuring a training: what runs inside of it has no import of ours at all
+    "probe": set(),
     # from findings to the screen: anything but the audit that made them
     "render": {
         "compare", "dialects", "edits", "evidence", "findings", "fix", "plan", "rules", "source",
@@ -59,8 +61,8 @@ ARROWS: dict[str, set[str]] = {
     },
     "cli": {
         "audit", "compare", "compose", "dialects", "discover", "evidence", "findings", "fix",
-        "fixing", "options", "plan", "render", "revision", "rules", "settings", "since", "source",
-        "suppress", "syntax",
+        "fixing", "options", "plan", "probe", "render", "revision", "rules", "settings", "since",
+        "source", "suppress", "syntax",
     },
     # the pages of the documentation: as high up as the commands
     "docs_site": {"cli", "dialects", "render", "rules"},
@@ -105,7 +107,10 @@ FOREIGN: dict[str, tuple[str, ...]] = {
 }
 """Packages and the only modules that import them: no network, no pickled data anywhere."""
 
-PRINTERS = ("gradaudit.cli.", "gradaudit.render.", "gradaudit.__main__")
+PRINTERS = (
+    "gradaudit.cli.", "gradaudit.render.", "gradaudit.__main__",
+    "gradaudit.probe.shim.",  # runs in the user's program, and says there when it fails
+)  # fmt: skip
 GENERATORS = ("gradaudit.docs_site", "gradaudit.dialects.compile", "gradaudit.rules.compile")
 """Run by maintainers as `python -m`."""
 

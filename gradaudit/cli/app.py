@@ -305,6 +305,46 @@ def compare(
     raise typer.Exit(run_compare(_arguments(**values), old, new))
 
 
+@app.command(context_settings={"allow_interspersed_args": False})
+def probe(
+    command: Annotated[
+        list[str], typer.Argument(help="Your training command, as you run it.", metavar="CMD...")
+    ],
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps to record.")] = 100,
+    skip_steps: Annotated[
+        int, typer.Option(min=0, help="Optimizer steps to leave out first: a warm-up, say.")
+    ] = 0,
+    config: Annotated[
+        str | None, typer.Option(help="The config that the command trains by.", metavar="FILE")
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Directory of the record. Default: .gradaudit/probe/TIME",
+            metavar="DIR",
+        ),
+    ] = None,
+    cwd: Annotated[
+        str | None,
+        typer.Option(help="Run the command in this directory; made if needed.", metavar="DIR"),
+    ] = None,
+    color: Color = "auto",
+) -> None:
+    """Run your training unchanged, record its first steps, end it, and say what was seen.
+
+    This runs your command, because you typed it: gradaudit probe -- python train.py --config c.yaml
+    """
+    values = locals()
+    from gradaudit.cli.probe import ProbeArguments, run_probe
+
+    arguments = ProbeArguments()
+    for name, value in values.items():
+        setattr(arguments, name, value)
+    raise typer.Exit(run_probe(arguments))
+
+
 @app.command()
 def explain(
     rule: Annotated[str, typer.Argument(help="A rule's code or name.", metavar="RULE")],

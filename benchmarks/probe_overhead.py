@@ -1,0 +1,185 @@
+"""What recording costs a step: a multi-layer perceptron, a CNN and a transformer, on the CPU.
+
+Three processes train the same model: one with the recorder on its path as `gradaudit probe` puts it
+there, and two without, of which the second is the control. In every round each does the same number
+of steps, in shuffled order; a ratio is the median of the ratios inside the rounds, of CPU time of
+the process (`time.process_time`), with its quartiles. Where the control is not near 1 the machine
+is too busy for the numbers to mean anything.
+
+    python benchmarks/probe_overhead.py
+    python benchmarks/probe_overhead.py --rounds 60 --gate
+
+Everything is on: total and per-layer norms at each step, the update's size at every tenth, writing.
+The goal is 1.05 or less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SHIM = REPOSITORY / "gradaudit" / "probe" / "shim"
+GOAL = 1.05
+MODELS = ("MLP", "CNN", "transformer")
+
+
+def model_and_batch(name: str) -> tuple[Any, Any]:
+    import torch
+    from torch import nn
+
+    if name == "MLP":  # 0.40 M parameters
+        layers: list[Any] = []
+        for _ in range(6):
+            layers += [nn.Linear(256, 256), nn.GELU()]
+        return nn.Sequential(*layers, nn.Linear(256, 10)), torch.randn(512, 256)
+    if name == "CNN":  # 0.70 M parameters, 62 tensors
+
+        class Block(nn.Module):
+            def __init__(self, inside: int, outside: int, stride: int) -> None:
+                super().__init__()
+                self.path = nn.Sequential(
+                    nn.Conv2d(inside, outside, 3, stride, 1, bias=False),
+                    nn.BatchNorm2d(outside),
+                    nn.ReLU(),
+                    nn.Conv2d(outside, outside, 3, 1, 1, bias=False),
+                    nn.BatchNorm2d(outside),
+                )
+                self.skip: Any = nn.Identity()
+                if inside != outside:
+                    self.skip = nn.Sequential(
+                        nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside)
+                    )
+
+            def forward(self, x: Any) -> Any:
+                return torch.relu(self.path(x) + self.skip(x))
+
+        sizes = [(16, 16, 1), (16, 16, 1), (16, 32, 2), (32, 32, 1), (32, 64, 2), (64, 64, 1),
+                 (64, 128, 2), (128, 128, 1)]  # fmt: skip
+        head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 10)]
+        stem = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
+        blocks = [Block(*size) for size in sizes]
+        return nn.Sequential(*stem, *blocks, *head), torch.randn(16, 3, 32, 32)
+    layer = nn.TransformerEncoderLayer(128, 4, 512, dropout=0.0, batch_first=True)  # 0.79 M
+    return nn.Sequential(nn.TransformerEncoder(layer, 4), nn.Linear(128, 10)), torch.randn(
+        8, 64, 128
+    )
+
+
+def work(name: str) -> None:
+    """In a process of its own: for each number on stdin, so many steps; says their CPU time."""
+    import torch
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model, batch = model_and_batch(name)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    for line in sys.stdin:
+        began = time.process_time()
+        for _ in range(int(line)):
+            optimizer.zero_grad()
+            model(batch).float().pow(2).mean().backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+        print(time.process_time() - began, flush=True)
+
+
+class Worker:
+    """A training that does steps when it is told to."""
+
+    def __init__(self, name: str, directory: str | None) -> None:
+        given = {k: v for k, v in os.environ.items() if not k.startswith("GRADAUDIT")}
+        given["OMP_NUM_THREADS"] = "1"
+        if directory is not None:
+            os.makedirs(os.path.join(directory, ".state"))
+            given["PYTHONPATH"] = str(SHIM)
+            given["GRADAUDIT_PROBE_DIR"] = directory
+            given["GRADAUDIT_PROBE_STEPS"] = str(10**9)
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, "--work", name], env=given, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+
+    def do(self, steps: int) -> float:
+        """Seconds of CPU for so many steps."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{steps}\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+    def end(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def measure(
+    name: str, rounds: int, steps: int, folder: str
+) -> tuple[list[float], list[float], float]:
+    """The ratios of recorder and control to the bare training, a round each; seconds a step."""
+    record = os.path.join(folder, name)
+    workers = {
+        "bare": Worker(name, None),
+        "control": Worker(name, None),
+        "on": Worker(name, record),
+    }
+    for worker in workers.values():
+        worker.do(20)  # lazy imports, first-step names, allocator
+    shuffled = random.Random(0)
+    on, control, bare = [], [], []
+    for _ in range(rounds):
+        order = list(workers)
+        shuffled.shuffle(order)
+        took = {which: workers[which].do(steps) for which in order}
+        on.append(took["on"] / took["bare"])
+        control.append(took["control"] / took["bare"])
+        bare.append(took["bare"] / steps)
+    for worker in workers.values():
+        worker.end()
+    assert os.path.getsize(os.path.join(record, "rank-0.jsonl")) > 0
+    return on, control, statistics.median(bare)
+
+
+def quartiles(ratios: list[float]) -> str:
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return f"{middle:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument(
+        "--steps", type=int, default=10, help="in a round; ten hold one update ratio"
+    )
+    parser.add_argument("--gate", action="store_true", help="exit 1 where the goal is missed")
+    parser.add_argument("--work", choices=MODELS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.work:
+        work(arguments.work)
+        return 0
+    missed = False
+    print("| model | bare step | control | with the recorder |")
+    print("|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        for name in MODELS:
+            on, control, bare = measure(name, arguments.rounds, arguments.steps, folder)
+            print(
+                f"| {name} | {bare * 1e3:.1f} ms | {quartiles(control)} | {quartiles(on)} |",
+                flush=True,
+            )
+            missed = missed or statistics.median(on) > GOAL
+    print(f"\nGoal {GOAL}: {'missed' if missed else 'kept'}.")
+    return 1 if missed and arguments.gate else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

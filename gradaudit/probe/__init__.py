@@ -1,0 +1,1 @@
+"""Measuring a real training. Nothing here is imported by a command that does not measure."""

@@ -1,0 +1,324 @@
+"""Run a user's command as it is, with the recorder on its path, until its steps are recorded.
+
+The recorder comes in by PYTHONPATH alone, so it reaches what the command starts: the workers of
+torchrun, accelerate and deepspeed, the Python of a shell script. The command's words are passed on
+unchanged, its environment but for PYTHONPATH and names that begin with GRADAUDIT_PROBE. Torch is
+not imported here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gradaudit.probe.tail import Tail
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gradaudit.probe.tail import Seen
+
+SHIM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "shim")
+POLL_SECONDS = 0.1
+PATIENCE_SECONDS = 5.0
+"""After Ctrl-C with nothing recorded: how long the command has to end by itself."""
+
+_PYTHON = re.compile(r"(python|pypy)[\d.]*(\.exe)?\Z")
+
+
+class CannotRun(Exception):
+    """The command cannot be recorded; the message says why and what to do."""
+
+
+@dataclass
+class Request:
+    """What to run and how long. directory: absolute, where the record goes. cwd: where it runs."""
+
+    command: list[str]
+    directory: str
+    steps: int
+    skip_steps: int = 0
+    cwd: str | None = None
+
+
+@dataclass
+class Outcome:
+    """How it ended.
+
+    why        `steps`, `interrupted`, `script_ended`, `error`, `killed` (no end was written),
+               `failed` (the recorder did), or `nothing` (no step was recorded)
+    exit_code  the command's own, None where it was ended here
+    problem    what is wrong, in one line with the mend; empty where there is a usable record
+    """
+
+    why: str
+    exit_code: int | None
+    seen: Seen
+    problem: str = ""
+
+
+@dataclass
+class Listener:
+    """What the run tells while it goes on. output: a file descriptor for the command's own output,
+    by the number of its stream (1, 2) that is to go there instead of where ours goes."""
+
+    progress: Callable[[Seen], None]
+    say: Callable[[str], None]
+    output: dict[int, int]
+
+
+def prepare(request: Request) -> None:
+    """Make the directory of the record, and look at what can be seen before anything runs.
+
+    Raises: CannotRun.
+    """
+    flag = isolating_flag(request.command)
+    if flag:
+        raise CannotRun(
+            f"Python's {flag} leaves out PYTHONPATH or site, by which the recorder comes in: "
+            f"run the command without {flag}"
+        )
+    _check_cwd(request)
+    try:
+        os.makedirs(request.directory, exist_ok=True)
+        if any(name.startswith("rank-") for name in os.listdir(request.directory)):
+            raise CannotRun(
+                f"{request.directory}: holds a record already; name another directory with "
+                "--output, or delete it"
+            )
+        os.makedirs(os.path.join(request.directory, ".state"), exist_ok=True)
+    except OSError as error:
+        raise CannotRun(f"{request.directory}: {error.strerror}") from None
+
+
+def isolating_flag(command: list[str]) -> str:
+    """The option of a Python in the command under which nothing can be put on its path, or "".
+
+    -I and -E ignore PYTHONPATH, -S does not load sitecustomize.
+    """
+    words = iter(command)
+    for word in words:
+        if _PYTHON.search(os.path.basename(word)):
+            break
+    for word in words:
+        if not word.startswith("-") or word == "-" or word.startswith("--"):
+            return ""
+        for letter in word[1:]:
+            if letter in "IES":
+                return f"-{letter}"
+            if letter in "mcWX":
+                if letter in "WX" and word[-1] == letter:
+                    next(words, None)  # its value is the next word
+                break
+        if word[1] in "mc":
+            return ""
+    return ""
+
+
+def _check_cwd(request: Request) -> None:
+    if request.cwd is None:
+        return
+    try:
+        os.makedirs(request.cwd, exist_ok=True)
+    except OSError as error:
+        raise CannotRun(f"--cwd {request.cwd}: {error.strerror}") from None
+    for word in request.command:
+        there = os.path.join(request.cwd, word)
+        if word.endswith((".py", ".sh")) and os.path.isfile(word) and not os.path.exists(there):
+            raise CannotRun(
+                f"{word} is not in --cwd {request.cwd}: name it by its full path, "
+                f"{os.path.abspath(word)}"
+            )
+
+
+def environment(request: Request) -> dict[str, str]:
+    """The caller's, with the recorder first on the path."""
+    given = dict(os.environ)
+    path = given.get("PYTHONPATH")
+    given["PYTHONPATH"] = f"{SHIM}{os.pathsep}{path}" if path else SHIM
+    given["GRADAUDIT_PROBE_DIR"] = request.directory
+    given["GRADAUDIT_PROBE_STEPS"] = str(request.steps)
+    given["GRADAUDIT_PROBE_SKIP"] = str(request.skip_steps)
+    given["GRADAUDIT_PROBE_WAITS"] = "1"
+    return given
+
+
+def run(request: Request, listener: Listener) -> Outcome:
+    """Run the command until its steps are recorded, it ends, or the user interrupts it.
+
+    It has a session of its own: Ctrl-C reaches this process, which asks the recorder for the end. A
+    second one kills the command.
+
+    Raises: CannotRun: it could not be started.
+    """
+    tail = Tail(request.directory, request.skip_steps + request.steps)
+    try:
+        process = subprocess.Popen(
+            request.command,
+            cwd=request.cwd,
+            env=environment(request),
+            stdout=listener.output.get(1),
+            stderr=listener.output.get(2),
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise CannotRun(_not_started(request, error)) from None
+    running = _Running(process, request.directory)
+    with _ended_by_signals():
+        try:
+            _follow(running, tail, listener)
+        finally:
+            running.end(signal.SIGKILL)
+    return _outcome(request, running, tail.read())
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """When this process is told to end, or its terminal is closed, the command ends with it: it is
+    in a session of its own, where no signal would reach it."""
+
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _not_started(request: Request, error: OSError) -> str:
+    word = request.command[0]
+    if word.endswith(".py") and os.path.exists(os.path.join(request.cwd or "", word)):
+        return f"{word}: is a script, not a command; run it with `python {word}`"
+    if isinstance(error, FileNotFoundError):
+        return f"{word}: no such command"
+    return f"{word}: {error.strerror}"
+
+
+@dataclass
+class _Running:
+    """The command. ended_here: whether this process ended it. interrupts: Ctrl-C so far."""
+
+    process: subprocess.Popen[bytes]
+    directory: str
+    ended_here: bool = False
+    interrupts: int = 0
+
+    def state(self, name: str) -> str | None:
+        """What the recorder left for us, None where it has not."""
+        try:
+            path = os.path.join(self.directory, ".state", name)
+            with open(path, encoding="utf-8") as file:
+                return file.read()
+        except OSError:
+            return None
+
+    def all_left(self) -> bool:
+        """Whether all ranks on this machine have written their end."""
+        names = os.listdir(os.path.join(self.directory, ".state"))
+        left = [name for name in names if re.fullmatch(r"left-\d+", name)]
+        return bool(left) and len(left) >= int(self.state(left[0]) or 1)
+
+    def end(self, how: signal.Signals) -> None:
+        """Send a signal to the command and to all that it started."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, how)
+        if how == signal.SIGKILL:
+            self.process.wait()
+
+
+def _follow(running: _Running, tail: Tail, listener: Listener) -> None:
+    while running.process.poll() is None:
+        try:
+            listener.progress(tail.read())
+            if running.all_left() or running.state("failed") is not None:
+                # At once, with the shell or the launcher around it: nothing of it runs on. Without
+                # a recorder nothing would ever end it.
+                running.ended_here = True
+                running.end(signal.SIGKILL)
+                break
+            time.sleep(POLL_SECONDS)
+        except KeyboardInterrupt:
+            _interrupted(running, tail, listener)
+    listener.progress(tail.read())
+
+
+def _interrupted(running: _Running, tail: Tail, listener: Listener) -> None:
+    running.interrupts += 1
+    running.ended_here = True
+    if running.interrupts > 1:
+        running.end(signal.SIGKILL)
+    elif tail.read().recorded:
+        listener.say("ending after the current step; Ctrl-C again ends it at once")
+        with open(os.path.join(running.directory, ".state", "stop"), "w", encoding="utf-8"):
+            pass
+    else:
+        listener.say("no step was recorded yet: ending the command; Ctrl-C again ends it at once")
+        running.end(signal.SIGINT)
+        until = time.monotonic() + PATIENCE_SECONDS
+        with contextlib.suppress(KeyboardInterrupt):
+            while running.process.poll() is None and time.monotonic() < until:
+                time.sleep(POLL_SECONDS)
+        running.end(signal.SIGKILL)
+
+
+def _outcome(request: Request, running: _Running, seen: Seen) -> Outcome:
+    code = None if running.ended_here else running.process.returncode
+    failed = running.state("failed")
+    if failed is not None:
+        why = "failed" if seen.recorded else "nothing"
+        return Outcome(why, code, seen, f"{failed}; please report it")
+    if not seen.recorded:
+        problem = _why_nothing(running, request, code)
+        return Outcome("nothing", code, seen, problem)
+    why = seen.why_stopped or "killed"
+    if why in ("steps", "interrupted") or running.interrupts:
+        return Outcome("interrupted" if why == "killed" else why, code, seen)
+    if code:
+        after = f"after {seen.recorded} recorded steps"
+        return Outcome(why, code, seen, f"the command {_ended_with(code)} {after}")
+    return Outcome(why, code, seen)
+
+
+def _ended_with(code: int) -> str:
+    if code < 0:
+        return f"was ended by signal {-code} ({signal.strsignal(-code)})"
+    return f"failed with exit code {code}"
+
+
+def _why_nothing(running: _Running, request: Request, code: int | None) -> str:
+    """Why there is no record, from how far the recorder came, and the mend."""
+    if running.interrupts:
+        return "interrupted before the first optimizer step: nothing was recorded"
+    without = running.state("no-torch")
+    if without is not None and running.state("torch") is None:
+        return (
+            "gradaudit probe needs torch in the environment of the command, and it has none: "
+            f"`{without} -m pip install torch`, or run the command with the Python that has it"
+        )
+    if code:
+        return f"the command {_ended_with(code)} before its first optimizer step"
+    if running.state("python") is None:
+        return (
+            "no Python of the command loaded the recorder: it cleared PYTHONPATH, ran isolated "
+            "(-I, -E, -S) or in a container, or is no Python program; start its Python directly"
+        )
+    if running.state("torch") is None:
+        return "the command never imported torch: is it the training?"
+    if request.skip_steps:
+        return (
+            "no optimizer step was recorded: the command ended within the "
+            f"{request.skip_steps} steps of --skip-steps, or never stepped a torch optimizer"
+        )
+    return (
+        "the command never stepped an optimizer of torch.optim: run the part that trains, and for "
+        "long enough"
+    )

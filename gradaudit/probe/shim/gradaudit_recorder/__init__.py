@@ -1,0 +1,32 @@
+"""Records what a PyTorch training does, inside its own process and without changing its result.
+
+It is put on the path of the user's program, where gradaudit need not be installed: it imports the
+standard library, torch and itself. A folder and not one file, because one would have 900 lines:
+
+    state    what is known while the program runs
+    tensors  norms, pieces of sharded tensors, names of parameters
+    hooks    where torch is listened to; clips: its clips; listen: the guard around all of it
+    steps    from an optimizer step to a line of the record
+    output   the file
+    files    what the program writes, deletes and resumes from
+    stop     the end
+
+No call of a hook waits for a device, communicates with another rank, draws a random number or
+writes to a tensor of the program. Values stay tensors until they are written, at most twice a
+second.
+"""
+
+
+def install() -> None:
+    """Begin to listen. Called once, right after `import torch`.
+
+    Raises: where this torch has not what is listened to: the training goes on without a record.
+    """
+    import os
+
+    from gradaudit_recorder import files, hooks, state, stop
+
+    state.begin()
+    hooks.install()
+    files.install()
+    os.register_at_fork(after_in_child=stop.begin_in_child)

@@ -1,0 +1,349 @@
+"""Where torch is listened to. Each wrap calls what it wraps with the same arguments, once.
+
+Functions of torch are met in three ways, each by what the program may already hold:
+the hooks that torch offers (optimizer steps); methods of classes (found anew at each call); and for
+the clips, which programs import by name, the cell of torch's own wrapper, so that a name that was
+bound earlier is reached and the function stays the same object.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import types
+import weakref
+from typing import Any
+
+import torch
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
+
+from gradaudit_recorder import state, steps
+from gradaudit_recorder.clips import wrap_clips, wrap_fully_sharded
+from gradaudit_recorder.listen import hidden_by_fullgraph, listener, replace, wrap_compile
+from gradaudit_recorder.state import MOST_ROOTS, Watched
+from gradaudit_recorder.tensors import norms_of, parameters_of, whole
+
+STALE_UNTIL = 20
+"""Left-over gradients are looked for up to this step and at every tenth: it costs one more norm."""
+MOST_STALE_LOOKS = 8
+
+
+def install() -> None:
+    register_optimizer_step_pre_hook(_before_step)
+    register_optimizer_step_post_hook(_after_step)
+    _wrap_optimizer(torch.optim.Optimizer)
+    wrap_clips()
+    _wrap_backward()
+    _wrap_scaler(torch.amp.GradScaler)
+    _wrap_autocast(torch.amp.autocast_mode.autocast)
+    for layer in (torch.nn.modules.batchnorm._BatchNorm, torch.nn.SyncBatchNorm):
+        _wrap_batch_norm(layer)
+    for scheduler in ("LRScheduler", "ReduceLROnPlateau"):
+        _wrap_scheduler(getattr(torch.optim.lr_scheduler, scheduler))
+    wrap_compile()
+
+
+# optimizer steps
+
+
+def _before_step(optimizer: Any, args: Any, kwargs: Any) -> Any:
+    return None if hidden_by_fullgraph() else _step_begins(optimizer, args, kwargs)
+
+
+def _after_step(optimizer: Any, args: Any, kwargs: Any) -> None:
+    if not hidden_by_fullgraph():
+        _step_ends(optimizer)
+
+
+@listener
+def _step_begins(optimizer: Any, args: Any, kwargs: Any) -> Any:
+    now = state.current
+    if now.stepping and now.stepping[0]() is optimizer:
+        now.stepping.clear()  # the step before raised, and was caught
+    now.stepping.append(weakref.ref(optimizer))
+    if len(now.stepping) > 1:  # an optimizer inside of another: the outer one is recorded
+        return None
+    watched = now.watch(optimizer)
+    place = 1 if len(args) > 1 and callable(args[1]) else None
+    closure = args[1] if place else kwargs.get("closure")
+    if closure is None:
+        steps.measure(optimizer, watched)
+        return None
+
+    @functools.wraps(closure)
+    def counted(*words: Any, **named: Any) -> Any:
+        result = closure(*words, **named)
+        _closure_ran(optimizer)
+        return result
+
+    if place:
+        return (args[0], counted, *args[2:]), kwargs
+    return args, {**kwargs, "closure": counted}
+
+
+@listener
+def _closure_ran(optimizer: Any) -> None:
+    watched = state.current.watch(optimizer)
+    watched.closure_calls += 1
+    steps.measure(optimizer, watched)
+
+
+@listener
+def _step_ends(optimizer: Any) -> None:
+    now = state.current
+    if now.stepping:
+        now.stepping.pop()
+    if not now.stepping:
+        steps.record(optimizer, now.watch(optimizer), skipped=False)
+
+
+def _wrap_optimizer(optimizer_class: Any) -> None:
+    def make_init(original: Any) -> Any:
+        def made(self: Any, *words: Any, **named: Any) -> None:
+            original(self, *words, **named)
+            _optimizer_made(self)
+
+        return made
+
+    def make_zero(original: Any) -> Any:
+        def zero_grad(self: Any, *words: Any, **named: Any) -> Any:
+            result = original(self, *words, **named)
+            _zeroed(self, None)
+            return result
+
+        return zero_grad
+
+    def make_module_zero(original: Any) -> Any:
+        def zero_grad(self: Any, *words: Any, **named: Any) -> Any:
+            result = original(self, *words, **named)
+            _zeroed(None, self)
+            return result
+
+        return zero_grad
+
+    replace(optimizer_class, "__init__", make_init)
+    replace(optimizer_class, "zero_grad", make_zero)
+    replace(torch.nn.Module, "zero_grad", make_module_zero)
+
+
+@listener
+def _optimizer_made(optimizer: Any) -> None:
+    state.current.watch(optimizer)
+
+
+@listener
+def _zeroed(optimizer: Any, module: Any) -> None:
+    now = state.current
+    now.events.append("Z")
+    if optimizer is not None:
+        now.watch(optimizer).forget_gradients()
+        return
+    ids = {id(parameter) for parameter in module.parameters()}
+    for other, watched in now.optimizers.items():
+        if not ids.isdisjoint(watched.ids_in(other)):
+            watched.forget_gradients()
+
+
+# backward
+
+
+def _wrap_backward() -> None:
+    original = torch.autograd.backward
+
+    @functools.wraps(original)
+    def backward(tensors: Any, *words: Any, **named: Any) -> Any:
+        now = state.current
+        if now.in_backward or hidden_by_fullgraph():  # checkpointing calls it from inside
+            return original(tensors, *words, **named)
+        before = _backward_begins()
+        now.in_backward = True
+        try:
+            result = original(tensors, *words, **named)
+        finally:
+            now.in_backward = False
+        _backward_ends(tensors, before)
+        return result
+
+    torch.autograd.backward = backward
+
+
+@listener
+def _backward_begins() -> dict[int, list[Any]]:
+    """What each optimizer's gradients are now, where there are several to tell apart."""
+    now = state.current
+    wrap_fully_sharded()
+    several = len(now.optimizers) > 1
+    before: dict[int, list[Any]] = {}
+    for optimizer, watched in now.optimizers.items():
+        if watched.step and not watched.zeroed:
+            _look_for_stale(optimizer, watched)
+        if several:
+            before[id(optimizer)] = _signature(optimizer)
+    return before
+
+
+def _look_for_stale(optimizer: Any, watched: Watched) -> None:
+    gradients = [tensor.grad for tensor in parameters_of(optimizer)]
+    if not any(gradient is not None for gradient in gradients):
+        watched.forget_gradients()  # set to None by hand
+    elif watched.step < STALE_UNTIL or (watched.step + 1) % steps.EVERY == 0:
+        if len(watched.stale) < MOST_STALE_LOOKS:
+            watched.stale.append(norms_of(gradients))
+
+
+def _signature(optimizer: Any) -> list[Any]:
+    """Changes whenever a gradient is set or added to: neither reads a value."""
+    found = []
+    for tensor in parameters_of(optimizer):
+        gradient = tensor.grad
+        found.append(None if gradient is None else (id(gradient), gradient._version))
+    return found
+
+
+@listener
+def _backward_ends(tensors: Any, before: dict[int, list[Any]] | None) -> None:
+    now = state.current
+    now.events.append("B")
+    root = _root_of(tensors)
+    for optimizer, watched in now.optimizers.items():
+        if before and id(optimizer) in before and before[id(optimizer)] == _signature(optimizer):
+            continue
+        watched.backward_calls += 1
+        watched.before_clip = watched.before_scale = None
+        watched.unknown_before = watched.unscaled = False
+        if len(watched.roots) < MOST_ROOTS:
+            watched.roots.append(root)
+
+
+def _root_of(tensors: Any) -> Any:
+    if not isinstance(tensors, torch.Tensor):
+        if not isinstance(tensors, (list, tuple)) or len(tensors) != 1:
+            return None
+        tensors = tensors[0]
+    if not isinstance(tensors, torch.Tensor) or tensors.numel() != 1:
+        return None
+    root = whole(tensors.detach())
+    return None if root is None else root.clone()
+
+
+# scaler, autocast, BatchNorm, scheduler
+
+
+def _wrap_scaler(scaler_class: Any) -> None:
+    def make_scale(original: Any) -> Any:
+        def scale(self: Any, *words: Any, **named: Any) -> Any:
+            if self._enabled:
+                state.current.scaler = weakref.ref(self)
+            return original(self, *words, **named)
+
+        return scale
+
+    def make_unscale(original: Any) -> Any:
+        def unscale_(self: Any, optimizer: Any) -> Any:
+            result = original(self, optimizer)
+            if self._enabled:
+                _unscaled(optimizer)
+            return result
+
+        return unscale_
+
+    def make_step(original: Any) -> Any:
+        def step(self: Any, optimizer: Any, *words: Any, **named: Any) -> Any:
+            before = state.current.stepped
+            result = original(self, optimizer, *words, **named)
+            if self._enabled and state.current.stepped == before:
+                _step_skipped(optimizer)
+            return result
+
+        return step
+
+    replace(scaler_class, "scale", make_scale)
+    replace(scaler_class, "unscale_", make_unscale)
+    replace(scaler_class, "step", make_step)
+
+
+@listener
+def _unscaled(optimizer: Any) -> None:
+    state.current.events.append("U")
+    if hasattr(optimizer, "param_groups"):
+        for other, watched in state.current.optimizers.items():
+            if other is optimizer or other.param_groups is optimizer.param_groups:
+                watched.unscaled = True
+
+
+@listener
+def _step_skipped(optimizer: Any) -> None:
+    """The scaler found inf or nan, and did not call the optimizer. The gradients are there yet."""
+    for other, watched in list(state.current.optimizers.items()):
+        if other is optimizer or other.param_groups is getattr(optimizer, "param_groups", None):
+            steps.measure(other, watched)
+            steps.record(other, watched, skipped=True)
+            return
+
+
+def _wrap_autocast(autocast: Any) -> None:
+    def make(original: Any) -> Any:
+        def enter(self: Any) -> Any:
+            if not torch.jit.is_scripting() and getattr(self, "_enabled", False):
+                _autocast_entered(str(self.device), str(self.fast_dtype))
+            return original(self)
+
+        return enter
+
+    replace(autocast, "__enter__", make)
+
+
+@listener
+def _autocast_entered(device: str, dtype: str) -> None:
+    state.current.autocast.add((device, dtype.removeprefix("torch.")))
+
+
+def _wrap_batch_norm(layer: Any) -> None:
+    """A class's method, not a hook on each layer: a pickled model must not name the recorder.
+
+    It has the globals of torch's method, so that TorchScript, which reads the source of the wrapped
+    one, finds its names.
+    """
+    original = layer.forward
+    seen = batch_norm_called
+
+    def forward(self, *words, **named):  # type: ignore[no-untyped-def]
+        seen(self, words)
+        return original(self, *words, **named)
+
+    scope = sys.modules[original.__module__].__dict__
+    own = types.FunctionType(forward.__code__, scope, "forward", None, forward.__closure__)
+    layer.forward = functools.wraps(original)(own)
+
+
+def batch_norm_called(layer: Any, words: Any) -> None:
+    """Count a call by its mode and batch. In a compiled graph it is traced away: not seen."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or not words:
+        return
+    try:
+        of_batch = layer.training or layer.running_mean is None
+        key = ("train" if of_batch else "eval", int(words[0].shape[0]))
+    except (AttributeError, IndexError, TypeError):  # no batch: the layer itself says so
+        return
+    seen = state.current.batch_norm
+    seen[key] = seen.get(key, 0) + 1
+
+
+def _wrap_scheduler(scheduler: Any) -> None:
+    def make(original: Any) -> Any:
+        def step(self: Any, *words: Any, **named: Any) -> Any:
+            if not getattr(self, "_is_initial", False):  # a scheduler's own first call
+                _scheduler_stepped()
+            return original(self, *words, **named)
+
+        return step
+
+    replace(scheduler, "step", make)
+
+
+@listener
+def _scheduler_stepped() -> None:
+    state.current.events.append("L")

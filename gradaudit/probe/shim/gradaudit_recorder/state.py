@@ -1,0 +1,133 @@
+"""What the recorder knows while the program runs: plain data, one of each in a process."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+import weakref
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gradaudit_recorder.tensors import Norms
+
+MOST_EVENTS = 4096
+MOST_CLIPS = 16
+MOST_ROOTS = 64
+
+
+@dataclass
+class ClipCall:
+    """One call of a clip. given: ids of the parameters that it was given. scale: the loss scale
+    that was still in the gradients, None where there was none."""
+
+    what: str
+    limit: float | None
+    norm_type: float | None
+    given: set[int]
+    with_gradient: int
+    total: Any = None
+    scale: Any = None
+
+
+@dataclass
+class Watched:
+    """One optimizer. index: its number, given at its first step.
+
+    last_of_all     how many steps all optimizers together had done at its last one
+    before_clip     the norm before the first clip since the last backward: a tensor, Norms, or None
+    before_scale    the loss scale in it
+    unknown_before  a clip acted on gradients whose norm before it cannot be known here
+    unscaled        whether the gradients that are there have no loss scale in them
+    zeroed          whether its gradients were zeroed since its last step
+    stale           norms of what was left at backward calls since then
+    measured        the norms that the step in progress saw
+    weights         (positions, copies of the weights before the step), every tenth step
+    """
+
+    index: int | None = None
+    step: int = 0
+    last_of_all: int = 0
+    backward_calls: int = 0
+    closure_calls: int = 0
+    roots: list[Any] = field(default_factory=list)
+    clips: list[ClipCall] = field(default_factory=list)
+    before_clip: Any = None
+    before_scale: Any = None
+    unknown_before: bool = False
+    zeroed: bool = True
+    unscaled: bool = False
+    stale: list[Norms] = field(default_factory=list)
+    measured: Norms | None = None
+    fused_scale: Any = None
+    found_inf: Any = None
+    weights: tuple[list[int], list[Any]] | None = None
+    groups_seen: tuple[Any, ...] = ()
+    ids: frozenset[int] = frozenset()
+    ids_of: tuple[int, ...] = ()
+    hidden_clip: bool = False
+    sharded: bool = False
+
+    def ids_in(self, optimizer: Any) -> frozenset[int]:
+        """Of the optimizer's parameters; made anew when its groups change."""
+        sizes = tuple(len(group["params"]) for group in optimizer.param_groups)
+        if self.ids_of != sizes:
+            self.ids_of = sizes
+            self.ids = frozenset(id(t) for group in optimizer.param_groups for t in group["params"])
+        return self.ids
+
+    def forget_gradients(self) -> None:
+        """They are zero: what led to them is no part of the next step."""
+        self.backward_calls = 0
+        self.roots = []
+        self.before_clip = self.before_scale = None
+        self.unknown_before = self.unscaled = False
+        self.zeroed = True
+
+
+class State:
+    """Of the process. `events`, `batch_norm` and `autocast` are what came since the last step."""
+
+    def __init__(self) -> None:
+        self.directory = os.environ["GRADAUDIT_PROBE_DIR"]
+        self.steps_asked = int(os.environ.get("GRADAUDIT_PROBE_STEPS", "100"))
+        self.skip_steps = int(os.environ.get("GRADAUDIT_PROBE_SKIP", "0"))
+        self.started = time.time()
+        self.clock = time.perf_counter()
+        self.seconds = 0.0
+        self.pid = os.getpid()
+        self.active = True
+        self.in_backward = False
+        self.in_clip = False
+        self.stepping: list[weakref.ref[Any]] = []
+        self.events: deque[str] = deque(maxlen=MOST_EVENTS)
+        self.clips: list[ClipCall] = []
+        self.batch_norm: dict[tuple[str, int], int] = {}
+        self.autocast: set[tuple[str, str]] = set()
+        self.scaler: Callable[[], Any] = lambda: None
+        self.optimizers: weakref.WeakKeyDictionary[Any, Watched] = weakref.WeakKeyDictionary()
+        self.stepped = 0
+        self.indices = itertools.count()
+
+    def watch(self, optimizer: Any) -> Watched:
+        """What is known of an optimizer; known from here on."""
+        found = self.optimizers.get(optimizer)
+        if found is None:
+            found = self.optimizers[optimizer] = Watched()
+        return found
+
+    def recording(self) -> bool:
+        """False in forked children (data loaders) and after a fault of the recorder."""
+        return self.active and os.getpid() == self.pid
+
+
+current: State
+
+
+def begin() -> None:
+    global current
+    current = State()

@@ -1,0 +1,134 @@
+"""The end of a recording.
+
+The process leaves by os._exit: no exception, so that no `except`, `finally`, callback or exit
+handler of the program runs and saves half a training.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import multiprocessing
+import os
+import sys
+import time
+
+from gradaudit_recorder import output, state, steps
+
+OTHERS_SECONDS = 20.0
+"""How long the other ranks are waited for: one that leaves early breaks the others' collectives."""
+
+PARENT_SECONDS = 3.0
+"""How long the waiting `gradaudit probe` has to end the whole command at once, so that a shell
+script does not go on with its next line."""
+
+FARTHEST = 5
+"""An optimizer with this many times the steps asked for ends it, though another has fewer."""
+
+
+def begin_in_child() -> None:
+    """A forked process may be one that trains: it has a record of its own. One that loads data has
+    none, since it never steps."""
+    output.forget()
+    steps.forget()
+    _ending.at, _ending.written = None, False
+    state.begin()
+
+
+class _Ending:
+    at: int | None = None
+    written = False
+
+
+_ending = _Ending()
+
+
+def end_where_due() -> None:
+    """End when every optimizer that stepped has its steps, or when the user asked for the end."""
+    now = state.current
+    stepped = [watched for watched in now.optimizers.values() if watched.step]
+    done = [watched.step for watched in stepped]
+    # One that has not stepped for so long belongs to a phase that is over.
+    active = [w.step for w in stepped if now.stepped - w.last_of_all <= now.steps_asked]
+    farthest = now.skip_steps + FARTHEST * now.steps_asked
+    enough = min(active) >= now.skip_steps + now.steps_asked or max(done) >= farthest
+    if enough or now.stepped >= farthest * len(stepped):  # one after the other, each of few steps
+        leave("steps")
+    request = os.path.join(now.directory, ".state", "stop")
+    if _ending.at is None and os.path.exists(request):
+        _ending.at = _agreed_step(max(done))
+    if _ending.at is not None and max(done) >= _ending.at:
+        leave("interrupted")
+
+
+def _agreed_step(step: int) -> int:
+    """The step at which all ranks end. The first that sees the request sets it two steps ahead:
+    ranks that exchange gradients are at most one step apart."""
+    if output.world_size() < 2:
+        return step
+    path = os.path.join(state.current.directory, ".state", "stop-at")
+    try:
+        with open(f"{path}.{os.getpid()}", "w", encoding="utf-8") as file:
+            file.write(str(step + 2))
+        os.link(file.name, path)  # whole or not at all, and only the first
+    except FileExistsError:
+        pass
+    with open(path, encoding="utf-8") as file:
+        return int(file.read())
+
+
+def finish(why: str) -> None:
+    """Write what waits and the last line. Once."""
+    now = state.current
+    if _ending.written or not output.is_open() or os.getpid() != now.pid:
+        return
+    _ending.written = True
+    steps.flush()
+    done = max((watched.step for watched in now.optimizers.values()), default=0)
+    output.write(
+        {"kind": "stop", "why": why, "steps": done, "recorder_seconds": round(now.seconds, 6)}
+    )
+    output.close()
+
+
+def leave(why: str) -> None:
+    """Finish, wait for the other ranks, and end the process."""
+    now = state.current
+    finish(why)
+    folder = os.path.join(now.directory, ".state")
+    output.tell(f"done-{output.rank()}")
+    until = time.monotonic() + OTHERS_SECONDS
+    ranks = _ranks_here()
+    while time.monotonic() < until:
+        if all(os.path.exists(os.path.join(folder, f"done-{rank}")) for rank in ranks):
+            break
+        time.sleep(0.02)
+    for child in multiprocessing.active_children():
+        child.terminate()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    output.tell(f"left-{output.rank()}", str(len(ranks)))
+    if os.environ.get("GRADAUDIT_PROBE_WAITS"):
+        time.sleep(PARENT_SECONDS)
+    os._exit(0)
+
+
+def _ranks_here() -> list[int]:
+    """Of this machine, where the launcher says so: another's files may be on another disk."""
+    own, world = output.rank(), output.world_size()
+    local, count = os.environ.get("LOCAL_RANK", ""), os.environ.get("LOCAL_WORLD_SIZE", "")
+    if local.isdigit() and count.isdigit():
+        first = own - int(local)
+        return list(range(first, first + int(count)))
+    return list(range(world))
+
+
+@atexit.register
+def _script_ended() -> None:
+    """The program came to its own end before the last step."""
+    try:
+        # Python sets it when nothing caught an exception.
+        finish("error" if hasattr(sys, "last_value") else "script_ended")
+    except Exception as error:
+        sys.stderr.write(f"gradaudit: the end of the record could not be written: {error!r}\n")

@@ -1,0 +1,167 @@
+"""Norms without waiting for the device, pieces of sharded tensors, names of parameters."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+HALVES = (torch.float16, torch.bfloat16)
+
+
+def parameters_of(optimizer: Any) -> list[Any]:
+    return [tensor for group in optimizer.param_groups for tensor in group["params"]]
+
+
+def local(tensor: Any) -> Any:
+    """This rank's piece of a DTensor, without communication; any other tensor as it is."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+
+
+def is_sharded(tensor: Any) -> bool:
+    return any(not place.is_replicate() for place in getattr(tensor, "placements", ()))
+
+
+def whole(tensor: Any) -> Any | None:
+    """The value of a scalar that may be a DTensor: None where each rank has a part of it only."""
+    if not isinstance(tensor, torch.Tensor):
+        return tensor
+    if is_sharded(tensor):
+        return None
+    return local(tensor.detach())
+
+
+@dataclass
+class Norms:
+    """2-norms of some tensors, still on their devices.
+
+    count   of all, those without a gradient too. parts: positions and their norms, one a device.
+    sharded whether they are of this rank's pieces.
+    """
+
+    count: int
+    parts: list[tuple[list[int], Any]] = field(default_factory=list)
+    sharded: bool = False
+
+    def values(self) -> list[float | None]:
+        """As numbers, None for those without; waits for the device."""
+        found: list[float | None] = [None] * self.count
+        for positions, stacked in self.parts:
+            for position, value in zip(positions, stacked.tolist(), strict=True):
+                found[position] = value
+        return found
+
+
+def root_of_squares(values: list[float | None]) -> float | None:
+    """The whole's norm from its parts' norms; None where there is no part."""
+    known = [value for value in values if value is not None]
+    largest = max(known, default=0.0)
+    if any(value != value for value in known):
+        return float("nan")
+    if not known or largest in (0.0, float("inf")):
+        return largest if known else None
+    return float(largest * sum((value / largest) ** 2 for value in known) ** 0.5)
+
+
+def norms_of(tensors: list[Any]) -> Norms:
+    """2-norms of gradients or weights; None stands for a tensor that is not there.
+
+    Halves are summed in float32, so that a norm over 65,504 is no overflow of the measurement.
+    """
+    found = Norms(len(tensors))
+    groups: dict[tuple[Any, Any], tuple[list[int], list[Any]]] = {}
+    with torch.no_grad():
+        for position, tensor in enumerate(tensors):
+            if tensor is None:
+                continue
+            if hasattr(tensor, "to_local"):
+                found.sharded = found.sharded or is_sharded(tensor)
+                tensor = tensor.to_local()
+            if tensor.is_sparse:
+                tensor = tensor.coalesce().values()
+            positions, members = groups.setdefault((tensor.device, tensor.dtype), ([], []))
+            positions.append(position)
+            members.append(tensor.detach())
+        for (_, dtype), (positions, members) in groups.items():
+            each = torch._foreach_norm(
+                members, 2.0, dtype=torch.float32 if dtype in HALVES else None
+            )
+            found.parts.append((positions, torch.stack(each)))
+    return found
+
+
+WRAPPERS = {"DistributedDataParallel", "DataParallel", "DeepSpeedEngine"}
+INNER = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"}
+
+
+@dataclass
+class Model:
+    """The modules that hold an optimizer's parameters. names: by the parameter's id."""
+
+    names: dict[int, str] = field(default_factory=dict)
+    trainable: dict[int, str] = field(default_factory=dict)
+    batch_norm_layers: int = 0
+    biases_before_batch_norm: set[int] = field(default_factory=set)
+    classes: set[str] = field(default_factory=set)
+
+
+def find_model(parameters: list[Any]) -> Model:
+    """Look through all objects for the modules that hold these parameters. Once an optimizer.
+
+    `issubclass(type(...))`, not `isinstance`: that asks an object for its `__class__`, which wakes
+    lazy objects and their warnings.
+    """
+    modules = [found for found in gc.get_objects() if issubclass(type(found), torch.nn.Module)]
+    children = {id(child) for one in modules for child in one._modules.values()}
+    wanted = {id(parameter) for parameter in parameters}
+    roots: list[tuple[int, int, Any, dict[str, Any]]] = []
+    for one in modules:
+        if id(one) not in children:
+            named = dict(one.named_parameters())
+            if any(id(parameter) in wanted for parameter in named.values()):
+                roots.append((len(named), len(roots), one, named))
+    model = Model()
+    for _, _, root, named in sorted(roots, key=lambda entry: (-entry[0], entry[1])):
+        strip = type(root).__name__ in WRAPPERS
+        for name, parameter in named.items():
+            shown = _without_wrappers(name, strip)
+            model.names.setdefault(id(parameter), shown)
+            if parameter.requires_grad:
+                model.trainable.setdefault(id(parameter), shown)
+        _look_at_layers(root, model)
+    return model
+
+
+def _without_wrappers(name: str, strip: bool) -> str:
+    parts = [part for part in name.split(".") if part not in INNER]
+    if strip and len(parts) > 1 and parts[0] == "module":
+        del parts[0]
+    return ".".join(parts)
+
+
+def _look_at_layers(root: Any, model: Model) -> None:
+    batch_norm = torch.nn.modules.batchnorm._BatchNorm
+    for module in root.modules():
+        model.classes.add(type(module).__name__)
+        model.batch_norm_layers += isinstance(module, batch_norm)
+        layers = list(module.children())
+        for before, after in itertools.pairwise(layers):
+            bias = getattr(before, "bias", None)
+            if isinstance(after, batch_norm) and isinstance(bias, torch.nn.Parameter):
+                if bias.shape == (after.num_features,):
+                    model.biases_before_batch_norm.add(id(bias))
+
+
+def replicas_of(parameter: Any, world_size: int) -> int:
+    """How many ranks hold the same piece of a tensor."""
+    mesh = getattr(parameter, "device_mesh", None)
+    if mesh is None:
+        return world_size
+    held: int = max(world_size // max(mesh.size(), 1), 1)
+    for dimension, place in enumerate(parameter.placements):
+        if place.is_replicate():
+            held *= mesh.size(dimension)
+    return held

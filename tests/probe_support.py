@@ -1,0 +1,143 @@
+"""Running a script of tests/training with the recorder and without, and reading what both left."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHIM = ROOT / "gradaudit" / "probe" / "shim"
+TRAINING = Path(__file__).resolve().parent / "training"
+
+
+def needs(*packages: str) -> pytest.MarkDecorator:
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    return pytest.mark.skipif(bool(missing), reason=f"{', '.join(missing)} not installed")
+
+
+@dataclass
+class Lines:
+    """One rank's file, by kind. steps: of optimizer 0."""
+
+    header: dict[str, Any]
+    optimizers: list[dict[str, Any]]
+    all_steps: list[dict[str, Any]]
+    files: list[dict[str, Any]]
+    notes: dict[str, str]
+    stop: dict[str, Any] | None
+
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        return self.steps_of(0)
+
+    def steps_of(self, optimizer: int) -> list[dict[str, Any]]:
+        return [step for step in self.all_steps if step["optimizer"] == optimizer]
+
+    def column(self, name: str) -> list[Any]:
+        return [step[name] for step in self.steps]
+
+
+def read(path: Path) -> Lines:
+    entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for entry in entries:
+        kinds.setdefault(entry["kind"], []).append(entry)
+    assert entries[0]["kind"] == "header"
+    stops = kinds.get("stop", [])
+    assert not stops or entries[-1] is stops[0]
+    return Lines(
+        entries[0],
+        kinds.get("optimizer", []),
+        kinds.get("step", []),
+        kinds.get("file", []),
+        {note["topic"]: note["text"] for note in kinds.get("note", [])},
+        stops[0] if stops else None,
+    )
+
+
+def environment(**more: str) -> dict[str, str]:
+    given = {k: v for k, v in os.environ.items() if not k.startswith("GRADAUDIT")}
+    return {**given, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", **more}
+
+
+@dataclass
+class Both:
+    """A script run with the recorder and without: what each kept, by rank, and the record."""
+
+    recorded: list[dict[str, Any]]
+    alone: list[dict[str, Any]]
+    ranks: list[Lines]
+    errors: str = ""
+    record: Lines = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.record = self.ranks[0]
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        return self.recorded[0]
+
+
+def run_both(folder: Path, script: str, *words: str, ranks: int = 1, steps: int = 1000) -> Both:
+    """Run at once: a training is the same however the machine is loaded."""
+    record = folder / "record"
+    (record / ".state").mkdir(parents=True)
+    started = []
+    for name in ("recorded", "alone"):
+        command = [sys.executable, str(TRAINING / script), str(folder / name), *words]
+        if ranks > 1:
+            command[:1] = [
+                sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks),
+                "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0",
+            ]  # fmt: skip
+        given = environment()
+        if name == "recorded":
+            given |= {
+                "PYTHONPATH": str(SHIM),
+                "GRADAUDIT_PROBE_DIR": str(record),
+                "GRADAUDIT_PROBE_STEPS": str(steps),
+            }
+        started.append(
+            subprocess.Popen(
+                command, cwd=folder, env=given, text=True,
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            )
+        )  # fmt: skip
+    errors = [process.communicate(timeout=300)[1] for process in started]
+    assert [process.returncode for process in started] == [0, 0], "\n".join(errors)
+    assert "gradaudit" not in errors[0]
+    names = ("recorded", "alone")
+    kept = [
+        [
+            json.loads((folder / (f"{name}.{rank}" if ranks > 1 else name)).read_text())
+            for rank in range(ranks)
+        ]
+        for name in names
+    ]
+    files = [read(record / f"rank-{rank}.jsonl") for rank in range(ranks)]
+    assert sorted(p.name for p in record.glob("rank*")) == [f"rank-{r}.jsonl" for r in range(ranks)]
+    return Both(kept[0], kept[1], files, errors[0])
+
+
+def assert_faithful(both: Both) -> None:
+    """The same bytes in every tensor, and whatever the script measured itself."""
+    assert both.recorded == both.alone
+    assert both.kept["weights"]
+    assert both.record.stop is not None
+    assert both.record.stop["why"] == "script_ended"
+    assert "recorder" not in both.record.notes
+
+
+def near(values: Any, tolerance: float = 1e-6) -> Any:
+    """Equal to a float32's rounding; None stays None."""
+    if isinstance(values, list):
+        return [near(value, tolerance) for value in values]
+    return None if values is None else pytest.approx(values, rel=tolerance, abs=1e-12)

@@ -1,0 +1,31 @@
+"""What a script of this folder keeps for the tests: its final weights, and what it measured itself."""
+
+import hashlib
+import json
+import sys
+
+import torch
+
+
+def norms(parameters):
+    """2-norms of the gradients, one by one; None where there is none."""
+    return [None if p.grad is None else float(p.grad.norm()) for p in parameters]
+
+
+def total(parameters):
+    return float(torch.stack([p.grad.norm() for p in parameters if p.grad is not None]).norm())
+
+
+def bytes_of(tensor):
+    flat = tensor.detach().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().tobytes()  # numpy has no bfloat16
+
+
+def keep(model, **values):
+    """Write to the file that the first argument names: a digest of each tensor's bytes, and values."""
+    digests = {
+        name: hashlib.sha256(bytes_of(tensor)).hexdigest()
+        for name, tensor in model.state_dict().items()
+    }
+    with open(sys.argv[1], "w", encoding="utf-8") as file:
+        json.dump({"weights": digests, **values}, file)
