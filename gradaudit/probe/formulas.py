@@ -1,0 +1,408 @@
+"""The learning rate at step t as frameworks document it, as functions for torch's `LambdaLR`.
+
+Each function takes the terms of a schedule and gives a factor of the peak rate; `t` counts the
+calls of the scheduler before the step, from 0. Where a framework's formula is known its file is
+named. Knows no torch.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from math import cos, exp, log, pi, sqrt
+from typing import NamedTuple
+
+from gradaudit.probe.arguments import number_in, numbers_in
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gradaudit.probe.arguments import Argument
+
+    Factor = Callable[[int], float]
+
+
+class Lacking(ValueError):
+    """An argument without which there is no curve; the message names it."""
+
+
+class Terms(NamedTuple):
+    """What a schedule is made from. Lengths are in calls of the scheduler.
+
+    peak       the rate that factors multiply. low: the lowest rate, absolute; None if not said.
+    total      calls of the whole training. warmup: calls of the warm-up, 0 for none.
+    start      the factor at the first step of the warm-up.
+    decay      calls after which the schedule ends, where the config says so.
+    per_epoch  calls in one epoch; None where that is not known.
+    arguments  further keys beside the scheduler.
+    """
+
+    peak: float
+    total: int
+    warmup: int
+    start: float
+    low: float | None
+    decay: int | None
+    milestones: tuple[float, ...]
+    per_epoch: float | None
+    arguments: dict[str, Argument]
+
+    @property
+    def floor(self) -> float:
+        """The lowest rate as a factor of the peak; 0 where none is said."""
+        return (self.low or 0.0) / self.peak
+
+    @property
+    def end(self) -> int:
+        return self.decay or self.total
+
+    def number(self, *names: str) -> float | None:
+        return number_in(self.arguments, *names)
+
+    def needed(self, *names: str) -> float:
+        """Raises: Lacking."""
+        value = self.number(*names)
+        if value is None:
+            raise Lacking(f"`{names[0]}` is not known")
+        return value
+
+
+def constant(terms: Terms) -> Factor:
+    return lambda t: 1.0
+
+
+def constant_with_warmup(terms: Terms) -> Factor:
+    """Linear from `start` to 1 after `warmup` calls, then 1."""
+    w, s = terms.warmup, terms.start
+    return lambda t: s + (1 - s) * t / w if t < w else 1.0
+
+
+def _after_warmup(terms: Terms, decay: Callable[[float], float]) -> Factor:
+    """Warm-up to 1, then `decay` of the share done of what remains (1 at the end)."""
+    w, s, rest = terms.warmup, terms.start, max(1, terms.end - terms.warmup)
+    return lambda t: s + (1 - s) * t / w if t < w else decay((t - w) / rest)
+
+
+def linear(terms: Terms) -> Factor:
+    floor = terms.floor
+    return _after_warmup(terms, lambda done: floor + (1 - floor) * max(0.0, 1 - done))
+
+
+def power(terms: Terms) -> Factor:
+    floor, exponent = terms.floor, terms.number("power") or 1.0
+    return _after_warmup(terms, lambda done: floor + (1 - floor) * max(0.0, 1 - done) ** exponent)
+
+
+def cosine(terms: Terms) -> Factor:
+    """transformers' `num_cycles` is 0.5 for half a wave; after the end it is followed on."""
+    cycles, floor = terms.number("num_cycles") or 0.5, terms.floor
+    return _after_warmup(
+        terms, lambda done: max(0.0, floor + (1 - floor) * (1 + cos(2 * pi * cycles * done)) / 2)
+    )
+
+
+def cosine_once(terms: Terms) -> Factor:
+    """A half wave from the peak to the floor, where it stays."""
+    floor = terms.floor
+    return _after_warmup(
+        terms, lambda done: floor + (1 - floor) * (1 + cos(pi * min(done, 1.0))) / 2
+    )
+
+
+def cosine_with_restarts(terms: Terms) -> Factor:
+    cycles = terms.number("num_cycles") or 1
+    return _after_warmup(
+        terms, lambda done: 0.0 if done >= 1 else (1 + cos(pi * ((cycles * done) % 1.0))) / 2
+    )
+
+
+def polynomial(terms: Terms) -> Factor:
+    """transformers' own end is 1e-7, not 0."""
+    low = terms.number("lr_end")
+    end = (1e-7 if low is None else low) / terms.peak
+    power = terms.number("power") or 1.0
+    return _after_warmup(terms, lambda done: end + (1 - end) * max(0.0, 1 - done) ** power)
+
+
+def inverse_sqrt(terms: Terms) -> Factor:
+    w, s = terms.warmup, terms.start
+    scale = terms.number("timescale") or w or 10_000
+    return lambda t: s + (1 - s) * t / w if t < w else 1 / sqrt((t + scale - w) / scale)
+
+
+def warmup_stable_decay(terms: Terms) -> Factor:
+    """Raises: Lacking: how long the decay is."""
+    d = int(terms.needed("num_decay_steps", "decay_steps"))
+    w, s = terms.warmup, terms.start
+    ratio = terms.number("min_lr_ratio")
+    floor = terms.floor if ratio is None else ratio
+    stable = terms.number("num_stable_steps", "stable_steps")
+    begins = w + int(stable) if stable is not None else max(w, terms.total - d)
+    kind = str(terms.arguments.get("decay_type", "cosine"))
+    shapes: dict[str, Callable[[float], float]] = {
+        "linear": lambda done: 1 - done, "1-sqrt": lambda done: 1 - sqrt(done),
+        "cosine": lambda done: (1 + cos(pi * done)) / 2,
+    }  # fmt: skip
+    if kind not in shapes:
+        raise Lacking(f"decay_type {kind!r} is none of {', '.join(shapes)}")
+    shape = shapes[kind]
+
+    def factor(t: int) -> float:
+        if t < w:
+            return floor + (1 - floor) * (s + (1 - s) * t / w)
+        if t < begins:
+            return 1.0
+        return floor + (1 - floor) * shape((t - begins) / d) if t < begins + d else floor
+
+    return factor
+
+
+def torchtitan(terms: Terms) -> Factor:
+    """Warm-up, level, decay; neither the first nor the last step has a rate of 0."""
+    w, total = terms.warmup, terms.total
+    share = terms.number("decay_ratio")
+    decay = total - w if share is None else round(total * share)
+    level = total - decay
+    kind = str(terms.arguments.get("decay_type", "linear"))
+    floor = terms.floor
+
+    def factor(t: int) -> float:
+        t = min(t, level + decay)
+        if t < w:
+            return (t + 1) / (w + 1)
+        if t < level or decay == 0:
+            return 1.0
+        done = (t + 1 - level) / (decay + 1)
+        shape = {"sqrt": 1 - sqrt(done), "cosine": (1 + cos(pi * done)) / 2}.get(kind, 1 - done)
+        return floor + (1 - floor) * shape
+
+    return factor
+
+
+def gpt_neox(kind: str) -> Callable[[Terms], Factor]:
+    """It decays over the whole length, though it begins after the warm-up, and stops one warm-up
+    before the end: the rate does not come down to its lowest."""
+
+    def made(terms: Terms) -> Factor:
+        w, end, floor = terms.warmup, terms.end, terms.floor
+
+        def factor(t: int) -> float:
+            done = min(t, end - w)
+            if 0 < w and t <= w:
+                return done / w
+            share = (done - w) / end
+            shape = {
+                "linear": 1 - share, "cosine": (1 + cos(pi * share)) / 2,
+                "exponential": exp(-0.693 * share),
+            }.get(kind, 1.0)  # fmt: skip
+            return max(shape, floor)
+
+        return factor
+
+    return made
+
+
+def swin_cosine(terms: Terms) -> Factor:
+    """timm's `CosineLRScheduler` after the warm-up; it is called after a step with that step's
+    own number, so that each rate comes one step later."""
+    w, floor = terms.warmup, terms.floor
+    low = terms.number("warmup_lr")
+    s = (5e-7 if low is None else low) / terms.peak
+    rest = max(1, terms.total - w)
+
+    def factor(t: int) -> float:
+        t = max(t - 1, 0)
+        if t < w:
+            return s + (1 - s) * t / w
+        return floor + (1 - floor) * (1 + cos(pi * min(t - w, rest) / rest)) / 2
+
+    return factor
+
+
+def slowfast_cosine(terms: Terms) -> Factor:
+    """The warm-up rises from WARMUP_START_LR to where the cosine, which began with it, is then."""
+    w, floor, total = terms.warmup, terms.floor, terms.total
+    low = terms.number("warmup_start_lr")
+    s = (0.01 if low is None else low) / terms.peak
+    offset = w if terms.arguments.get("cosine_after_warmup") is True else 0
+
+    def wave(t: float) -> float:
+        return floor + (1 - floor) * (1 + cos(pi * (t - offset) / (total - offset))) / 2
+
+    return lambda t: s + (wave(w) - s) * t / w if t < w else wave(t)
+
+
+def fastai_one_cycle(terms: Terms) -> Factor:
+    """Up and down by half waves, from 1 / div_factor, to 1 / (1e4 x div_factor)."""
+    low = 1 / terms.needed("div_factor")
+    share = terms.needed("pct_start")
+    top = int(share * terms.total)
+
+    def wave(first: float, last: float, done: float) -> float:
+        return last + (first - last) / 2 * (cos(pi * done) + 1)
+
+    rest = terms.total - top
+    return lambda t: wave(low, 1, t / top) if t < top else wave(1, low / 1e4, (t - top) / rest)
+
+
+def detectron2_steps(terms: Terms) -> Factor:
+    """A drop at each milestone before the end; the warm-up is linear from `start`."""
+    gamma = terms.number("gamma")
+    gamma = 0.1 if gamma is None else gamma
+    at = sorted(stone for stone in terms.milestones if stone < terms.total)
+    w, s = terms.warmup, terms.start
+    top = gamma ** bisect_right(at, w)
+    return lambda t: s + (top - s) * t / w if t < w else gamma ** bisect_right(at, t)
+
+
+def detectron2_cosine(terms: Terms) -> Factor:
+    """The half wave begins with the training; the warm-up rises to where it is at its end."""
+    w, s, floor, total = terms.warmup, terms.start, terms.floor, terms.total
+
+    def wave(t: float) -> float:
+        return floor + (1 - floor) * (1 + cos(pi * t / total)) / 2
+
+    return lambda t: s + (wave(w) - s) * t / w if t < w else wave(t)
+
+
+def warmup_lr(terms: Terms) -> Factor:
+    """sqrt(warmup) x min(n ** -0.5, n x warmup ** -1.5), n counted from 1: the peak is 1."""
+    w = terms.warmup
+    if not w:
+        raise Lacking("`warmup_steps` is not known")
+    return lambda t: w**0.5 * min((t + 1) ** -0.5, (t + 1) * w**-1.5)
+
+
+def fairseq_polynomial(terms: Terms) -> Factor:
+    w, end, floor = terms.warmup, terms.end, terms.floor
+    power = terms.number("power") or 1.0
+
+    def factor(t: int) -> float:
+        if 0 < w and t <= w:
+            return t / w
+        return floor + (1 - floor) * (1 - (t - w) / (end - w)) ** power if t < end else floor
+
+    return factor
+
+
+def fairseq_cosine(terms: Terms) -> Factor:
+    w, floor = terms.warmup, terms.floor
+    begin = terms.number("warmup_init_lr")
+    s = floor if begin is None or begin < 0 else begin / terms.peak
+    said = terms.number("lr_period_updates")
+    period = said if said and said > 0 else terms.total - w
+    grows = terms.number("t_mult") or 1.0
+    if grows != 1 or period <= 0:
+        raise Lacking("a cosine whose periods grow (`t_mult`) is not simulated")
+    shrink = terms.number("lr_shrink")
+    shrink = 0.1 if shrink is None else shrink
+
+    def factor(t: int) -> float:
+        if t < w:
+            return s + (1 - s) * t / w
+        cycle, into = divmod(t - w, period)
+        return float(shrink**cycle * (floor + (1 - floor) * (1 + cos(pi * into / period)) / 2))
+
+    return factor
+
+
+def fairseq_inverse_sqrt(terms: Terms) -> Factor:
+    w = terms.warmup
+    if not w:
+        raise Lacking("`warmup_updates` is not known")
+    begin = terms.number("warmup_init_lr")
+    s = 0.0 if begin is None or begin < 0 else begin / terms.peak
+    return lambda t: s + (1 - s) * t / w if t < w else sqrt(w / t)
+
+
+def fairseq_tri_stage(terms: Terms) -> Factor:
+    shares = numbers_in(terms.arguments, "phase_ratio")
+    if len(shares) == 3:
+        w, hold, decay = (int(terms.total * share) for share in shares)
+    else:
+        w = terms.warmup
+        hold = int(terms.needed("hold_steps"))
+        decay = int(terms.needed("decay_steps"))
+    first, last = terms.number("init_lr_scale"), terms.number("final_lr_scale")
+    s = 0.01 if first is None else first
+    end = 0.01 if last is None else last
+    if end <= 0 or decay <= 0:
+        raise Lacking("an exponential decay needs `final_lr_scale` and its length above 0")
+
+    def factor(t: int) -> float:
+        if t < w:
+            return s + (1 - s) * t / w
+        if t < w + hold:
+            return 1.0
+        return exp(log(end) * (t - w - hold) / decay) if t <= w + hold + decay else end
+
+    return factor
+
+
+def nemo(decay: Callable[[float], float]) -> Callable[[Terms], Factor]:
+    """(n + 1) / (warmup + 1), then the decay over the rest."""
+
+    def made(terms: Terms) -> Factor:
+        w, floor, rest = terms.warmup, terms.floor, max(1, terms.total - terms.warmup)
+
+        def factor(t: int) -> float:
+            if t <= w and w:
+                return (t + 1) / (w + 1)
+            return floor + (1 - floor) * decay(min((t - w) / rest, 1.0))
+
+        return factor
+
+    return made
+
+
+def deepspeed_warmup(decays: bool) -> Callable[[Terms], Factor]:
+    """The warm-up is logarithmic by default: log(t + 1) / log(warmup)."""
+
+    def made(terms: Terms) -> Factor:
+        w, total = max(2, terms.warmup), terms.total
+        low = (terms.number("warmup_min_lr") or 0.0) / terms.peak
+        is_linear = str(terms.arguments.get("warmup_type", "log")).lower() == "linear"
+
+        def gamma(t: int) -> float:
+            if t < w:
+                return t / w if is_linear else log(t + 1) / log(w)
+            return max(0.0, (total - t) / max(1.0, total - w)) if decays else 1.0
+
+        return lambda t: low + (1 - low) * gamma(t)
+
+    return made
+
+
+def basicsr_warm(terms: Terms, then: Factor) -> Factor:
+    """Below `warmup_iter` step n, from 1, has the share n / warmup_iter of the first rate."""
+    w = terms.warmup
+    return lambda t: (t + 1) / w if t + 1 < w else then(t)
+
+
+def basicsr_steps(terms: Terms) -> Factor:
+    if not terms.milestones:
+        raise Lacking("`milestones` are not known")
+    gamma = terms.number("gamma")
+    gamma = 0.1 if gamma is None else gamma
+    at = sorted(terms.milestones)
+    return basicsr_warm(terms, lambda t: gamma ** bisect_right(at, t))
+
+
+def basicsr_cosine(terms: Terms) -> Factor:
+    """Half waves one after another, each with a weight of its own."""
+    periods = numbers_in(terms.arguments, "periods")
+    weights = numbers_in(terms.arguments, "restart_weights") or (1.0,)
+    if not periods or len(periods) != len(weights):
+        raise Lacking("`periods` and as many `restart_weights` are not known")
+    ends = [sum(periods[: index + 1]) for index in range(len(periods))]
+    if ends[-1] < terms.total - 1:
+        raise Lacking(f"the `periods` end after {ends[-1]:g} of {terms.total} steps")
+    floor = terms.floor
+
+    def then(t: int) -> float:
+        index = next(index for index, end in enumerate(ends) if t <= end)
+        begin = ends[index - 1] if index else 0
+        wave = (1 + cos(pi * (t - begin) / periods[index])) / 2
+        return floor + weights[index] * (1 - floor) * wave
+
+    return basicsr_warm(terms, then)
