@@ -42,12 +42,12 @@ def bounds_of(unit: TrainingUnit) -> tuple[Bound, ...]:
     """What clip, rate and momentum allow one step to be, whatever the gradient is."""
     found: list[Bound] = []
     clip, value = unit.number("clip_norm"), unit.number("clip_value")
-    if clip and 0 < clip:
+    if clip and clip > 0:
         found.append(Bound(
             f"the clip acts in a step whose total gradient norm is above {clip:g}; whether any "
             "is cannot be known from the config", clip, "gradient norm",
         ))  # fmt: skip
-    elif value and 0 < value:
+    elif value and value > 0:
         found.append(Bound(
             f"each gradient element is cut to between -{value:g} and {value:g}; whether any is "
             "beyond cannot be known from the config", value, "gradient element",

@@ -14,7 +14,7 @@ import torch
 from torch.optim import lr_scheduler
 
 from gradaudit.probe.formulas import Lacking
-from gradaudit.probe.recipes import EPOCHS, STEPS
+from gradaudit.probe.recipes import BY_POSITION, EPOCHS, STEPS
 from gradaudit.probe.schedules import CURVE
 from gradaudit.probe.simulated import Curve, Fact, Missing, Schedule
 
@@ -100,17 +100,15 @@ def _construct(
     warmup = terms.warmup
     if not warmup:
         return made(optimizer, **keywords), said
-    rise = lr_scheduler.LinearLR(
-        optimizer, start_factor=min(max(terms.start, LEAST_FACTOR), 1.0), total_iters=warmup
-    )
-    if recipe.built in _BY_POSITION:
-        # A drop has its place in the training, not after the warm-up.
+    start = terms.start
+    if recipe.built in BY_POSITION:
+        rise: lr_scheduler.LRScheduler = lr_scheduler.LinearLR(
+            optimizer, start_factor=min(max(start, LEAST_FACTOR), 1.0), total_iters=warmup
+        )
         return lr_scheduler.ChainedScheduler([rise, made(optimizer, **keywords)]), said
+    rise = lr_scheduler.LambdaLR(optimizer, lambda t: start + (1 - start) * min(t / warmup, 1.0))
     after = made(optimizer, **keywords)
     return lr_scheduler.SequentialLR(optimizer, [rise, after], milestones=[warmup]), said
-
-
-_BY_POSITION = ("MultiStepLR", "StepLR", "ExponentialLR", "ConstantLR")
 
 
 def _run(

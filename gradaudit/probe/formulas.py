@@ -188,7 +188,7 @@ def gpt_neox(kind: str) -> Callable[[Terms], Factor]:
 
         def factor(t: int) -> float:
             done = min(t, end - w)
-            if 0 < w and t <= w:
+            if w > 0 and t <= w:
                 return done / w
             share = (done - w) / end
             shape = {
@@ -208,13 +208,14 @@ def swin_cosine(terms: Terms) -> Factor:
     w, floor = terms.warmup, terms.floor
     low = terms.number("warmup_lr")
     s = (5e-7 if low is None else low) / terms.peak
-    rest = max(1, terms.total - w)
+    begins = w if terms.arguments.get("warmup_prefix") is not False else 0
+    rest = max(1, terms.total - begins)
 
     def factor(t: int) -> float:
         t = max(t - 1, 0)
         if t < w:
             return s + (1 - s) * t / w
-        return floor + (1 - floor) * (1 + cos(pi * min(t - w, rest) / rest)) / 2
+        return floor + (1 - floor) * (1 + cos(pi * min(t - begins, rest) / rest)) / 2
 
     return factor
 
@@ -223,7 +224,9 @@ def slowfast_cosine(terms: Terms) -> Factor:
     """The warm-up rises from WARMUP_START_LR to where the cosine, which began with it, is then."""
     w, floor, total = terms.warmup, terms.floor, terms.total
     low = terms.number("warmup_start_lr")
-    s = (0.01 if low is None else low) / terms.peak
+    # Where the rate is scaled by the shards, so is the rate at the start.
+    scaled = terms.arguments.get("base_lr_scale_num_shards") is True
+    s = (0.01 if low is None else low) / (terms.needed("base_lr") if scaled else terms.peak)
     offset = w if terms.arguments.get("cosine_after_warmup") is True else 0
 
     def wave(t: float) -> float:
@@ -252,6 +255,8 @@ def detectron2_steps(terms: Terms) -> Factor:
     at = sorted(stone for stone in terms.milestones if stone < terms.total)
     w, s = terms.warmup, terms.start
     top = gamma ** bisect_right(at, w)
+    if terms.arguments.get("warmup_method") == "constant":
+        return lambda t: s if t < w else gamma ** bisect_right(at, t)
     return lambda t: s + (top - s) * t / w if t < w else gamma ** bisect_right(at, t)
 
 
@@ -278,7 +283,7 @@ def fairseq_polynomial(terms: Terms) -> Factor:
     power = terms.number("power") or 1.0
 
     def factor(t: int) -> float:
-        if 0 < w and t <= w:
+        if w > 0 and t <= w:
             return t / w
         return floor + (1 - floor) * (1 - (t - w) / (end - w)) ** power if t < end else floor
 
@@ -344,6 +349,8 @@ def nemo(decay: Callable[[float], float]) -> Callable[[Terms], Factor]:
 
     def made(terms: Terms) -> Factor:
         w, floor, rest = terms.warmup, terms.floor, max(1, terms.total - terms.warmup)
+        if terms.number("constant_steps"):
+            raise Lacking("`constant_steps` above 0 are not simulated")
 
         def factor(t: int) -> float:
             if t <= w and w:
@@ -356,7 +363,8 @@ def nemo(decay: Callable[[float], float]) -> Callable[[Terms], Factor]:
 
 
 def deepspeed_warmup(decays: bool) -> Callable[[Terms], Factor]:
-    """The warm-up is logarithmic by default: log(t + 1) / log(warmup)."""
+    """The warm-up is logarithmic by default: log(n + 1) / log(warmup). The scheduler begins to
+    count after the first step, so that each rate comes one step later."""
 
     def made(terms: Terms) -> Factor:
         w, total = max(2, terms.warmup), terms.total
@@ -368,7 +376,7 @@ def deepspeed_warmup(decays: bool) -> Callable[[Terms], Factor]:
                 return t / w if is_linear else log(t + 1) / log(w)
             return max(0.0, (total - t) / max(1.0, total - w)) if decays else 1.0
 
-        return lambda t: low + (1 - low) * gamma(t)
+        return lambda t: low + (1 - low) * gamma(max(t - 1, 0))
 
     return made
 

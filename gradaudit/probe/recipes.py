@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import cos, pi, sqrt
+from math import cos, pi
 from typing import NamedTuple
 
 from gradaudit.probe import formulas as f
@@ -110,7 +110,6 @@ BY_DIALECT: dict[str, dict[str, Recipe]] = {
     },
     "nemo": {
         "cosineannealing": _framework(_NEMO, f.nemo(lambda done: (1 + cos(pi * done)) / 2)),
-        "squarerootannealing": _framework(_NEMO, f.nemo(lambda done: sqrt(1 - done))),
     },
     "deepspeed": {
         "warmuplr": _framework("deepspeed/runtime/lr_schedules.py", f.deepspeed_warmup(False)),
@@ -219,6 +218,9 @@ OF_TORCH = {
 """By the name of the class. Which call each follows is the training loop's choice: a one-cycle
 and a cyclic schedule are documented to be called after each batch; an exponential one whose gamma
 is near 1 is too, and then the config must say so (`interval: step`)."""
+
+BY_POSITION = ("MultiStepLR", "StepLR", "ExponentialLR", "ConstantLR")
+"""Classes of torch that count from the beginning of the training, warm-up or not."""
 
 _NAMED = "only the shape is known from the name"
 

@@ -8,7 +8,9 @@ from typing import NamedTuple
 from gradaudit.plan.model import DEFAULT
 from gradaudit.probe.arguments import arguments_of
 from gradaudit.probe.formulas import Terms
-from gradaudit.probe.recipes import EPOCHS, NONE, STEPS, Recipe, key_of, recipe_of
+from gradaudit.probe.recipes import (
+    BY_POSITION, EPOCHS, NONE, STEPS, Recipe, key_of, recipe_of,
+)  # fmt: skip
 from gradaudit.probe.simulated import CONVENTION, FRAMEWORK, TORCH, Missing
 from gradaudit.rules.lengths import call_unit, horizon_of
 
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 
 
 CURVE = "learning-rate curve"
-FEW_EPOCHS = 2000
-"""Milestones and periods up to so many times the epochs may be epochs; no training has more."""
+_FACTORS = ("world_size", "micro_batch", "global_batch", "accumulation", "base_learning_rate")
+"""What a framework computes a learning rate from, as the plan names it where it is not known."""
 
 
 class Planned(NamedTuple):
@@ -59,7 +61,8 @@ def _planned(unit: TrainingUnit, clock: Clock) -> Planned:
         if peak is not None:
             raise _Stop(f"the learning rate is {peak:g}")
         why = "learning_rate is not known" + (f" ({reason})" if reason else "")
-        raise _Stop(why, "learning_rate")
+        factors = [name for name in _FACTORS if f"{name} is not known" in reason]
+        raise _Stop(why, *(factors or ["learning_rate"]))
     if not name and "scheduler" in unit.unknown:
         raise _Stop(f"scheduler is not known ({unit.unknown['scheduler']})", "scheduler")
     recipe = recipe_of(name, unit.composed.dialect["name"]) if name else NONE
@@ -88,11 +91,13 @@ def _planned(unit: TrainingUnit, clock: Clock) -> Planned:
     )  # fmt: skip
     if recipe.made is None and warmup:
         notes.append(
-            "the config does not say how warm-up and schedule join: here the warm-up comes first, "
-            "then the schedule over the rest"
+            "the config does not say how warm-up and schedule join: "
+            + (
+                "here drops keep their place in the training"
+                if recipe.built in BY_POSITION
+                else "here the warm-up comes first, then the schedule over the rest"
+            )
         )
-    if terms.start == 0 and recipe.made is None and warmup:
-        notes.append("the warm-up is taken from a rate near 0 (LinearLR takes no 0)")
     return Planned(name or "none", recipe, terms, follows, length.nominal, tuple(notes))
 
 
