@@ -9,7 +9,13 @@ from gradaudit.plan.model import DEFAULT
 from gradaudit.probe.arguments import arguments_of
 from gradaudit.probe.formulas import Terms
 from gradaudit.probe.recipes import (
-    BY_POSITION, EPOCHS, NONE, STEPS, Recipe, key_of, recipe_of,
+    BY_POSITION,
+    EPOCHS,
+    NONE,
+    STEPS,
+    Recipe,
+    key_of,
+    recipe_of,
 )  # fmt: skip
 from gradaudit.probe.simulated import CONVENTION, FRAMEWORK, TORCH, Missing
 from gradaudit.rules.lengths import call_unit, horizon_of

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from gradaudit.probe.simulated import Curve, Fact, Missing, Simulation
+    from gradaudit.probe.simulated import Curve, Missing, Simulation
     from gradaudit.render.layout import Line
 
     Row = tuple[str, str, str]
@@ -129,8 +129,8 @@ def _memory(simulation: Simulation) -> list[Row]:
     about = f"state {state}" if state else "no state of a weight's size"
     return [(
         "a parameter", f"{total} bytes",
-        f"weight {memory.weight} + gradient {memory.gradient} + {about} ({memory.dtype}); before "
-        "any sharding, copies of mixed precision and activations",
+        (f"weight {memory.weight} + gradient {memory.gradient} + {about} ({memory.dtype}); before "
+        "any sharding, copies of mixed precision and activations"),
     )]  # fmt: skip
 
 
@@ -170,8 +170,8 @@ def _schedule(simulation: Simulation) -> list[Row]:
         "framework": f"by the formula of {schedule.formula}",
         "convention": "by convention",
     }[schedule.basis]
-    rows.append(("scheduler", schedule.name, f"{schedule.built}, {how}; a call after each "
-                 f"{schedule.follows[:-1]}"))  # fmt: skip
+    rows.append(("scheduler", schedule.name, (f"{schedule.built}, {how}; a call after each "
+                 f"{schedule.follows[:-1]}")))  # fmt: skip
     if schedule.takes:
         said = ", ".join(f"{fact.name} {_value(fact.value)}" for fact in schedule.takes)
         rows.append(("arguments", "", said))
@@ -191,8 +191,8 @@ def _schedule(simulation: Simulation) -> list[Row]:
             plural = "step changes" if curve.zeros == 1 else "steps change"
             rows.append(("rate of 0", f"{_count(curve.zeros)}", f"{plural} no weight"))
         if curve.nominal:
-            rows.append(("note", "", f"drawn with {curve.nominal} steps an epoch, because the real "
-                         "number is not known: the shape is right, one step's place is not"))  # fmt: skip
+            rows.append(("note", "", (f"drawn with {curve.nominal} steps an epoch, because the real number is not "
+                         "known: the shape is right, one step's place is not")))  # fmt: skip
     rows += [("note", "", note) for note in schedule.notes]
     return rows
 
@@ -228,16 +228,16 @@ def _scaler(simulation: Simulation) -> list[Row]:
         return []
     rows: list[Row] = [(
         "scaler", f"{scaler.initial:g}",
-        f"at first; halved after an overflow, doubled after {scaler.growth_interval:,} steps "
-        "without one",
+        (f"at first; halved after an overflow, doubled after {scaler.growth_interval:,} steps "
+        "without one"),
     )]  # fmt: skip
     for found in scaler.tries:
         skipped = f"{found.skipped} step{'' if found.skipped == 1 else 's'} skipped"
         rows.append(
             (f"if up to {found.largest:g}", skipped, f"then the scale is {found.settles:g}")
         )
-    rows.append(("later", "", f"at the limit about one step in {scaler.again:,} is skipped, by "
-                 "trying the doubled scale; sizes are of the largest gradient element"))  # fmt: skip
+    rows.append(("later", "", (f"at the limit one step in {scaler.again:,} is skipped, trying the doubled "
+                 "scale; sizes are of the largest gradient element")))  # fmt: skip
     rows += [("note", "", note) for note in scaler.notes]
     return rows
 
