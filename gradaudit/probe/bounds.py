@@ -87,7 +87,7 @@ def _of_adam(unit: TrainingUnit, rate: float) -> list[Bound]:
     pair = setting.value if setting is not None else (0.9, 0.999)
     found = [Bound(
         "an element whose gradient stays the same moves by the learning rate in each step, from "
-        "the first on, however large that gradient is", rate, "per element",
+        "the first on, however large that gradient is (eps apart)", rate, "per element",
     )]  # fmt: skip
     if isinstance(pair, tuple) and len(pair) == 2:
         limit = most(*pair)

@@ -86,6 +86,8 @@ def _planned(unit: TrainingUnit, clock: Clock) -> Planned:
         notes += note
     if recipe.basis == CONVENTION:
         notes.append(recipe.source)
+        if recipe.follows and not written and name:
+            notes.append(f"taken to be called after each {follows[:-1]}")
     length = _Length(clock, follows)
     warmup, note = _warmup(unit, length, recipe)
     notes += note

@@ -33,11 +33,13 @@ def simulation_lines(simulations: list[Simulation], width: int) -> list[Line]:
 
 
 def _unit(simulation: Simulation, width: int) -> list[Line]:
-    where = f"{simulation.path}  " if simulation.path else ""
-    lines: list[Line] = [
-        [piece(clean(where), "path"), piece(clean(simulation.unit), "heading"),
-         piece(f"  torch {simulation.torch}", "dim")]
-    ]  # fmt: skip
+    lines: list[Line] = [[piece(clean(simulation.path), "path")]] if simulation.path else []
+    lines.append(
+        [
+            piece(f"  {clean(simulation.unit)}", "heading"),
+            piece(f"  torch {simulation.torch}", "dim"),
+        ]
+    )
     if simulation.assumed:
         said = ", ".join(f"{fact.name} {_value(fact.value)}" for fact in simulation.assumed)
         lines.extend(_wrapped(f"assumed: {said}", width, "  ", "    "))
@@ -191,8 +193,10 @@ def _schedule(simulation: Simulation) -> list[Row]:
             plural = "step changes" if curve.zeros == 1 else "steps change"
             rows.append(("rate of 0", f"{_count(curve.zeros)}", f"{plural} no weight"))
         if curve.nominal:
-            rows.append(("note", "", (f"drawn with {curve.nominal} steps an epoch, because the real number is not "
-                         "known: the shape is right, one step's place is not")))  # fmt: skip
+            said = (
+                f"drawn with {curve.nominal} steps an epoch, because the real number is not known"
+            )
+            rows.append(("note", "", f"{said}: the shape is right, one step's place is not"))
     rows += [("note", "", note) for note in schedule.notes]
     return rows
 
@@ -236,8 +240,8 @@ def _scaler(simulation: Simulation) -> list[Row]:
         rows.append(
             (f"if up to {found.largest:g}", skipped, f"then the scale is {found.settles:g}")
         )
-    rows.append(("later", "", (f"at the limit one step in {scaler.again:,} is skipped, trying the doubled "
-                 "scale; sizes are of the largest gradient element")))  # fmt: skip
+    later = f"at the limit one step in {scaler.again:,} is skipped, trying the doubled scale"
+    rows.append(("later", "", f"{later}; sizes are of the largest gradient element"))
     rows += [("note", "", note) for note in scaler.notes]
     return rows
 
