@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import re
-from math import cos, exp, log, pi, sqrt
+from math import cos, pi, sqrt
 
 import pytest
-from support import SAMPLE, audit_text
+from support import audit_text
 
 torch = pytest.importorskip("torch")
 
@@ -17,13 +15,9 @@ from hypothesis import strategies as st  # noqa: E402
 from gradaudit.options import Options  # noqa: E402
 from gradaudit.plan.model import TrainingUnit  # noqa: E402
 from gradaudit.plan.schedule import rate_at  # noqa: E402
-from gradaudit.probe import bounds, curve  # noqa: E402
-from gradaudit.probe.scaler import try_scale  # noqa: E402
-from gradaudit.probe.simulate import NoUnit, run_simulation, simulate  # noqa: E402
+from gradaudit.probe import curve  # noqa: E402
+from gradaudit.probe.simulate import simulate  # noqa: E402
 from gradaudit.probe.simulated import Curve, Simulation  # noqa: E402
-from gradaudit.render.layout import plain  # noqa: E402
-from gradaudit.render.simulate import SAID, as_json, simulation_lines  # noqa: E402
-from gradaudit.settings import Finder  # noqa: E402
 
 HF = """\
 output_dir: out
@@ -110,7 +104,9 @@ scheduler: {{name: {name}, interval: step{more}}}
 """
 
 
-def generic(name: str, steps: int = 100, warmup: int = 0, start: float = 0.0, more: str = "") -> str:
+def generic(
+    name: str, steps: int = 100, warmup: int = 0, start: float = 0.0, more: str = ""
+) -> str:
     return GENERIC.format(steps=steps, warmup=warmup, start=start, name=name, more=more)
 
 
@@ -176,7 +172,7 @@ def test_a_one_cycle_schedule_is_torchs() -> None:
 )
 @settings(max_examples=25, deadline=None)
 def test_the_warm_up_is_that_of_the_plan(steps: int, share: float, start: float) -> None:
-    """`plan/schedule.py`, with which rules judge, gives the same rate at every step of a warm-up."""
+    """`plan/schedule.py`, by which rules judge, has the same rate at every step of a warm-up."""
     warmup = max(1, round(share * steps))
     for name in ("cosine", "CosineAnnealingLR", "linear", "constant"):
         text = generic(name, steps, warmup, start)
@@ -206,9 +202,7 @@ def test_drops_keep_their_place_beside_a_warm_up() -> None:
     assert (found[49], found[50]) == (pytest.approx(0.01), pytest.approx(0.001))
 
 
-@given(
-    name=st.sampled_from(NAMES), steps=st.integers(2, 400), warmup=st.integers(0, 300)
-)
+@given(name=st.sampled_from(NAMES), steps=st.integers(2, 400), warmup=st.integers(0, 300))
 @settings(max_examples=40, deadline=None)
 def test_no_rate_is_above_the_peak_or_below_zero(name: str, steps: int, warmup: int) -> None:
     assume(warmup < steps)

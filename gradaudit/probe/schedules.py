@@ -155,7 +155,9 @@ class _Length:
             return value * self.per_epoch
         if unit == STEPS and self.follows == EPOCHS and self.clock.per_epoch:
             return value / self.clock.per_epoch
-        said = "in steps, the training in epochs" if unit == STEPS else "in epochs"
+        said = "in steps, the training in epochs"
+        if unit == EPOCHS:
+            said = "in epochs, the training in steps"
         raise _Stop(f"{what} is {said}, and steps_per_epoch is not known", "steps_per_epoch")
 
 

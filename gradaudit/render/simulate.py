@@ -186,6 +186,9 @@ def _schedule(simulation: Simulation) -> list[Row]:
         at = f"step {_count(curve.peak_at)}" if unit == "step" else f"after {curve.peak_at:.4g} ep."
         rows.append(("peak", _number(curve.peak), f"first at {at}; {share}"
                      if unit == "step" else f"first {at}; {share}"))  # fmt: skip
+        written = simulation.groups[0].learning_rate
+        if written is not None and curve.peak < written * (1 - 1e-9):
+            rows.append(("not reached", _number(written), "the learning rate that the plan has"))
         rows.append(("first, last", f"{_number(curve.start)}, {_number(curve.end)}", ""))
         about = f"sum over all steps {_number(curve.area)}" if curve.area is not None else ""
         rows.append(("mean", f"{_percent(curve.mean_share)} of the peak", about))
@@ -271,6 +274,8 @@ def _count(value: float) -> str:
 
 
 def _percent(share: float) -> str:
+    if 0.99 < share < 1:
+        return f"{100 * share:.6g} %"
     return f"{100 * share:.3g} %"
 
 

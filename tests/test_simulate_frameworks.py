@@ -1,0 +1,304 @@
+"""Schedules of frameworks, each against its own source written down a second time.
+
+The references follow the frameworks' code line by line, where the formulas of the package are put
+together from shared parts; none of these frameworks is installed.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Callable
+
+import pytest
+from support import audit_text
+
+pytest.importorskip("torch")
+
+from gradaudit.options import Options
+from gradaudit.probe import curve
+from gradaudit.probe.simulate import simulate
+from gradaudit.settings import Settings
+
+
+def rates(dialect: str, text: str, **assumed: str) -> list[float]:
+    options, settings = Options(), Settings()
+    options.assume.update(assumed)
+    settings.dialects["*"] = dialect
+    result = audit_text(text, options, settings)
+    assert result.composed is not None
+    assert result.composed.dialect["name"] == dialect
+    found = simulate(result.units[0])
+    assert found.schedule.basis == "framework", (found.schedule, found.missing)
+    assert found.schedule.curve is not None, found.missing
+    return [rate for _, rate in found.schedule.curve.points]
+
+
+@pytest.fixture(autouse=True)
+def every_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curve, "MOST_POINTS", 10_000)
+
+
+def same(found: list[float], reference: Callable[[int], float]) -> None:
+    expected = [reference(t) for t in range(len(found))]
+    assert found == pytest.approx(expected, rel=1e-9, abs=1e-15)
+    assert len(set(found)) > 5  # a level line would prove little
+
+
+def test_wenet_and_espnet() -> None:
+    def reference(last_epoch: int) -> float:
+        step_num = last_epoch + 1
+        return float(2e-3 * 40**0.5 * min(step_num**-0.5, step_num * 40**-1.5))
+
+    text = "optim: adam\noptim_conf: {lr: 0.002}\nscheduler: warmuplr\n"
+    text += "scheduler_conf: {warmup_steps: 40}\nmax_epoch: 3\naccum_grad: 1\ngrad_clip: 5\n"
+    for dialect in ("wenet", "espnet"):
+        found = rates(dialect, text, steps_per_epoch="50")
+        same(found, reference)
+        assert max(found) == found[39] == pytest.approx(2e-3)
+
+
+@pytest.mark.parametrize("style", ["cosine", "linear", "exponential"])
+def test_gpt_neox(style: str) -> None:
+    end_iter, warmup_iter, start_lr, min_lr = 200, 20, 1e-3, 1e-5
+
+    def reference(num_iters: int) -> float:
+        n = min(num_iters, end_iter - warmup_iter)
+        if warmup_iter > 0 and num_iters <= warmup_iter:
+            return start_lr * n / warmup_iter
+        n = n - warmup_iter
+        if style == "linear":
+            lr = start_lr * (end_iter - n) / end_iter
+        elif style == "cosine":
+            lr = start_lr / 2.0 * (math.cos(math.pi * n / end_iter) + 1)
+        else:
+            lr = start_lr * math.exp(-0.693 * n / end_iter)
+        return max(lr, min_lr)
+
+    text = (
+        '"train_micro_batch_size_per_gpu": 4\n"optimizer": {"type": "Adam", "params": {"lr": 0.001}}\n'
+        f'"min_lr": 0.00001\n"train_iters": 200\n"lr_decay_iters": 200\n"lr_decay_style": "{style}"\n'
+        '"warmup": 0.1\n'
+    )
+    same(rates("gpt-neox", text), reference)
+
+
+@pytest.mark.parametrize("kind", ["linear", "sqrt", "cosine"])
+@pytest.mark.parametrize("ratio", [None, 0.4])
+def test_torchtitan(kind: str, ratio: float | None) -> None:
+    training_steps, warmup_steps, lr_min = 100, 10, 0.1
+    decay_steps = training_steps - warmup_steps if ratio is None else round(training_steps * ratio)
+    stable = warmup_steps + (training_steps - warmup_steps - decay_steps)
+
+    def reference(current_step: int) -> float:
+        if current_step < warmup_steps:
+            return 8e-4 * (current_step + 1) / (warmup_steps + 1)
+        if current_step < stable or decay_steps == 0:
+            return 8e-4
+        progress = ((current_step + 1) - stable) / (decay_steps + 1)
+        if kind == "linear":
+            adjusted = 1 - progress
+        elif kind == "sqrt":
+            adjusted = 1 - math.sqrt(progress)
+        else:
+            adjusted = 0.5 * (1.0 + math.cos(math.pi * progress))
+        return 8e-4 * (lr_min + (1 - lr_min) * adjusted)
+
+    text = (
+        "optimizer: {name: AdamW, lr: 8.0e-4}\ntraining: {steps: 100, local_batch_size: 8}\n"
+        f"lr_scheduler: {{warmup_steps: 10, decay_type: {kind}, min_lr_factor: 0.1"
+        + (f", decay_ratio: {ratio}}}\n" if ratio else "}\n")
+    )
+    same(rates("torchtitan", text), reference)
+
+
+def test_detectron2_steps_and_cosine() -> None:
+    common = (
+        "MODEL: {META_ARCHITECTURE: X}\nSOLVER:\n  BASE_LR: 0.02\n  MAX_ITER: 200\n"
+        "  WARMUP_ITERS: 20\n  WARMUP_FACTOR: 0.001\n  IMS_PER_BATCH: 16\n"
+    )
+
+    def steps(t: int) -> float:
+        if t < 20:
+            start, end = 0.001, 1.0
+            return 0.02 * (start * (1 - t / 20) + end * (t / 20))
+        return float(0.02 * 0.2 ** bisect.bisect_right([100, 150], t))
+
+    text = common + "  STEPS: (100, 150, 500)\n  GAMMA: 0.2\n"
+    same(rates("detectron2", text), steps)
+
+    def cosine(t: int) -> float:
+        def wave(where: float) -> float:
+            return 0.5 * (1 + math.cos(math.pi * where))
+
+        if t < 20:
+            return 0.02 * (0.001 * (1 - t / 20) + wave(20 / 200) * (t / 20))
+        return 0.02 * wave(t / 200)
+
+    same(rates("detectron2", common + "  LR_SCHEDULER_NAME: WarmupCosineLR\n"), cosine)
+
+
+def test_fairseq() -> None:
+    common = (
+        "task: {_name: t}\ncriterion: {_name: ctc}\noptimization: {max_update: 200, lr: [0.001]}\n"
+        "optimizer: {_name: adam}\n"
+    )
+
+    def polynomial(num_updates: int) -> float:
+        if num_updates <= 20:
+            return 1e-3 * num_updates / 20
+        if num_updates >= 150:
+            return 1e-5
+        remaining = 1 - (num_updates - 20) / (150 - 20)
+        return float((1e-3 - 1e-5) * remaining**2.0 + 1e-5)
+
+    text = common + "lr_scheduler: {_name: polynomial_decay, warmup_updates: 20, "
+    text += "total_num_update: 150, end_learning_rate: 1.0e-5, power: 2.0}\n"
+    same(rates("fairseq", text), polynomial)
+
+    def tri_stage(t: int) -> float:
+        if t < 20:
+            return 1e-5 + (1e-3 - 1e-5) / 20 * t
+        if t < 80:
+            return 1e-3
+        if t <= 180:
+            return 1e-3 * math.exp(math.log(0.05) / 100 * (t - 80))
+        return 1e-3 * 0.05
+
+    text = common + "lr_scheduler: {_name: tri_stage, warmup_steps: 20, hold_steps: 60, "
+    text += "decay_steps: 100, final_lr_scale: 0.05}\n"
+    same(rates("fairseq", text), tri_stage)
+
+    def cosine(t: int) -> float:
+        if t < 20:
+            return 1e-6 + t * (1e-3 - 1e-6) / 20
+        cycle = math.floor((t - 20) / 60)
+        low, high = 1e-6 * 0.1**cycle, 1e-3 * 0.1**cycle
+        return float(low + 0.5 * (high - low) * (1 + math.cos(math.pi * ((t - 20) % 60) / 60)))
+
+    text = common + "lr_scheduler: {_name: cosine, warmup_updates: 20, min_lr: 1.0e-6, "
+    text += "lr_period_updates: 60}\n"
+    same(rates("fairseq", text), cosine)
+
+    def inverse(t: int) -> float:
+        return 1e-3 / 20 * t if t < 20 else 1e-3 * 20**0.5 * t**-0.5
+
+    text = common + "lr_scheduler: {_name: inverse_sqrt, warmup_updates: 20}\n"
+    same(rates("fairseq", text), inverse)
+
+
+def test_swin_calls_the_scheduler_after_a_step_with_its_own_number() -> None:
+    def timm(t: int) -> float:
+        if t < 40:
+            return 5e-6 + t * (1e-3 - 5e-6) / 40
+        return 1e-5 + 0.5 * (1e-3 - 1e-5) * (1 + math.cos(math.pi * (t - 40) / 160))
+
+    text = (
+        "MODEL: {TYPE: swin, NAME: x}\nDATA: {BATCH_SIZE: 128}\nTRAIN:\n  EPOCHS: 10\n"
+        "  WARMUP_EPOCHS: 2\n  BASE_LR: 5.0e-4\n  MIN_LR: 5.0e-6\n  WARMUP_LR: 5.0e-6\n"
+    )
+    found = rates("swin", text, steps_per_epoch="20", learning_rate="0.001",
+                  min_learning_rate="1e-5")  # fmt: skip
+    assert found[1] == found[0] == pytest.approx(5e-6)
+    same(found, lambda t: timm(max(t - 1, 0)))
+
+
+def test_slowfast() -> None:
+    def lr(epoch: float) -> float:
+        return 0.001 + (0.1 - 0.001) * (math.cos(math.pi * epoch / 10) + 1.0) * 0.5
+
+    def reference(t: int) -> float:
+        epoch = t / 20
+        if epoch < 2:
+            return epoch * (lr(2) - 0.01) / 2 + 0.01
+        return lr(epoch)
+
+    text = (
+        "TRAIN: {ENABLE: True, BATCH_SIZE: 16}\nNUM_GPUS: 8\nSOLVER:\n  BASE_LR: 0.1\n"
+        "  LR_POLICY: cosine\n  MAX_EPOCH: 10\n  WARMUP_EPOCHS: 2\n  WARMUP_START_LR: 0.01\n"
+        "  COSINE_END_LR: 0.001\n  OPTIMIZING_METHOD: sgd\n"
+    )
+    same(rates("slowfast", text, steps_per_epoch="20"), reference)
+
+
+def test_openpcdet_one_cycle() -> None:
+    def annealing_cos(start: float, end: float, pct: float) -> float:
+        return end + (start - end) / 2 * (math.cos(math.pi * pct) + 1)
+
+    def reference(step: int) -> float:
+        total, low = 200, 0.003 / 10
+        if step < int(0.4 * total):
+            return annealing_cos(low, 0.003, step / int(0.4 * total))
+        begin = int(0.4 * total)
+        return annealing_cos(0.003, low / 1e4, (step - begin) / (total - begin))
+
+    text = (
+        "OPTIMIZATION:\n  BATCH_SIZE_PER_GPU: 4\n  NUM_EPOCHS: 10\n  OPTIMIZER: adam_onecycle\n"
+        "  LR: 0.003\n  PCT_START: 0.4\n  DIV_FACTOR: 10\n"
+    )
+    same(rates("openpcdet", text, steps_per_epoch="20"), reference)
+
+
+def test_nemo() -> None:
+    def reference(step: int) -> float:
+        if step <= 20:
+            return 1e-3 * (step + 1) / 21
+        mult = 0.5 * (1 + math.cos(math.pi * (step - 20) / 180))
+        return (1e-3 - 1e-5) * mult + 1e-5
+
+    text = (
+        "model:\n  optim:\n    name: adamw\n    lr: 0.001\n    sched:\n      name: CosineAnnealing\n"
+        "      warmup_steps: 20\n      min_lr: 1.0e-5\ntrainer: {max_steps: 200}\n"
+    )
+    same(rates("nemo", text), reference)
+
+
+@pytest.mark.parametrize("kind", ["log", "linear"])
+def test_deepspeed_counts_from_the_second_step(kind: str) -> None:
+    def get_lr(last_batch_iteration: int) -> float:
+        if last_batch_iteration < 0:
+            return 1e-5
+        if last_batch_iteration < 20:
+            gamma = last_batch_iteration / 20
+            if kind == "log":
+                gamma = 1.0 / math.log(20) * math.log(last_batch_iteration + 1)
+        else:
+            gamma = max(0.0, (200 - last_batch_iteration) / max(1.0, 200 - 20))
+        return 1e-5 + (1e-3 - 1e-5) * gamma
+
+    text = (
+        "train_micro_batch_size_per_gpu: 4\nzero_optimization: {stage: 2}\n"
+        "optimizer: {type: AdamW, params: {lr: 0.001}}\nscheduler: {type: WarmupDecayLR, params: "
+        "{warmup_min_lr: 1.0e-5, warmup_max_lr: 0.001, warmup_num_steps: 20, "
+        f"warmup_type: {kind}, total_num_steps: 200}}}}\n"
+    )
+    same(rates("deepspeed", text), lambda t: get_lr(t - 1))
+
+
+def test_basicsr() -> None:
+    common = (
+        "model_type: SRModel\nscale: 4\nnetwork_g: {type: EDSR}\ntrain:\n  optim_g: {type: Adam, "
+        "lr: 1.0e-3}\n  total_iter: 200\n  warmup_iter: 10\n"
+    )
+
+    def steps(t: int) -> float:
+        current_iter = t + 1
+        lr = 1e-3 * 0.5 ** bisect.bisect_right([100, 150], t)
+        return 1e-3 / 10 * current_iter if current_iter < 10 else lr
+
+    text = common + "  scheduler: {type: MultiStepLR, milestones: [100, 150], gamma: 0.5}\n"
+    same(rates("basicsr", text), steps)
+
+    def cosine(t: int) -> float:
+        current_iter = t + 1
+        if current_iter < 10:
+            return 1e-3 / 10 * current_iter
+        index = 0 if t <= 50 else 1
+        start, period = (0, 50) if index == 0 else (50, 150)
+        weight = (1, 0.5)[index]
+        wave = 1 + math.cos(math.pi * ((t - start) / period))
+        return 1e-7 + weight * 0.5 * (1e-3 - 1e-7) * wave
+
+    text = common + "  scheduler: {type: CosineAnnealingRestartLR, periods: [50, 150], "
+    text += "restart_weights: [1, 0.5], eta_min: 1.0e-7}\n"
+    same(rates("basicsr", text), cosine)
