@@ -76,9 +76,10 @@ def test_gpt_neox(style: str) -> None:
         return max(lr, min_lr)
 
     text = (
-        '"train_micro_batch_size_per_gpu": 4\n"optimizer": {"type": "Adam", "params": {"lr": 0.001}}\n'
-        f'"min_lr": 0.00001\n"train_iters": 200\n"lr_decay_iters": 200\n"lr_decay_style": "{style}"\n'
-        '"warmup": 0.1\n'
+        '"train_micro_batch_size_per_gpu": 4\n'
+        '"optimizer": {"type": "Adam", "params": {"lr": 0.001}}\n"min_lr": 0.00001\n'
+        '"train_iters": 200\n"lr_decay_iters": 200\n'
+        f'"lr_decay_style": "{style}"\n"warmup": 0.1\n'
     )
     same(rates("gpt-neox", text), reference)
 
@@ -247,7 +248,8 @@ def test_nemo() -> None:
         return (1e-3 - 1e-5) * mult + 1e-5
 
     text = (
-        "model:\n  optim:\n    name: adamw\n    lr: 0.001\n    sched:\n      name: CosineAnnealing\n"
+        "model:\n  optim:\n    name: adamw\n    lr: 0.001\n    sched:\n"
+        "      name: CosineAnnealing\n"
         "      warmup_steps: 20\n      min_lr: 1.0e-5\ntrainer: {max_steps: 200}\n"
     )
     same(rates("nemo", text), reference)

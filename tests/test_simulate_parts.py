@@ -149,7 +149,7 @@ def step_of_adam(gradients: list[float], beta1: float, beta2: float) -> float:
         before = weight.item()
         weight.grad = torch.tensor([gradient], dtype=torch.float64)
         optimizer.step()
-    return abs(weight.item() - before)
+    return abs(float(weight.item()) - float(before))
 
 
 def test_the_same_gradient_moves_adam_by_the_learning_rate() -> None:

@@ -14,14 +14,14 @@ import torch
 from torch.optim import lr_scheduler
 
 from gradaudit.probe.formulas import Lacking
-from gradaudit.probe.recipes import BY_POSITION, EPOCHS, STEPS
-from gradaudit.probe.schedules import CURVE
+from gradaudit.probe.schedule_terms import CURVE
+from gradaudit.probe.scheduler_names import BY_POSITION, EPOCHS, STEPS
 from gradaudit.probe.simulated import Curve, Fact, Missing, Schedule
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gradaudit.probe.lengths import Clock
-    from gradaudit.probe.schedules import Planned
+    from gradaudit.probe.schedule_terms import Planned
 
 MOST_POINTS = 240
 """Points kept of a curve; first, last and peak are always among them."""
@@ -52,7 +52,7 @@ def step_through(
     terms = planned.terms
     if terms.total > MOST_CALLS:
         return Missing(CURVE, f"the training has more than {MOST_CALLS:,} steps")
-    said = Schedule(planned.name, follows=planned.follows, basis=planned.recipe.basis,
+    said = Schedule(planned.name, follows=planned.follows, basis=planned.making.basis,
                     notes=planned.notes)  # fmt: skip
     optimizer = torch.optim.SGD(
         [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": rate} for rate in rates]
@@ -82,26 +82,26 @@ def step_through(
 def _construct(
     optimizer: torch.optim.Optimizer, planned: Planned, said: Schedule
 ) -> tuple[lr_scheduler.LRScheduler, Schedule]:
-    recipe, terms = planned.recipe, planned.terms
-    if recipe.made is not None:
-        factor = recipe.made(terms)
-        said = said._replace(built="LambdaLR", formula=recipe.source)
+    making, terms = planned.making, planned.terms
+    if making.made is not None:
+        factor = making.made(terms)
+        said = said._replace(built="LambdaLR", formula=making.source)
         return lr_scheduler.LambdaLR(optimizer, factor), said
-    assert recipe.keywords is not None
-    keywords = recipe.keywords(terms)
+    assert making.keywords is not None
+    keywords = making.keywords(terms)
     said = said._replace(
-        built=recipe.built,
+        built=making.built,
         takes=tuple(Fact(name, value, "computed") for name, value in keywords.items()),
     )
-    made: Any = getattr(lr_scheduler, recipe.built)
-    if recipe.built == "OneCycleLR":
+    made: Any = getattr(lr_scheduler, making.built)
+    if making.built == "OneCycleLR":
         rates = [group["lr"] for group in optimizer.param_groups]
         keywords = {**keywords, "max_lr": rates, "cycle_momentum": False}
     warmup = terms.warmup
     if not warmup:
         return made(optimizer, **keywords), said
     start = terms.start
-    if recipe.built in BY_POSITION:
+    if making.built in BY_POSITION:
         rise: lr_scheduler.LRScheduler = lr_scheduler.LinearLR(
             optimizer, start_factor=min(max(start, LEAST_FACTOR), 1.0), total_iters=warmup
         )

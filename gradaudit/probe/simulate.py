@@ -11,7 +11,7 @@ from gradaudit.audit import audit_path
 from gradaudit.plan.model import ASSUMED
 from gradaudit.probe.bounds import bounds_of
 from gradaudit.probe.lengths import batch_of, clock_of
-from gradaudit.probe.schedules import plan_schedule
+from gradaudit.probe.schedule_terms import plan_schedule
 from gradaudit.probe.simulated import Fact, Missing, Schedule, Simulation
 from gradaudit.settings import did_you_mean
 
@@ -51,7 +51,8 @@ def run_simulation(
         hint = did_you_mean(unit, names) or f"; units: {', '.join(names)}"
         raise NoUnit(f"{path} has no unit `{unit}`{hint}")
     chosen = [found for found in result.units if unit is None or found.name == unit]
-    return [simulate(found, path) for found in chosen]
+    problems = tuple(result.problems)
+    return [simulate(found, path)._replace(problems=problems) for found in chosen]
 
 
 def simulate(unit: TrainingUnit, path: str = "") -> Simulation:

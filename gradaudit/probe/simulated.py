@@ -11,8 +11,6 @@ from typing import NamedTuple
 SOURCE = "simulated"
 """The tag of everything here. A probe and a dry run with an entry have tags of their own."""
 
-SAID = "simulated from the config alone: no gradient was computed"
-
 
 class Fact(NamedTuple):
     """A value that the simulation was given, and how it is known (`written`, `default`, ...)."""
@@ -195,7 +193,10 @@ class Bound(NamedTuple):
 
 
 class Simulation(NamedTuple):
-    """All that the config of one unit allows."""
+    """All that the config of one unit allows.
+
+    problems  what was asked of the file and could not be done, as the audit says it.
+    """
 
     path: str
     unit: str
@@ -208,4 +209,5 @@ class Simulation(NamedTuple):
     scaler: Scaler | None
     bounds: tuple[Bound, ...]
     missing: tuple[Missing, ...]
+    problems: tuple[str, ...] = ()
     source: str = SOURCE

@@ -6,6 +6,7 @@ from math import cos, pi
 from typing import NamedTuple
 
 from gradaudit.probe import formulas as f
+from gradaudit.probe import framework_formulas as own
 from gradaudit.probe.formulas import Lacking
 from gradaudit.probe.simulated import CONVENTION, FRAMEWORK, TORCH
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 STEPS, EPOCHS = "steps", "epochs"
 
 
-class Recipe(NamedTuple):
+class Making(NamedTuple):
     """How a schedule is made.
 
     made      the function of a `LambdaLR`, warm-up included; None for a class of torch's own.
@@ -37,15 +38,15 @@ class Recipe(NamedTuple):
     rounds_up: bool = False
 
 
-def _framework(source: str, made: Callable[[Terms], Factor], follows: str = STEPS) -> Recipe:
-    return Recipe(FRAMEWORK, source, follows, made)
+def _framework(source: str, made: Callable[[Terms], Factor], follows: str = STEPS) -> Making:
+    return Making(FRAMEWORK, source, follows, made)
 
 
 _TRANSFORMERS = "transformers/optimization.py"
 
 
-def _transformers(made: Callable[[Terms], Factor]) -> Recipe:
-    return Recipe(FRAMEWORK, _TRANSFORMERS, STEPS, made, rounds_up=True)
+def _transformers(made: Callable[[Terms], Factor]) -> Making:
+    return Making(FRAMEWORK, _TRANSFORMERS, STEPS, made, rounds_up=True)
 
 
 TRANSFORMERS = {
@@ -64,7 +65,7 @@ _FAIRSEQ = "fairseq/optim/lr_scheduler/"
 _D2 = "detectron2/solver/lr_scheduler.py"
 _NEOX = "megatron/learning_rates.py"
 
-BY_DIALECT: dict[str, dict[str, Recipe]] = {
+BY_DIALECT: dict[str, dict[str, Making]] = {
     **dict.fromkeys(("hf-trainer", "llama-factory", "axolotl", "kohya"), TRANSFORMERS),
     "verl": {
         "cosine": _framework("verl/utils/torch_functional.py", f.cosine),
@@ -78,48 +79,48 @@ BY_DIALECT: dict[str, dict[str, Recipe]] = {
     },
     "litgpt": {"cosine": _framework("litgpt/pretrain.py (get_lr), finetune/", f.cosine_once)},
     "torchtitan": {
-        name: _framework("torchtitan/components/lr_scheduler.py", f.torchtitan)
+        name: _framework("torchtitan/components/lr_scheduler.py", own.torchtitan)
         for name in ("linear", "sqrt", "cosine")
     },
     "gpt-neox": {
-        name: _framework(_NEOX, f.gpt_neox(name))
+        name: _framework(_NEOX, own.gpt_neox(name))
         for name in ("cosine", "linear", "exponential", "constant")
     },
-    "swin": {"cosine": _framework("lr_scheduler.py, timm's CosineLRScheduler", f.swin_cosine)},
-    "slowfast": {"cosine": _framework("slowfast/utils/lr_policy.py", f.slowfast_cosine)},
+    "swin": {"cosine": _framework("lr_scheduler.py, timm's CosineLRScheduler", own.swin_cosine)},
+    "slowfast": {"cosine": _framework("slowfast/utils/lr_policy.py", own.slowfast_cosine)},
     "openpcdet": {
         "onecycle": _framework(
-            "tools/train_utils/optimization/learning_schedules_fastai.py", f.fastai_one_cycle
+            "tools/train_utils/optimization/learning_schedules_fastai.py", own.fastai_one_cycle
         )
     },
     "detectron2": {
-        "warmupmultisteplr": _framework(_D2, f.detectron2_steps),
-        "warmupcosinelr": _framework(_D2, f.detectron2_cosine),
+        "warmupmultisteplr": _framework(_D2, own.detectron2_steps),
+        "warmupcosinelr": _framework(_D2, own.detectron2_cosine),
     },
-    "wenet": {"warmuplr": _framework("wenet/utils/scheduler.py", f.warmup_lr)},
-    "espnet": {"warmuplr": _framework("espnet2/schedulers/warmup_lr.py", f.warmup_lr)},
+    "wenet": {"warmuplr": _framework("wenet/utils/scheduler.py", own.warmup_lr)},
+    "espnet": {"warmuplr": _framework("espnet2/schedulers/warmup_lr.py", own.warmup_lr)},
     "fairseq": {
         "polynomial_decay": _framework(
-            _FAIRSEQ + "polynomial_decay_schedule.py", f.fairseq_polynomial
+            _FAIRSEQ + "polynomial_decay_schedule.py", own.fairseq_polynomial
         ),
-        "cosine": _framework(_FAIRSEQ + "cosine_lr_scheduler.py", f.fairseq_cosine),
-        "tri_stage": _framework(_FAIRSEQ + "tri_stage_lr_scheduler.py", f.fairseq_tri_stage),
+        "cosine": _framework(_FAIRSEQ + "cosine_lr_scheduler.py", own.fairseq_cosine),
+        "tri_stage": _framework(_FAIRSEQ + "tri_stage_lr_scheduler.py", own.fairseq_tri_stage),
         "inverse_sqrt": _framework(
-            _FAIRSEQ + "inverse_square_root_schedule.py", f.fairseq_inverse_sqrt
+            _FAIRSEQ + "inverse_square_root_schedule.py", own.fairseq_inverse_sqrt
         ),
     },
     "nemo": {
-        "cosineannealing": _framework(_NEMO, f.nemo(lambda done: (1 + cos(pi * done)) / 2)),
+        "cosineannealing": _framework(_NEMO, own.nemo(lambda done: (1 + cos(pi * done)) / 2)),
     },
     "deepspeed": {
-        "warmuplr": _framework("deepspeed/runtime/lr_schedules.py", f.deepspeed_warmup(False)),
-        "warmupdecaylr": _framework("deepspeed/runtime/lr_schedules.py", f.deepspeed_warmup(True)),
+        "warmuplr": _framework("deepspeed/runtime/lr_schedules.py", own.deepspeed_warmup(False)),
+        "warmupdecaylr": _framework("deepspeed/runtime/lr_schedules.py", own.deepspeed_warmup(True)),
     },
     "basicsr": {
-        "multisteplr": _framework("basicsr/models/lr_scheduler.py", f.basicsr_steps),
-        "multisteprestartlr": _framework("basicsr/models/lr_scheduler.py", f.basicsr_steps),
+        "multisteplr": _framework("basicsr/models/lr_scheduler.py", own.basicsr_steps),
+        "multisteprestartlr": _framework("basicsr/models/lr_scheduler.py", own.basicsr_steps),
         "cosineannealingrestartlr": _framework(
-            "basicsr/models/lr_scheduler.py", f.basicsr_cosine
+            "basicsr/models/lr_scheduler.py", own.basicsr_cosine
         ),
     },
     "sb3-zoo": {
@@ -199,8 +200,8 @@ def _cyclic(terms: Terms) -> dict[str, object]:
     }
 
 
-def _torch(built: str, keywords: Callable[[Terms], dict[str, object]], follows: str = "") -> Recipe:
-    return Recipe(TORCH, "torch/optim/lr_scheduler.py", follows, None, built, keywords)
+def _torch(built: str, keywords: Callable[[Terms], dict[str, object]], follows: str = "") -> Making:
+    return Making(TORCH, "torch/optim/lr_scheduler.py", follows, None, built, keywords)
 
 
 OF_TORCH = {
@@ -225,11 +226,11 @@ BY_POSITION = ("MultiStepLR", "StepLR", "ExponentialLR", "ConstantLR")
 _NAMED = "only the shape is known from the name"
 
 
-def _shape(made: Callable[[Terms], Factor], source: str = _NAMED) -> Recipe:
-    return Recipe(CONVENTION, source, STEPS, made)
+def _shape(made: Callable[[Terms], Factor], source: str = _NAMED) -> Making:
+    return Making(CONVENTION, source, STEPS, made)
 
 
-BY_WORD: tuple[tuple[str, Recipe | str], ...] = (
+BY_WORD: tuple[tuple[str, Making | str], ...] = (
     ("plateau", "it follows a validation metric, which only a training has"),
     ("newbob", "it follows a validation metric, which only a training has"),
     ("lambda", "its function stands in code, not in the config"),
@@ -238,11 +239,11 @@ BY_WORD: tuple[tuple[str, Recipe | str], ...] = (
     ("cycl", "its cycles are not known by any key that has one meaning"),
     ("hold", "how long it holds the rate is not known by any key that has one meaning"),
     ("cosine", _shape(f.cosine_once)),
-    ("multi_step", Recipe(CONVENTION, _NAMED, "", None, "MultiStepLR", _multi_step)),
-    ("multistep", Recipe(CONVENTION, _NAMED, "", None, "MultiStepLR", _multi_step)),
-    ("piecewise", Recipe(CONVENTION, _NAMED, "", None, "MultiStepLR", _multi_step)),
+    ("multi_step", Making(CONVENTION, _NAMED, "", None, "MultiStepLR", _multi_step)),
+    ("multistep", Making(CONVENTION, _NAMED, "", None, "MultiStepLR", _multi_step)),
+    ("piecewise", Making(CONVENTION, _NAMED, "", None, "MultiStepLR", _multi_step)),
     ("inverse", _shape(f.inverse_sqrt)),
-    ("exp", Recipe(CONVENTION, _NAMED, "", None, "ExponentialLR", _exponential)),
+    ("exp", Making(CONVENTION, _NAMED, "", None, "ExponentialLR", _exponential)),
     ("poly", _shape(f.power, f"{_NAMED}; power 1 where none is written")),
     ("linear", _shape(f.linear)),
     ("constant", _shape(f.constant_with_warmup)),
@@ -250,7 +251,7 @@ BY_WORD: tuple[tuple[str, Recipe | str], ...] = (
 )
 """A word in the name of a schedule that no table has: its shape by convention, or why none."""
 
-NONE = Recipe(
+NONE = Making(
     CONVENTION, "no scheduler is named: the rate stays where it is", STEPS, f.constant_with_warmup
 )
 
@@ -260,11 +261,11 @@ def key_of(name: str) -> str:
     return name.rsplit(".", 1)[-1].strip().lower().replace("-", "_")
 
 
-def recipe_of(name: str, dialect: str) -> Recipe | str:
+def making_of(name: str, dialect: str) -> Making | str:
     """How a schedule of that name is made in that framework, or why it cannot be."""
     key = key_of(name)
-    own = BY_DIALECT.get(dialect, {})
-    found: Recipe | str | None = own.get(key) or OF_TORCH.get(key)
+    table = BY_DIALECT.get(dialect, {})
+    found: Making | str | None = table.get(key) or OF_TORCH.get(key)
     if found is None and key in TRANSFORMERS and "_" in key:  # names of transformers alone
         found = TRANSFORMERS[key]._replace(basis=CONVENTION, source=f"as in {_TRANSFORMERS}")
     if found is None:

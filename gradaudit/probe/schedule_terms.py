@@ -8,14 +8,14 @@ from typing import NamedTuple
 from gradaudit.plan.model import DEFAULT
 from gradaudit.probe.arguments import arguments_of
 from gradaudit.probe.formulas import Terms
-from gradaudit.probe.recipes import (
+from gradaudit.probe.scheduler_names import (
     BY_POSITION,
     EPOCHS,
     NONE,
     STEPS,
-    Recipe,
+    Making,
     key_of,
-    recipe_of,
+    making_of,
 )  # fmt: skip
 from gradaudit.probe.simulated import CONVENTION, FRAMEWORK, TORCH, Missing
 from gradaudit.rules.lengths import call_unit, horizon_of
@@ -35,7 +35,7 @@ class Planned(NamedTuple):
     """A schedule ready to be constructed."""
 
     name: str
-    recipe: Recipe
+    making: Making
     terms: Terms
     follows: str
     nominal: int
@@ -71,25 +71,25 @@ def _planned(unit: TrainingUnit, clock: Clock) -> Planned:
         raise _Stop(why, *(factors or ["learning_rate"]))
     if not name and "scheduler" in unit.unknown:
         raise _Stop(f"scheduler is not known ({unit.unknown['scheduler']})", "scheduler")
-    recipe = recipe_of(name, unit.composed.dialect["name"]) if name else NONE
-    if isinstance(recipe, str):
-        raise _Stop(f"scheduler {name!r}: {recipe}")
+    making = making_of(name, unit.composed.dialect["name"]) if name else NONE
+    if isinstance(making, str):
+        raise _Stop(f"scheduler {name!r}: {making}")
     if not clock.known:
         raise _Stop("how long the training is, is not known", "total_steps", "epochs")
     notes = []
-    follows = recipe.follows
+    follows = making.follows
     written = call_unit(unit)
-    if recipe.basis != FRAMEWORK and written:
+    if making.basis != FRAMEWORK and written:
         follows = written
     if not follows:
-        follows, note = _habit(unit, clock, recipe)
+        follows, note = _habit(unit, clock, making)
         notes += note
-    if recipe.basis == CONVENTION:
-        notes.append(recipe.source)
-        if recipe.follows and not written and name:
+    if making.basis == CONVENTION:
+        notes.append(making.source)
+        if making.follows and not written and name:
             notes.append(f"taken to be called after each {follows[:-1]}")
     length = _Length(clock, follows)
-    warmup, note = _warmup(unit, length, recipe)
+    warmup, note = _warmup(unit, length, making)
     notes += note
     decay = _decay(unit, length)
     terms = Terms(
@@ -97,22 +97,22 @@ def _planned(unit: TrainingUnit, clock: Clock) -> Planned:
         unit.number("min_learning_rate"), decay, _milestones(unit, length), length.per_epoch,
         arguments_of(unit),
     )  # fmt: skip
-    if recipe.made is None and warmup:
+    if making.made is None and warmup:
         notes.append(
             "the config does not say how warm-up and schedule join: "
             + (
                 "here drops keep their place in the training"
-                if recipe.built in BY_POSITION
+                if making.built in BY_POSITION
                 else "here the warm-up comes first, then the schedule over the rest"
             )
         )
-    return Planned(name or "none", recipe, terms, follows, length.nominal, tuple(notes))
+    return Planned(name or "none", making, terms, follows, length.nominal, tuple(notes))
 
 
-def _habit(unit: TrainingUnit, clock: Clock, recipe: Recipe) -> tuple[str, list[str]]:
+def _habit(unit: TrainingUnit, clock: Clock, making: Making) -> tuple[str, list[str]]:
     """What one call follows where neither the framework nor the config says so."""
     milestones = unit.get("milestones")
-    if milestones is not None and milestones.unit in (STEPS, EPOCHS) and "Step" in recipe.built:
+    if milestones is not None and milestones.unit in (STEPS, EPOCHS) and "Step" in making.built:
         return milestones.unit, []
     horizon = horizon_of(unit)
     if horizon is not None:
@@ -161,7 +161,7 @@ class _Length:
         raise _Stop(f"{what} is {said}, and steps_per_epoch is not known", "steps_per_epoch")
 
 
-def _warmup(unit: TrainingUnit, length: _Length, recipe: Recipe) -> tuple[int, list[str]]:
+def _warmup(unit: TrainingUnit, length: _Length, making: Making) -> tuple[int, list[str]]:
     warmup = unit.warmup
     if warmup is None:
         for name in ("warmup_steps", "warmup_epochs", "warmup_ratio"):
@@ -169,8 +169,8 @@ def _warmup(unit: TrainingUnit, length: _Length, recipe: Recipe) -> tuple[int, l
                 raise _Stop(f"{name} is not known ({unit.unknown[name]})", name)
         return 0, []
     calls = length.calls(warmup.value, warmup.unit, "the warm-up")
-    whole = ceil(calls - 1e-9) if recipe.rounds_up else round(calls)
-    if recipe.basis == TORCH and key_of(recipe.built) in ("onecyclelr", "linearlr", "cycliclr"):
+    whole = ceil(calls - 1e-9) if making.rounds_up else round(calls)
+    if making.basis == TORCH and key_of(making.built) in ("onecyclelr", "linearlr", "cycliclr"):
         return 0, ["its own rise is the warm-up"]
     return whole, []
 
