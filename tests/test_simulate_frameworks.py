@@ -58,6 +58,23 @@ def test_wenet_and_espnet() -> None:
         assert max(found) == found[39] == pytest.approx(2e-3)
 
 
+def test_verl_begins_at_its_floor() -> None:
+    def reference(current_step: int) -> float:
+        min_lr_ratio = 0.1
+        if current_step < 20:
+            return 1e-6 * (min_lr_ratio + (1.0 - min_lr_ratio) * (current_step / 20))
+        coef, intercept = (1 - min_lr_ratio) * 0.5, (1 + min_lr_ratio) * 0.5
+        x = math.cos(math.pi * 0.5 * 2.0 * (current_step - 20) / 180)
+        return 1e-6 * max(min_lr_ratio, x * coef + intercept)
+
+    text = (
+        "data: {train_batch_size: 64}\nactor_rollout_ref:\n  actor:\n    optim: {lr: 1.0e-6, "
+        "lr_warmup_steps: 20, lr_scheduler_type: cosine, min_lr_ratio: 0.1}\n"
+        "trainer: {total_training_steps: 200}\nalgorithm: {adv_estimator: grpo}\n"
+    )
+    same(rates("verl", text), reference)
+
+
 @pytest.mark.parametrize("style", ["cosine", "linear", "exponential"])
 def test_gpt_neox(style: str) -> None:
     end_iter, warmup_iter, start_lr, min_lr = 200, 20, 1e-3, 1e-5
@@ -81,7 +98,10 @@ def test_gpt_neox(style: str) -> None:
         '"train_iters": 200\n"lr_decay_iters": 200\n'
         f'"lr_decay_style": "{style}"\n"warmup": 0.1\n'
     )
-    same(rates("gpt-neox", text), reference)
+    found = rates("gpt-neox", text)
+    same(found, reference)
+    if style == "linear":  # as docs/dryrun-simulate.md has it
+        assert found[-1] == pytest.approx(0.2 * start_lr)
 
 
 @pytest.mark.parametrize("kind", ["linear", "sqrt", "cosine"])

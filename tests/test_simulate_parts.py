@@ -394,3 +394,54 @@ def test_the_screen_needs_no_torch() -> None:
 def test_kingma_and_bas_numbers() -> None:
     assert bounds.after_silence(0.9, 0.999) == pytest.approx(0.1 / sqrt(0.001))
     assert bounds.most(0.9, 0.999) == pytest.approx(7.27, abs=0.01)
+
+
+NUMBERS = st.sampled_from(
+    ["0", "1", "-1", "0.5", "3", "7", "100", "1.0e-3", "-0.1", "1.0e+30", "null", "1.5", "2000"]
+)
+SCHEDULERS = st.sampled_from([
+    "CosineAnnealingLR", "OneCycleLR", "StepLR", "MultiStepLR", "ExponentialLR", "LinearLR",
+    "PolynomialLR", "ConstantLR", "CyclicLR", "CosineAnnealingWarmRestarts", "cosine", "poly",
+    "linear", "warmup_stable_decay", "inverse_sqrt", "polynomial", "cosine_with_restarts",
+])  # fmt: skip
+KEYS = (
+    "T_max", "eta_min", "step_size", "gamma", "milestones", "power", "total_iters", "T_0", "T_mult",
+    "pct_start", "div_factor", "base_lr", "max_lr", "step_size_up", "num_cycles", "lr_end",
+    "num_decay_steps", "num_stable_steps", "min_lr_ratio", "start_factor", "end_factor", "factor",
+)  # fmt: skip
+SETTINGS = (
+    "total_steps", "epochs", "warmup_steps", "warmup_epochs", "warmup_ratio", "min_lr", "momentum",
+    "weight_decay", "eps", "batch_size", "accumulation_steps", "world_size", "steps_per_epoch",
+    "clip_grad_norm", "initial_scale_power", "loss_scale_window", "warmup_start_factor",
+    "dataset_size", "global_batch_size", "backbone_lr",
+)  # fmt: skip
+
+
+@given(
+    family=st.sampled_from(["adamw", "adam", "sgd", "rmsprop", "muon", "lbfgs", "lion"]),
+    rate=NUMBERS, scheduler=SCHEDULERS, arguments=st.dictionaries(st.sampled_from(KEYS), NUMBERS),
+    written=st.dictionaries(st.sampled_from(SETTINGS), NUMBERS),
+    interval=st.sampled_from(["step", "epoch", ""]), betas=st.tuples(NUMBERS, NUMBERS),
+)  # fmt: skip
+@settings(max_examples=150, deadline=None)
+def test_no_config_is_a_crash(
+    family: str, rate: str, scheduler: str, arguments: dict[str, str], written: dict[str, str],
+    interval: str, betas: tuple[str, str],
+) -> None:  # fmt: skip
+    """What torch refuses and what makes no sense is said; nothing is raised, all can be drawn."""
+    if "milestones" in arguments:
+        arguments = {**arguments, "milestones": f"[{arguments['milestones']}, 3, 50]"}
+    section = [f"name: {scheduler}", *(f"{key}: {value}" for key, value in arguments.items())]
+    if interval:
+        section.append(f"interval: {interval}")
+    lines = [f"optimizer: {family}", f"learning_rate: {rate}", "precision: fp16",
+             f"betas: [{betas[0]}, {betas[1]}]", f"scheduler: {{{', '.join(section)}}}",
+             *(f"{key}: {value}" for key, value in written.items())]  # fmt: skip
+    for unit in audit_text("\n".join(lines) + "\n").units:
+        found = simulate(unit)
+        assert screen(found, 80).splitlines()[0] == SAID
+        json.dumps(as_json(found), allow_nan=False)
+        curve = found.schedule.curve
+        if curve is not None:
+            assert curve.points[0][1] == curve.start
+            assert 0 <= curve.peak_share <= 1

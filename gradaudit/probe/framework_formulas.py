@@ -19,6 +19,20 @@ if TYPE_CHECKING:
     from gradaudit.probe.formulas import Factor, Terms
 
 
+def verl_cosine(terms: Terms) -> Factor:
+    """The warm-up begins at the floor, not at 0."""
+    w, floor, rest = terms.warmup, terms.floor, max(1, terms.total - terms.warmup)
+    cycles = terms.number("num_cycles") or 0.5
+
+    def factor(t: int) -> float:
+        if t < w:
+            return floor + (1 - floor) * t / w
+        wave = (1 + cos(2 * pi * cycles * (t - w) / rest)) / 2
+        return floor + (1 - floor) * wave
+
+    return factor
+
+
 def torchtitan(terms: Terms) -> Factor:
     """Warm-up, level, decay; neither the first nor the last step has a rate of 0."""
     w, total = terms.warmup, terms.total

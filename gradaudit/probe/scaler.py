@@ -20,6 +20,9 @@ LARGEST = (0.001, 0.1, 1.0, 10.0, 1000.0)
 MOST_STEPS = 60
 """Steps after which a scale that still overflows is given up: 2 ** -44 of the first."""
 
+LONGEST = 2**31 - 1
+"""The longest interval that torch's counter holds: no training comes so far."""
+
 _OWN = {
     "deepspeed": "DeepSpeed lets `hysteresis` overflows pass before it halves",
     "fairseq": "fairseq halves only where a share of steps overflowed (`fp16_scale_tolerance`)",
@@ -36,7 +39,7 @@ def scaler_of(unit: TrainingUnit) -> Scaler | None:
         return None  # a static scale has no dynamics
     power, window = unit.number("loss_scale_power"), unit.number("loss_scale_window")
     initial = 2.0**power if power is not None and 0 <= power <= 126 else 65536.0
-    interval = int(window) if window is not None and window >= 1 else 2000
+    interval = int(min(window, LONGEST)) if window is not None and window >= 1 else 2000
     dialect = unit.composed.dialect
     notes = ["torch's GradScaler; its largest number in fp16 is 65,504"]
     if dialect["name"] in _OWN:

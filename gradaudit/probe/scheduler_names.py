@@ -63,12 +63,13 @@ TRANSFORMERS = {
 _NEMO = "nemo/core/optim/lr_scheduler.py"
 _FAIRSEQ = "fairseq/optim/lr_scheduler/"
 _D2 = "detectron2/solver/lr_scheduler.py"
+_DEEPSPEED = "deepspeed/runtime/lr_schedules.py"
 _NEOX = "megatron/learning_rates.py"
 
 BY_DIALECT: dict[str, dict[str, Making]] = {
     **dict.fromkeys(("hf-trainer", "llama-factory", "axolotl", "kohya"), TRANSFORMERS),
     "verl": {
-        "cosine": _framework("verl/utils/torch_functional.py", f.cosine),
+        "cosine": _framework("verl/utils/torch_functional.py", own.verl_cosine),
         "constant": _framework("verl/utils/torch_functional.py", f.constant_with_warmup),
     },
     "torchtune": {
@@ -113,8 +114,8 @@ BY_DIALECT: dict[str, dict[str, Making]] = {
         "cosineannealing": _framework(_NEMO, own.nemo(lambda done: (1 + cos(pi * done)) / 2)),
     },
     "deepspeed": {
-        "warmuplr": _framework("deepspeed/runtime/lr_schedules.py", own.deepspeed_warmup(False)),
-        "warmupdecaylr": _framework("deepspeed/runtime/lr_schedules.py", own.deepspeed_warmup(True)),
+        "warmuplr": _framework(_DEEPSPEED, own.deepspeed_warmup(False)),
+        "warmupdecaylr": _framework(_DEEPSPEED, own.deepspeed_warmup(True)),
     },
     "basicsr": {
         "multisteplr": _framework("basicsr/models/lr_scheduler.py", own.basicsr_steps),
@@ -234,10 +235,10 @@ BY_WORD: tuple[tuple[str, Making | str], ...] = (
     ("plateau", "it follows a validation metric, which only a training has"),
     ("newbob", "it follows a validation metric, which only a training has"),
     ("lambda", "its function stands in code, not in the config"),
+    ("hold", "how long it holds the rate is not known by any key that has one meaning"),
     ("noam", "its peak depends on the width of the model, by formulas that differ"),
     ("restart", "where it restarts is not known by any key that has one meaning"),
     ("cycl", "its cycles are not known by any key that has one meaning"),
-    ("hold", "how long it holds the rate is not known by any key that has one meaning"),
     ("cosine", _shape(f.cosine_once)),
     ("multi_step", Making(CONVENTION, _NAMED, "", None, "MultiStepLR", _multi_step)),
     ("multistep", Making(CONVENTION, _NAMED, "", None, "MultiStepLR", _multi_step)),
