@@ -328,7 +328,7 @@ def test_the_length_follows_from_the_data_set() -> None:
     options = Options()
     options.assume.update(dataset_size="1000", accumulation="1", world_size="1")
     found = batch_of(audit_text(text, options).units[0])
-    assert (found.steps_per_epoch, found.steps) == (32, 96)
+    assert (found.steps_per_epoch, found.steps, found.samples) == (32, 96, 3000)
     assert "rounded up" in found.notes[0]
 
 
@@ -377,6 +377,9 @@ def test_a_plot_goes_from_the_bottom_to_the_top() -> None:
     assert rows[-1][0] != " "
     assert rows[0][-1] != " "
     assert rows[0][0] == rows[-1][-1] == " "
+    stairs = plot(((0.0, 0.0), (5.0, 1.0)), 0.0, 10.0, 1.0, 20, held=True)
+    assert stairs[0][11:] == "⠉" * 9
+    assert stairs[-1][:9] == "⣀" * 9
     flat = plot(((0.0, 1.0), (10.0, 1.0)), 0.0, 10.0, 1.0, 20)
     assert set(flat[0]) == {"⠉"}
     assert {char for row in flat[1:] for char in row} == {" "}
@@ -420,18 +423,19 @@ SETTINGS = (
 @given(
     family=st.sampled_from(["adamw", "adam", "sgd", "rmsprop", "muon", "lbfgs", "lion"]),
     rate=NUMBERS, scheduler=SCHEDULERS, arguments=st.dictionaries(st.sampled_from(KEYS), NUMBERS),
-    written=st.dictionaries(st.sampled_from(SETTINGS), NUMBERS),
+    written=st.dictionaries(st.sampled_from(SETTINGS), NUMBERS, min_size=4), total=NUMBERS,
     interval=st.sampled_from(["step", "epoch", ""]), betas=st.tuples(NUMBERS, NUMBERS),
 )  # fmt: skip
 @settings(max_examples=150, deadline=None)
 def test_no_config_is_a_crash(
     family: str, rate: str, scheduler: str, arguments: dict[str, str], written: dict[str, str],
-    interval: str, betas: tuple[str, str],
+    interval: str, betas: tuple[str, str], total: str,
 ) -> None:  # fmt: skip
     """What torch refuses and what makes no sense is said; nothing is raised, all can be drawn."""
     if "milestones" in arguments:
         arguments = {**arguments, "milestones": f"[{arguments['milestones']}, 3, 50]"}
     section = [f"name: {scheduler}", *(f"{key}: {value}" for key, value in arguments.items())]
+    written = {"total_steps": total, **written}
     if interval:
         section.append(f"interval: {interval}")
     lines = [f"optimizer: {family}", f"learning_rate: {rate}", "precision: fp16",

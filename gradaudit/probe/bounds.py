@@ -89,6 +89,12 @@ def _of_adam(unit: TrainingUnit, rate: float) -> list[Bound]:
         "an element whose gradient stays the same moves by the learning rate in each step, from "
         "the first on, however large that gradient is (eps apart)", rate, "per element",
     )]  # fmt: skip
+    clip = unit.number("clip_norm") or unit.number("clip_value")
+    if clip and clip > 0:
+        found.append(Bound(
+            "the clip does not bound the step: a factor on every gradient cancels (eps and weight "
+            "decay apart); it bounds what one spike weighs in the running means", None, "clip",
+        ))  # fmt: skip
     if isinstance(pair, tuple) and len(pair) == 2:
         limit = most(*pair)
         if limit is not None:

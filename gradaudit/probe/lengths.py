@@ -49,6 +49,7 @@ def batch_of(unit: TrainingUnit) -> Batch:
             f"micro_batch x accumulation x world_size is {product:g}, the global batch {total:g}"
         )
     per_epoch = _positive(unit, "steps_per_epoch")
+    rounded_up = False
     size = _positive(unit, "dataset_size")
     batch = unit.get("global_batch") or unit.get("micro_batch")
     in_samples = batch is None or not batch.unit or batch.unit == "samples"
@@ -61,6 +62,7 @@ def batch_of(unit: TrainingUnit) -> Batch:
             + ("down (drop_last)" if down else "up")
         )
         per_epoch = per_epoch or None
+        rounded_up = not down
     epochs, written = _positive(unit, "epochs"), _positive(unit, "total_steps")
     by_epochs = epochs * per_epoch if epochs and per_epoch else None
     ends = [round(end) for end in (written, by_epochs) if end and round(end) > 0]
@@ -70,6 +72,8 @@ def batch_of(unit: TrainingUnit) -> Batch:
     if steps and per_epoch:
         epochs = steps / per_epoch
     samples = steps * whole if steps and whole and in_samples else None
+    if samples and size and epochs and rounded_up:  # the last batch of an epoch is not full
+        samples = size * epochs
     calls = steps * accumulation if steps and accumulation else None
     return Batch(
         micro, accumulation, world, whole, agrees, per_epoch, epochs, steps, samples, calls,

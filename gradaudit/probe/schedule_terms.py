@@ -106,6 +106,8 @@ def _planned(unit: TrainingUnit, clock: Clock) -> Planned:
                 else "here the warm-up comes first, then the schedule over the rest"
             )
         )
+    if making.built in BY_POSITION and warmup and terms.start == 0:
+        notes.append("the warm-up begins at 1e-8 of the rate: torch's LinearLR takes no 0")
     return Planned(name or "none", making, terms, follows, length.nominal, tuple(notes))
 
 

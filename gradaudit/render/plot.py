@@ -8,19 +8,24 @@ _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 
 
 def plot(
-    points: tuple[tuple[float, float], ...], first: float, last: float, top: float, columns: int
+    points: tuple[tuple[float, float], ...],
+    first: float,
+    last: float,
+    top: float,
+    columns: int,
+    held: bool = False,
 ) -> list[str]:
     """A curve through (x, y) from `first` to `last`, with y from 0 to `top`, as rows of text.
 
-    Between two points it is a straight line; after the last it stays. Where it jumps, the dots
-    between are set too, so that it is one line.
+    Between two points it is a straight line, or, where it is `held`, what it was at the first;
+    after the last it stays. Where it jumps, the dots between are set too, so that it is one line.
     """
     high, wide = ROWS * 4, max(columns, 1) * 2
     cells = [[0] * max(columns, 1) for _ in range(ROWS)]
     before: int | None = None
     for across in range(wide):
         x = first + (last - first) * across / max(wide - 1, 1)
-        share = _at(points, x) / top if top else 0.0
+        share = _at(points, x, held) / top if top else 0.0
         level = round((1 - min(max(share, 0.0), 1.0)) * (high - 1))
         begin = level if before is None else before + (level > before) - (level < before)
         for down in range(min(begin, level), max(begin, level) + 1):
@@ -29,7 +34,7 @@ def plot(
     return ["".join(chr(0x2800 + bits) if bits else " " for bits in row) for row in cells]
 
 
-def _at(points: tuple[tuple[float, float], ...], x: float) -> float:
+def _at(points: tuple[tuple[float, float], ...], x: float, held: bool) -> float:
     """The curve at x."""
     low, high = 0, len(points) - 1
     if x <= points[0][0]:
@@ -43,4 +48,6 @@ def _at(points: tuple[tuple[float, float], ...], x: float) -> float:
         else:
             high = middle
     (x0, y0), (x1, y1) = points[low], points[high]
+    if held:
+        return y0
     return y0 + (y1 - y0) * (x - x0) / (x1 - x0) if x1 > x0 else y1

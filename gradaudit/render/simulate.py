@@ -53,7 +53,7 @@ def _unit(simulation: Simulation, width: int) -> list[Line]:
     curve = simulation.schedule.curve
     if curve is not None:
         lines.append([])
-        lines.extend(_plot(curve, width))
+        lines.extend(_plot(curve, width, simulation.schedule.follows == "epochs"))
     for title, rows in (("loss scale", _scaler(simulation)), ("one step", _bounds(simulation))):
         lines.extend(_section(title, rows, width))
     if simulation.missing:
@@ -204,11 +204,11 @@ def _schedule(simulation: Simulation) -> list[Row]:
     return rows
 
 
-def _plot(curve: Curve, width: int) -> list[Line]:
+def _plot(curve: Curve, width: int, held: bool) -> list[Line]:
     label = _number(curve.peak)
     first = 1.0 if curve.axis == "steps" else 0.0
     columns = min(width - len(label) - 8, CURVE_WIDEST)
-    drawn = plot(curve.points, first, max(curve.length, first + 1), curve.peak, columns)
+    drawn = plot(curve.points, first, max(curve.length, first + 1), curve.peak, columns, held)
     blank = " " * len(label)
     lines: list[Line] = []
     for index, row in enumerate(drawn):
@@ -240,9 +240,7 @@ def _scaler(simulation: Simulation) -> list[Row]:
     )]  # fmt: skip
     for found in scaler.tries:
         skipped = f"{found.skipped} step{'' if found.skipped == 1 else 's'} skipped"
-        rows.append(
-            (f"if up to {found.largest:g}", skipped, f"then the scale is {found.settles:g}")
-        )
+        rows.append((f"largest {found.largest:g}", skipped, f"then the scale is {found.settles:g}"))
     later = f"at the limit one step in {scaler.again:,} is skipped, trying the doubled scale"
     rows.append(("later", "", f"{later}; sizes are of the largest gradient element"))
     rows += [("note", "", note) for note in scaler.notes]
