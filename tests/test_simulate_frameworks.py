@@ -242,6 +242,41 @@ def test_slowfast() -> None:
     same(rates("slowfast", text, steps_per_epoch="20"), reference)
 
 
+def test_slowfast_steps() -> None:
+    def lr(epoch: float) -> float:
+        steps = [0, 4, 7, 10]
+        index = next((i for i, step in enumerate(steps) if epoch < step), len(steps))
+        return float(0.1 * [1, 0.1, 0.01][index - 1])
+
+    def reference(t: int) -> float:
+        epoch = t / 20
+        if epoch < 2:
+            return epoch * (lr(2) - 0.01) / 2 + 0.01
+        return lr(epoch)
+
+    text = (
+        "TRAIN: {ENABLE: True, BATCH_SIZE: 16}\nNUM_GPUS: 8\nSOLVER:\n  BASE_LR: 0.1\n"
+        "  LR_POLICY: steps_with_relative_lrs\n  STEPS: [0, 4, 7]\n  LRS: [1, 0.1, 0.01]\n"
+        "  MAX_EPOCH: 10\n  WARMUP_EPOCHS: 2\n  WARMUP_START_LR: 0.01\n  OPTIMIZING_METHOD: sgd\n"
+    )
+    same(rates("slowfast", text, steps_per_epoch="20"), reference)
+
+
+def test_fairchem() -> None:
+    def warmup_lr_lambda(current_step: int) -> float:
+        if current_step <= 20:
+            alpha = current_step / 20.0
+            return 4e-4 * (0.2 * (1.0 - alpha) + alpha)
+        return float(4e-4 * pow(0.3, bisect.bisect([100, 150], current_step)))
+
+    text = (
+        "trainer: forces\nmodel: {name: scn}\noptim:\n  batch_size: 4\n  optimizer: AdamW\n"
+        "  lr_initial: 4.0e-4\n  lr_gamma: 0.3\n  lr_milestones: [100, 150]\n  warmup_steps: 20\n"
+        "  warmup_factor: 0.2\n  max_epochs: 10\n"
+    )
+    same(rates("fairchem", text, steps_per_epoch="20"), warmup_lr_lambda)
+
+
 def test_openpcdet_one_cycle() -> None:
     def annealing_cos(start: float, end: float, pct: float) -> float:
         return end + (start - end) / 2 * (math.cos(math.pi * pct) + 1)
@@ -273,6 +308,16 @@ def test_nemo() -> None:
         "      warmup_steps: 20\n      min_lr: 1.0e-5\ntrainer: {max_steps: 200}\n"
     )
     same(rates("nemo", text), reference)
+
+    def with_level(step: int) -> float:
+        if step <= 20:
+            return 1e-3 * (step + 1) / 21
+        if step > 20 + 130:
+            return 1e-5
+        return 1e-5 + 0.5 * (math.cos(math.pi * (step - 20) / 130) + 1.0) * (1e-3 - 1e-5)
+
+    level = text.replace("min_lr", "constant_steps: 50\n      min_lr")
+    same(rates("nemo", level), with_level)
 
 
 @pytest.mark.parametrize("kind", ["log", "linear"])

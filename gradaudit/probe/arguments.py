@@ -55,7 +55,9 @@ def _sections(unit: TrainingUnit, setting: Setting) -> Iterator[Mapping]:
         name = key.value.lower() if type(key) is Scalar else ""
         target, _ = unit.composed.value_of(value)
         ends = any(name.endswith(f"_{word}") for word in _INNER) and name.startswith(own)
-        if type(target) is Mapping and (name in _INNER or ends):
+        # `scheduler: !name:torch...ExponentialLR {gamma: 0.999}`: the section bears the name.
+        itself = name == own and name != ""
+        if type(target) is Mapping and (name in _INNER or ends or itself):
             yield target
     yield section
 

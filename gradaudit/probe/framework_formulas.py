@@ -99,16 +99,47 @@ def swin_cosine(terms: Terms) -> Factor:
 def slowfast_cosine(terms: Terms) -> Factor:
     """The warm-up rises from WARMUP_START_LR to where the cosine, which began with it, is then."""
     w, floor, total = terms.warmup, terms.floor, terms.total
-    low = terms.number("warmup_start_lr")
-    # Where the rate is scaled by the shards, so is the rate at the start.
-    scaled = terms.arguments.get("base_lr_scale_num_shards") is True
-    s = (0.01 if low is None else low) / (terms.needed("base_lr") if scaled else terms.peak)
+    s = _slowfast_start(terms)
     offset = w if terms.arguments.get("cosine_after_warmup") is True else 0
 
     def wave(t: float) -> float:
         return floor + (1 - floor) * (1 + cos(pi * (t - offset) / (total - offset))) / 2
 
     return lambda t: s + (wave(w) - s) * t / w if t < w else wave(t)
+
+
+def slowfast_steps(terms: Terms) -> Factor:
+    """STEPS in epochs, from 0, and for each a share of the base rate in LRS."""
+    at, shares = numbers_in(terms.arguments, "steps"), numbers_in(terms.arguments, "lrs")
+    if not at or len(at) != len(shares) or at[0] != 0 or not terms.per_epoch:
+        raise Lacking("`STEPS`, from 0, and as many `LRS` are not known")
+    ends = [epoch * terms.per_epoch for epoch in at[1:]]
+    w, s = terms.warmup, _slowfast_start(terms)
+
+    def level(t: int) -> float:
+        return shares[bisect_right(ends, t)]
+
+    return lambda t: s + (level(w) - s) * t / w if t < w else level(t)
+
+
+def _slowfast_start(terms: Terms) -> float:
+    """Where the rate is scaled by the shards, so is the rate at the start."""
+    low = terms.number("warmup_start_lr")
+    scaled = terms.arguments.get("base_lr_scale_num_shards") is True
+    return (0.01 if low is None else low) / (terms.needed("base_lr") if scaled else terms.peak)
+
+
+def fairchem_steps(terms: Terms) -> Factor:
+    """A drop at each of `lr_milestones`, which count steps; the warm-up is linear from
+    `warmup_factor`, its last step included."""
+    at = sorted(numbers_in(terms.arguments, "lr_milestones"))
+    gamma = terms.needed("lr_gamma")
+    w, s = terms.warmup, terms.number("warmup_factor")
+    if not at or s is None:
+        raise Lacking("`lr_milestones` and `warmup_factor` are not known")
+    if at[0] < 100:
+        raise Lacking("`lr_milestones` below 100 are epochs, and fairchem takes steps only")
+    return lambda t: s * (1 - t / w) + t / w if w > 0 and t <= w else gamma ** bisect_right(at, t)
 
 
 def fastai_one_cycle(terms: Terms) -> Factor:
@@ -224,9 +255,9 @@ def nemo(decay: Callable[[float], float]) -> Callable[[Terms], Factor]:
     """(n + 1) / (warmup + 1), then the decay over the rest."""
 
     def made(terms: Terms) -> Factor:
-        w, floor, rest = terms.warmup, terms.floor, max(1, terms.total - terms.warmup)
-        if terms.number("constant_steps"):
-            raise Lacking("`constant_steps` above 0 are not simulated")
+        w, floor = terms.warmup, terms.floor
+        level = int(terms.number("constant_steps") or 0)  # at the lowest rate, at the end
+        rest = max(1, terms.total - w - level)
 
         def factor(t: int) -> float:
             if t <= w and w:

@@ -88,7 +88,16 @@ BY_DIALECT: dict[str, dict[str, Making]] = {
         for name in ("cosine", "linear", "exponential", "constant")
     },
     "swin": {"cosine": _framework("lr_scheduler.py, timm's CosineLRScheduler", own.swin_cosine)},
-    "slowfast": {"cosine": _framework("slowfast/utils/lr_policy.py", own.slowfast_cosine)},
+    "slowfast": {
+        "cosine": _framework("slowfast/utils/lr_policy.py", own.slowfast_cosine),
+        "steps_with_relative_lrs": _framework(
+            "slowfast/utils/lr_policy.py", own.slowfast_steps
+        ),
+    },
+    "fairchem": {
+        "lambdalr": _framework("fairchem/core/common/utils.py (warmup_lr_lambda)",
+                               own.fairchem_steps),
+    },
     "openpcdet": {
         "onecycle": _framework(
             "tools/train_utils/optimization/learning_schedules_fastai.py", own.fastai_one_cycle
