@@ -16,6 +16,7 @@ from support import audit_text
 pytest.importorskip("torch")
 
 from gradaudit.options import Options
+from gradaudit.plan.schedule import rate_at
 from gradaudit.probe import curve
 from gradaudit.probe.simulate import simulate
 from gradaudit.settings import Settings
@@ -369,3 +370,27 @@ def test_basicsr() -> None:
     text = common + "  scheduler: {type: CosineAnnealingRestartLR, periods: [50, 150], "
     text += "restart_weights: [1, 0.5], eta_min: 1.0e-7}\n"
     same(rates("basicsr", text), cosine)
+
+
+DEEPSPEED = (
+    "train_micro_batch_size_per_gpu: 4\nzero_optimization: {stage: 2}\n"
+    "optimizer: {type: AdamW, params: {lr: 0.001}}\nscheduler: {type: WarmupDecayLR, params: "
+    "{warmup_min_lr: 1.0e-5, warmup_max_lr: 0.001, warmup_num_steps: 20, total_num_steps: 200}}\n"
+)
+
+
+def test_a_warm_up_that_is_not_linear_is_not_by_the_plan_either() -> None:
+    """What rules say of the rate at an observed step, and what the scheduler gives there."""
+    one_cycle = (
+        "OPTIMIZATION:\n  BATCH_SIZE_PER_GPU: 4\n  NUM_EPOCHS: 10\n  OPTIMIZER: adam_onecycle\n"
+        "  LR: 0.003\n  PCT_START: 0.4\n  DIV_FACTOR: 10\n"
+    )
+    for dialect, text, steps in (("deepspeed", DEEPSPEED, 20), ("openpcdet", one_cycle, 80)):
+        options, settings = Options(), Settings()
+        options.assume["steps_per_epoch"] = "20"
+        settings.dialects["*"] = dialect
+        unit = audit_text(text, options, settings).units[0]
+        planned = [rate_at(unit, step=step + 1) for step in range(steps)]
+        found = rates(dialect, text, steps_per_epoch="20")[:steps]
+        assert [at.low for at in planned if at] == pytest.approx(found, rel=1e-9)
+        assert planned[steps // 2] is not None

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from math import cos, log, pi
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gradaudit.plan.model import TrainingUnit
+
+    Rise = Callable[[float, float], float]
 
 
 class RateAt:
-    """The learning rate at an epoch or step inside (or at the end of) a linear warm-up.
+    """The learning rate at an epoch or step inside (or at the end of) a warm-up.
 
     low    the rate at the start of the epoch; all through it where the scheduler steps per epoch.
     high   the rate at its end where the scheduler steps per batch. Equal to `low` for a step.
@@ -33,14 +39,14 @@ def rate_at(unit: TrainingUnit, epoch: int | None = None, step: int | None = Non
 
     A warm-up is taken as linear from `warmup_start_factor` to 1, as torch's `LinearLR` does:
     after k of n units the factor is s + (1 - s) * k / n. Without a start factor it is taken from
-    0, as in most trainers. After the warm-up the rate follows the scheduler, which is not computed
-    here: what is returned then is the peak, and `inside_warmup` is False.
+    0, as in most trainers. Two frameworks are known to rise otherwise (`_rise`). After the warm-up
+    the rate follows the scheduler, which is not computed here: what is returned then is the peak,
+    and `inside_warmup` is False.
     """
     peak = unit.number("learning_rate")
     warmup = unit.warmup
     if peak is None or peak <= 0 or warmup is None or (epoch is None and step is None):
         return None
-    start = unit.number("warmup_start_factor") or 0.0
     per_epoch = unit.number("steps_per_epoch")
     length = unit.length
     duration = warmup.value
@@ -61,10 +67,37 @@ def rate_at(unit: TrainingUnit, epoch: int | None = None, step: int | None = Non
             return None
         scale = per_epoch if measure == "steps" else 1 / per_epoch
         first, last = first * scale, last * scale
-    if duration <= 0:
+    rise = _rise(unit, peak)
+    if duration <= 0 or rise is None:
         return None
+    low, high = (rise(min(done, duration), duration) for done in (first, last))
+    return RateAt(peak * low, peak * high, peak, first < duration)
 
-    def factor(done: float) -> float:
-        return start + (1 - start) * min(done / duration, 1.0)
 
-    return RateAt(peak * factor(first), peak * factor(last), peak, first < duration)
+def _rise(unit: TrainingUnit, peak: float) -> Rise | None:
+    """The factor after k of n units of a warm-up; None where it is not known.
+
+    DeepSpeed's `WarmupLR` and `WarmupDecayLR` are logarithmic unless `warmup_type` says linear,
+    and begin to count after the first step (deepspeed/runtime/lr_schedules.py). OpenPCDet's
+    one-cycle rises by half a wave from 1 / DIV_FACTOR
+    (tools/train_utils/optimization/learning_schedules_fastai.py).
+    """
+    start = unit.number("warmup_start_factor") or 0.0
+    dialect, scheduler = unit.composed.dialect["name"], unit.get("scheduler")
+    name = str(scheduler.value).lower() if scheduler else ""
+    if dialect == "deepspeed" and name in ("warmuplr", "warmupdecaylr"):
+        from gradaudit.plan.arguments import arguments_of, number_in
+
+        arguments = arguments_of(unit)
+        start = (number_in(arguments, "warmup_min_lr") or 0.0) / peak
+        if str(arguments.get("warmup_type", "log")).lower() != "linear":
+            return lambda k, n: start + (1 - start) * min(log(max(k, 1)) / log(max(n, 2)), 1.0)
+    elif dialect == "openpcdet" and name == "onecycle":
+        from gradaudit.plan.arguments import arguments_of, number_in
+
+        factor = number_in(arguments_of(unit), "div_factor")
+        if not factor:
+            return None
+        start = 1 / factor
+        return lambda k, n: start + (1 - start) * (1 - cos(pi * k / n)) / 2
+    return lambda k, n: start + (1 - start) * k / n
