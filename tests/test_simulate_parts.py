@@ -286,7 +286,8 @@ def test_what_is_missing_names_the_setting_that_fills_it() -> None:
 @pytest.mark.parametrize(
     ("name", "why"),
     [("ReduceLROnPlateau", "validation metric"), ("LambdaLR", "in code"), ("noam", "width"),
-     ("StepLR", "`step_size` is not known"), ("wobble", "none that gradaudit knows")],
+     ("StepLR", "`step_size` is not known"), ("wobble", "none that gradaudit knows"),
+     ("linear_warmup", "what follows its warm-up"), ("multi_step", "`gamma` is not known")],
 )  # fmt: skip
 def test_a_schedule_that_the_config_does_not_fix_has_no_curve(name: str, why: str) -> None:
     text = "optimizer: adamw\nlearning_rate: 1.0e-3\ntotal_steps: 100\n"
