@@ -372,6 +372,47 @@ def test_basicsr() -> None:
     same(rates("basicsr", text), cosine)
 
 
+def test_torchtune_litgpt_and_audiocraft() -> None:
+    def cosine(current_step: int) -> float:
+        if current_step < 20:
+            return 1e-3 * current_step / 20
+        progress = (current_step - 20) / (200 - 20)
+        return 1e-3 * max(0.0, 0.5 * (1.0 + math.cos(math.pi * 0.5 * 2.0 * progress)))
+
+    text = (
+        "tokenizer: {_component_: torchtune.models.llama3.llama3_tokenizer}\noptimizer:\n"
+        "  _component_: torch.optim.AdamW\n  lr: 1.0e-3\nlr_scheduler:\n  _component_: "
+        "torchtune.training.lr_schedulers.get_cosine_schedule_with_warmup\n"
+        "  num_warmup_steps: 20\nepochs: 2\nmax_steps_per_epoch: null\nbatch_size: 2\n"
+    )
+    same(rates("torchtune", text, steps_per_epoch="100"), cosine)
+
+    def get_lr(it: int) -> float:
+        if it < 20:
+            return 1e-3 * it / 20
+        if it > 200:
+            return 1e-4
+        coeff = 0.5 * (1.0 + math.cos(math.pi * (it - 20) / (200 - 20)))
+        return 1e-4 + coeff * (1e-3 - 1e-4)
+
+    text = (
+        "model_name: pythia-14m\ntrain: {global_batch_size: 8, micro_batch_size: 4, "
+        "max_tokens: 1000, lr_warmup_steps: 20, min_lr: 1.0e-4, max_norm: 1.0}\n"
+        "optimizer: {class_path: torch.optim.AdamW, init_args: {lr: 1.0e-3}}\n"
+    )
+    same(rates("litgpt", text, total_steps="200"), get_lr)
+
+    def linear_warmup(step: int) -> float:
+        return step * 1e-3 / 20 if step < 20 else 1e-3
+
+    text = (
+        "solver: musicgen\ndataset: {batch_size: 8}\noptim: {epochs: 2, updates_per_epoch: 50, "
+        "lr: 1.0e-3, optimizer: adamw}\nschedule: {lr_scheduler: linear_warmup, "
+        "linear_warmup: {warmup: 20}}\n"
+    )
+    same(rates("audiocraft", text), linear_warmup)
+
+
 DEEPSPEED = (
     "train_micro_batch_size_per_gpu: 4\nzero_optimization: {stage: 2}\n"
     "optimizer: {type: AdamW, params: {lr: 0.001}}\nscheduler: {type: WarmupDecayLR, params: "
