@@ -228,3 +228,24 @@ def test_points_are_thinned_and_numbers_are_not(monkeypatch: pytest.MonkeyPatch)
     assert xs == sorted(set(xs))
     hand = sum(1e-3 * hf("cosine", t, 333, 5000) for t in range(5000))
     assert found.area == pytest.approx(hand, rel=1e-12)
+
+
+@pytest.mark.parametrize("warmup", [1, 10, 40])
+def test_a_cosine_of_torch_follows_its_warm_up(warmup: int) -> None:
+    text = generic("CosineAnnealingLR", 100, warmup, 0.1, f", T_max: {100 - warmup}, eta_min: 1e-4")
+    hand = [0.01 * (0.1 + 0.9 * t / warmup) for t in range(warmup)]
+    hand += [
+        1e-4 + (0.01 - 1e-4) * (1 + cos(pi * t / (100 - warmup))) / 2 for t in range(100 - warmup)
+    ]
+    assert rates(run(text)) == pytest.approx(hand, rel=1e-8)
+
+
+def test_warm_restarts_and_triangles_are_torchs() -> None:
+    restarts = rates(run(generic("CosineAnnealingWarmRestarts", more=", T_0: 20, T_mult: 2")))
+    at = [(t, 20) if t < 20 else (t - 20, 40) if t < 60 else (t - 60, 80) for t in range(100)]
+    hand = [0.01 * (1 + cos(pi * into / period)) / 2 for into, period in at]
+    assert restarts == pytest.approx(hand, rel=1e-9, abs=1e-15)
+    more = ", base_lr: 0.001, max_lr: 0.01, step_size_up: 25, mode: triangular"
+    triangle = rates(run(generic("CyclicLR", more=more)))
+    hand = [0.001 + 0.009 * (1 - abs((t % 50) - 25) / 25) for t in range(100)]
+    assert triangle == pytest.approx(hand, rel=1e-9)

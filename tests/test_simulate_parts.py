@@ -427,7 +427,7 @@ SETTINGS = (
     written=st.dictionaries(st.sampled_from(SETTINGS), NUMBERS, min_size=4), total=NUMBERS,
     interval=st.sampled_from(["step", "epoch", ""]), betas=st.tuples(NUMBERS, NUMBERS),
 )  # fmt: skip
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_no_config_is_a_crash(
     family: str, rate: str, scheduler: str, arguments: dict[str, str], written: dict[str, str],
     interval: str, betas: tuple[str, str], total: str,
