@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from support import audit_text, run_cli
 
 from gradaudit.dialects import GENERIC, may_train
+from gradaudit.options import Options
 from gradaudit.plan.model import TrainingUnit
 from gradaudit.plan.schedule import rate_at
 from gradaudit.plan.values import norm_kind, optimizer_family
@@ -453,3 +454,12 @@ def test_an_optimiser_named_by_its_network_is_a_training_of_its_own() -> None:
     assert found["critic_opt"].settings["learning_rate"].value == 0.2
     assert found["critic_opt"].settings["micro_batch"].value == 4
     assert set(units("optimizer: {name: Adam, lr: 0.1}\noption_g: {lr: 1}\n")) != {"option_g"}
+
+
+def test_an_assumption_fills_a_length_that_is_null_and_not_a_clip_that_is_off() -> None:
+    options = Options()
+    options.assume.update(steps_per_epoch="50", clip_norm="1.0", epochs="9")
+    text = "optimizer: adamw\nlr: 1.0e-3\nepochs: 3\nsteps_per_epoch: null\nclip_grad_norm: null\n"
+    unit = audit_text(text, options).units[0]
+    assert (unit.number("steps_per_epoch"), unit.number("epochs")) == (50, 3)
+    assert unit.settings["clip_norm"].value is None

@@ -66,6 +66,8 @@ ARROWS: dict[str, set[str]] = {
     },
     # the pages of the documentation: as high up as the commands
     "docs_site": {"cli", "dialects", "render", "rules"},
+    # what is learnt by running torch; how long a schedule runs is told once, in `rules.lengths`
+    "probe": {"audit", "options", "plan", "rules", "settings", "syntax"},
     "__main__": {"cli"},
     "__init__": set(),
 }  # fmt: skip

@@ -1,1 +1,2 @@
-"""Measuring a real training. Nothing here is imported by a command that does not measure."""
+"""What is learnt by running torch: the only room that knows it, and no command that measures nothing
+imports it."""
