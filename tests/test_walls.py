@@ -52,8 +52,9 @@ ARROWS: dict[str, set[str]] = {
     "fix": {"edits", "findings", "source", "syntax"},
     # the whole flow of a fix in one page
     "fixing": {"audit", "fix", "source"},
-    # measuring a training: what runs inside of it has no import of ours at all
-    "probe": set(),
+    # what is learnt by running torch: what runs inside of a training has no import of ours at all;
+    # how long a schedule runs is told once, in `rules.lengths`
+    "probe": {"audit", "options", "plan", "rules", "settings", "syntax"},
     # from findings to the screen: anything but the audit that made them
     "render": {
         "compare", "dialects", "edits", "evidence", "findings", "fix", "plan", "rules", "source",
@@ -66,8 +67,6 @@ ARROWS: dict[str, set[str]] = {
     },
     # the pages of the documentation: as high up as the commands
     "docs_site": {"cli", "dialects", "render", "rules"},
-    # what is learnt by running torch; how long a schedule runs is told once, in `rules.lengths`
-    "probe": {"audit", "options", "plan", "rules", "settings", "syntax"},
     "__main__": {"cli"},
     "__init__": set(),
 }  # fmt: skip

@@ -1,2 +1,1 @@
-"""What is learnt by running torch: the only room that knows it, and no command that measures nothing
-imports it."""
+"""What is learnt by running torch: the only room that knows it, and only where it is asked for."""
