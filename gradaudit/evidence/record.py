@@ -1,0 +1,265 @@
+"""What a probe or a dry run recorded, as plain data; docs/record.md has the file format.
+
+Units: norms are 2-norms of a gradient (of all parameters of one optimizer, or of one tensor), rates
+and thresholds as torch was given them, steps are optimizer steps from 1. None: not known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gradaudit.evidence.series import Series
+from gradaudit.evidence.statistics import mode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+NORM_CLIPS = ("norm", "with_norm", "fsdp")
+"""Clips that scale the whole gradient to a norm; the other kind, `value`, cuts each element."""
+
+
+@dataclass
+class Clip:
+    """One call of a clip. limit: the norm or the value that was passed. covered: tensors of the
+    optimizer among those that were passed, `of` as many that it holds."""
+
+    what: str
+    limit: float | None
+    pre_clip_norm: float | None
+    covered: int | None
+    of: int | None
+    with_gradient: int | None
+
+
+@dataclass
+class BatchNormSeen:
+    """What BatchNorm layers were given before a step: `train` or `eval`, samples, forward calls."""
+
+    mode: str
+    batch: int | None
+    calls: int
+
+
+@dataclass
+class Step:
+    """One optimizer step. `events`: Z zero_grad, B backward, U unscale_, C clip, S step, L scheduler
+    step, K skipped by the scaler; since the step before, so that of the first one nothing follows.
+    """
+
+    step: int
+    events: str = ""
+    backward_calls: int | None = None
+    learning_rate: list[float] = field(default_factory=list)
+    pre_clip_norm: float | None = None
+    post_clip_norm: float | None = None
+    clips: list[Clip] = field(default_factory=list)
+    with_gradient: int | None = None
+    layer_norms: list[float | None] = field(default_factory=list)
+    layers_are_local: bool = False
+    batch_norm: list[BatchNormSeen] = field(default_factory=list)
+    update_ratio: list[float | None] = field(default_factory=list)
+    weight_norms: list[float | None] = field(default_factory=list)
+    autocast: list[str] = field(default_factory=list)
+    loss_scale: float | None = None
+    unscaled: bool | None = None
+    skipped: bool = False
+    closure_calls: int | None = None
+    stale_gradients: int | None = None
+    non_finite: list[str] = field(default_factory=list)
+
+    @property
+    def norm_clip(self) -> Clip | None:
+        """The clip by norm that acted on most of this optimizer's tensors."""
+        found = [clip for clip in self.clips if clip.what in NORM_CLIPS]
+        return max(found, key=lambda clip: clip.covered or 0) if found else None
+
+
+@dataclass
+class Terms:
+    """What a dry run measured of the summands of the loss at one step.
+
+    names[i] has the weight weights[i] and norms[i], the norm of weight x gradient; None: inactive
+    (no gradient at that step). cosines: of each pair, None where one has no gradient.
+    """
+
+    step: int
+    names: list[str]
+    weights: list[float | None]
+    norms: list[float | None]
+    cosines: list[list[float | None]] = field(default_factory=list)
+    total_norm: float | None = None
+
+
+@dataclass
+class OptimizerRecord:
+    """One optimizer with its steps. groups: its hyperparameters as torch has them.
+
+    layers  names of all its tensors in order; shapes beside them. bias_before_batch_norm: positions
+            of biases whose gradient is 0 by construction.
+    """
+
+    index: int
+    class_name: str = ""
+    module: str = ""
+    groups: list[dict[str, Any]] = field(default_factory=list)
+    layers: list[str] = field(default_factory=list)
+    shapes: list[list[int]] = field(default_factory=list)
+    dtypes: dict[str, int] = field(default_factory=dict)
+    model_tensors: int | None = None
+    not_in_optimizer: list[str] = field(default_factory=list)
+    batch_norm_layers: int | None = None
+    bias_before_batch_norm: list[int] = field(default_factory=list)
+    sharded: bool = False
+    steps: list[Step] = field(default_factory=list)
+
+    @property
+    def settled_steps(self) -> list[Step]:
+        """Without the first, to which torch's calls before the training are counted."""
+        return self.steps[1:] if len(self.steps) > 1 else []
+
+    @property
+    def peak_rate(self) -> float | None:
+        """The rate that a scheduler multiplies, else the highest that was seen; of the first group.
+
+        Never the rate of step 1 alone: under a warm-up that is near 0.
+        """
+        seen = [step.learning_rate[0] for step in self.steps if step.learning_rate]
+        initial = self.initial_rate
+        if initial is not None:
+            return max([initial, *seen])
+        if self.groups and not seen:
+            return _number(self.groups[0].get("learning_rate"))
+        return max(seen) if seen else None
+
+    @property
+    def initial_rate(self) -> float | None:
+        return _number(self.groups[0].get("initial_learning_rate")) if self.groups else None
+
+    @property
+    def clip_norm(self) -> float | None:
+        """The threshold that was passed at most steps; None where no clip by norm was called."""
+        limits = [step.norm_clip.limit for step in self.settled_steps if step.norm_clip]
+        known = [limit for limit in limits if limit is not None]
+        return max(set(known), key=known.count) if known else None
+
+    @property
+    def clip_value(self) -> float | None:
+        known = [
+            clip.limit
+            for step in self.settled_steps
+            for clip in step.clips
+            if clip.what == "value" and clip.limit is not None
+        ]
+        return max(set(known), key=known.count) if known else None
+
+    @property
+    def backward_calls(self) -> int | None:
+        """Micro-batches a step: the commonest number over the steps from the second on."""
+        return mode(
+            step.backward_calls
+            for step in self.settled_steps
+            if step.backward_calls and not (step.closure_calls and step.closure_calls > 1)
+        )
+
+    @property
+    def batch_norm_batch(self) -> int | None:
+        """Samples that BatchNorm saw at a time in training mode, the commonest number."""
+        return mode(
+            seen.batch
+            for step in self.settled_steps
+            for seen in step.batch_norm
+            if seen.mode == "train" and seen.batch
+        )
+
+    @property
+    def batch_norm_modes(self) -> set[str]:
+        return {seen.mode for step in self.settled_steps for seen in step.batch_norm}
+
+    @property
+    def precision(self) -> str | None:
+        """`fp32`, `bf16-mixed`, `fp16-mixed`, `bf16`, `fp16`; None where it cannot be told."""
+        used = {kind for step in self.settled_steps for kind in step.autocast}
+        for kind, name in (("float16", "fp16-mixed"), ("bfloat16", "bf16-mixed")):
+            if any(word.endswith(kind) for word in used):
+                return name
+        kinds = {kind.removeprefix("torch.") for kind, count in self.dtypes.items() if count}
+        names = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+        return names.get(next(iter(kinds)), None) if len(kinds) == 1 else None
+
+    @property
+    def uses_closure(self) -> bool:
+        """Whether the optimizer evaluates the loss several times a step, as LBFGS does."""
+        return any((step.closure_calls or 0) > 1 for step in self.steps)
+
+    def series(self) -> Series:
+        """The steps whose gradient was used; those that the scaler skipped are left out."""
+        kept = [step for step in self.steps if not step.skipped]
+        return Series(
+            steps=[step.step for step in kept],
+            epochs=[None] * len(kept),
+            pre_clip_norm=[step.pre_clip_norm for step in kept],
+            post_clip_norm=[step.post_clip_norm for step in kept],
+            clip_norm=[step.norm_clip.limit if step.norm_clip else None for step in kept],
+            learning_rate=[s.learning_rate[0] if s.learning_rate else None for s in kept],
+            loss=[None] * len(kept),
+            initial_rate=self.initial_rate,
+        )
+
+
+@dataclass
+class Disagreement:
+    """Ranks that should have the same gradient and have not: the first step at which they differ,
+    the norm of each rank there, at how many steps of how many."""
+
+    optimizer: int
+    step: int
+    norms: list[float | None]
+    steps: int
+    of: int
+
+
+@dataclass
+class Record:
+    """What one run left. ranks: those whose files were read. source: `probe` or `dryrun`.
+
+    skip_steps  steps at the beginning that were left out. why_stopped: as the recorder says; empty
+                where the record has no end (the process was killed).
+    remarks     what the reader has to say: a cut line, a rank that is missing. notes: (topic, text)
+                of what the recorder could see in part only.
+    """
+
+    directory: str
+    source: str = "probe"
+    world_size: int = 1
+    ranks: list[int] = field(default_factory=list)
+    torch: str = ""
+    device: str = ""
+    program: str = ""
+    started: str = ""
+    steps_asked: int | None = None
+    skip_steps: int = 0
+    why_stopped: str = ""
+    optimizers: list[OptimizerRecord] = field(default_factory=list)
+    files: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    terms: list[Terms] = field(default_factory=list)
+    disagreements: list[Disagreement] = field(default_factory=list)
+    others: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+    @property
+    def topics(self) -> set[str]:
+        return {topic for topic, _ in self.notes}
+
+    @property
+    def steps(self) -> int:
+        """Steps of the optimizer that has most."""
+        return max((len(optimizer.steps) for optimizer in self.optimizers), default=0)
+
+
+def _number(value: object) -> float | None:
+    """A finite number of a group; torch may hold a tensor there, of which the record says null."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value - value == 0:
+        return float(value)
+    return None

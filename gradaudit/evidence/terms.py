@@ -1,0 +1,262 @@
+"""The terms of a loss as a dry run measured them: who makes the gradient, and with which weights
+it would be in balance.
+
+All norms are 2-norms of weight x gradient over all parameters, at one step.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from math import floor, isfinite, log10, sqrt
+
+from gradaudit.evidence.gram import RESAMPLES, interval_of
+from gradaudit.evidence.statistics import quantile
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gradaudit.evidence.record import Terms
+
+    Interval = tuple[float, float]
+
+PRIMARY_SHARE = 0.6
+"""Of the gradient, what the primary terms are to have at least; the auxiliary ones divide the rest
+evenly. No paper fixes this number: GradNorm (Chen et al. 2018) gives every *task* the same, and a
+penalty is none. docs/measured-sample.md shows what it does."""
+
+CAP = 1e-2
+"""Smallest factor on a weight in one round. Gradients change when the weights do, so the rest is
+for a second measurement."""
+
+NEAR = 0.5
+"""Factor on a weight above which it stays: the norms of a training move by as much by themselves."""
+
+DOMINATED = 0.5
+"""Share of the squared norm of all auxiliary terms together from which they lead the training."""
+
+STEEP = 10.0
+"""An auxiliary term's norm over the reference's, when active, from which it leads those steps."""
+
+LEAST_ACTIVE = 0.01
+"""Share of steps with a gradient below which a term is left alone: its norm rests on too few."""
+
+FEWEST_STEPS = 30
+"""Measured steps after the warm-up below which no weight is recommended."""
+
+EVEN = 10.0
+"""95th percentile over median of the norm above which no clip threshold is recommended: such a
+series is made by a cause, and a threshold on it is a guess (p90 was the worse choice in
+docs/measurements.md)."""
+
+
+@dataclass
+class TermSummary:
+    """One term over the measured steps.
+
+    weights     each that was seen. steps: of those, active: those with a gradient.
+    rms         root mean square of its norm over the active steps; 0 where it never was.
+    share       of the sum of all terms' norms, mean over all steps with 0 where inactive.
+    energy      share of the sum of all terms' squared norms: who makes the large steps.
+    """
+
+    name: str
+    weights: list[float]
+    steps: int
+    active: int
+    rms: float
+    share: float
+    energy: float
+
+    @property
+    def active_share(self) -> float:
+        return self.active / self.steps if self.steps else 0.0
+
+    @property
+    def weight(self) -> float | None:
+        """The weight, where it was the same at every step."""
+        return self.weights[0] if len(self.weights) == 1 else None
+
+
+def summarise(terms: Sequence[Terms]) -> list[TermSummary]:
+    """Every term, those with the largest share of the squared norms first."""
+    names = list(dict.fromkeys(name for step in terms for name in step.names))
+    weights: dict[str, list[float]] = {name: [] for name in names}
+    norms: dict[str, list[float]] = {name: [] for name in names}
+    for step in terms:
+        for name, weight, norm in zip(step.names, step.weights, step.norms, strict=True):
+            if weight is not None and weight not in weights[name]:
+                weights[name].append(weight)
+            norms[name].append(norm if norm is not None and isfinite(norm) else 0.0)
+    sums = {name: sum(own) for name, own in norms.items()}
+    squares = {name: sum(n * n for n in own) for name, own in norms.items()}
+    total, square = sum(sums.values()), sum(squares.values())
+    found = []
+    for name in names:
+        active = sum(n > 0 for n in norms[name])
+        found.append(
+            TermSummary(
+                name, weights[name], len(terms), active,
+                sqrt(squares[name] / active) if active else 0.0,
+                sums[name] / total if total else 0.0, squares[name] / square if square else 0.0,
+            )  # fmt: skip
+        )
+    return sorted(found, key=lambda term: -term.energy)
+
+
+@dataclass
+class Advice:
+    """A weight from the measurement: `new` = weight x factor, rounded to two digits.
+
+    wanted    the factor before `CAP`. low, high: its interval of 95 % (resampled steps).
+    is_off    whether even the cap leaves it above its share: in effect the penalty is off.
+    """
+
+    name: str
+    weight: float
+    new: float
+    factor: float
+    wanted: float
+    low: float
+    high: float
+
+    @property
+    def is_off(self) -> bool:
+        return self.wanted < CAP
+
+
+@dataclass
+class Balance:
+    """What the terms' gradients say of the weights.
+
+    reference  the primary term with the largest gradient; its weight and the other primaries' stay.
+    advice     terms whose weight should come down, those that count most first.
+    left       auxiliary terms that stay, with the reason.
+    why_not    why nothing can be said; empty where something can.
+    missing    measured steps that are lacking.
+    """
+
+    reference: TermSummary | None = None
+    advice: list[Advice] = field(default_factory=list)
+    left: list[tuple[str, str]] = field(default_factory=list)
+    why_not: str = ""
+    missing: int = 0
+    dominated: bool = False
+
+
+def balance(terms: Sequence[Terms], roles: Mapping[str, str]) -> Balance:
+    """Weights from measured norms: w' = w (pi_i / pi_1) (r_1 / r_i).
+
+    r_i is the rms norm over the steps where term i is active, term 1 the primary one with the
+    largest, pi the share that each is to have: `PRIMARY_SHARE` for term 1, the rest in equal parts
+    for the auxiliary terms. `roles`: name -> `primary`, `auxiliary`, ...; an unknown role counts
+    as primary. Weights only come down, by `CAP` at most, and only where the factor is below `NEAR` and
+    its interval below 1. The primary weights stay.
+    """
+    summaries = summarise(terms)
+    if len(terms) < FEWEST_STEPS:
+        missing = FEWEST_STEPS - len(terms)
+        return Balance(why_not=f"{len(terms)} steps after the warm-up", missing=missing)
+    helpers = [s for s in summaries if roles.get(s.name) in ("auxiliary", "regulariser")]
+    primary = [s for s in summaries if s not in helpers and s.rms > 0]
+    if not primary:
+        return Balance(why_not="no primary term has a gradient")
+    if not helpers:
+        return Balance(max(primary, key=lambda s: s.rms), why_not="no term is an auxiliary one")
+    reference = max(primary, key=lambda s: s.rms)
+    result = Balance(reference)
+    counted = [s for s in helpers if s.active_share >= LEAST_ACTIVE]
+    result.dominated = sum(s.energy for s in counted) >= DOMINATED or any(
+        s.rms >= STEEP * reference.rms for s in counted
+    )
+    target = (1 - PRIMARY_SHARE) / max(len(counted), 1) / PRIMARY_SHARE
+    for term in helpers:
+        if term not in counted:
+            many = f"active at {term.active} of {term.steps} steps: too few to judge"
+            result.left.append((term.name, many))
+            continue
+        wanted = target * reference.rms / term.rms
+        low, high = _factor_interval(terms, reference.name, term.name, target)
+        if high >= 1 or wanted > NEAR:
+            result.left.append((term.name, "its gradient is near its share, or below"))
+        elif term.weight is None:
+            span = f"{min(term.weights):g} to {max(term.weights):g}"
+            result.left.append((term.name, f"its weight changes during training ({span})"))
+        else:
+            factor = max(wanted, CAP)
+            new = rounded(term.weight * factor)
+            result.advice.append(Advice(term.name, term.weight, new, factor, wanted, low, high))
+    return result
+
+
+def _factor_interval(terms: Sequence[Terms], reference: str, name: str, target: float) -> Interval:
+    """Resample steps (Efron 1979); a resample in which the term is never active says nothing."""
+    squares = [(_square(step, reference), _square(step, name)) for step in terms]
+    draw = random.Random(0)
+    factors = []
+    for _ in range(RESAMPLES):
+        drawn = [squares[draw.randrange(len(squares))] for _ in squares]
+        ours = [own for own, _ in drawn if own > 0]
+        theirs = [other for _, other in drawn if other > 0]
+        if ours and theirs:
+            factors.append(target * sqrt(_mean(ours) / _mean(theirs)))
+    return interval_of(factors) if factors else (0.0, 1.0)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _square(step: Terms, name: str) -> float:
+    norm = step.norms[step.names.index(name)] if name in step.names else None
+    return norm * norm if norm is not None and isfinite(norm) else 0.0
+
+
+def rounded(value: float, digits: int = 2) -> float:
+    """To so many significant digits: 0.036729 -> 0.037."""
+    if value == 0 or not isfinite(value):
+        return value
+    return round(value, digits - 1 - floor(log10(abs(value))))
+
+
+def norm_with(step: Terms, factors: Mapping[str, float]) -> float | None:
+    """What the total norm at a step would have been, at the same weights of the model, had the
+    terms these factors: sqrt(f' G f) with G from norms and cosines. None where a cosine that
+    counts is missing."""
+    square = 0.0
+    norms = [norm if norm is not None and isfinite(norm) else 0.0 for norm in step.norms]
+    for i, a in enumerate(step.names):
+        if not norms[i]:
+            continue
+        for j, b in enumerate(step.names):
+            if not norms[j]:
+                continue
+            row = step.cosines[i] if i < len(step.cosines) else []
+            cosine = row[j] if j < len(row) else None
+            if cosine is None:
+                return None
+            square += factors.get(a, 1.0) * factors.get(b, 1.0) * norms[i] * norms[j] * cosine
+    return sqrt(max(square, 0.0))
+
+
+def norms_with(terms: Sequence[Terms], factors: Mapping[str, float]) -> list[float]:
+    """`norm_with` at every step where it is known."""
+    found = (norm_with(step, factors) for step in terms)
+    return [norm for norm in found if norm is not None]
+
+
+def percentiles(norms: Sequence[float]) -> tuple[float, float]:
+    """Median and 95th percentile. Raises: ValueError where there are none."""
+    return quantile(norms, 0.5), quantile(norms, 0.95)
+
+
+def without_each(terms: Sequence[Terms]) -> dict[str, float]:
+    """Term -> 95th percentile of the norm had it weighed nothing, at the same weights."""
+    names = dict.fromkeys(name for step in terms for name in step.names)
+    found = {}
+    for name in names:
+        norms = norms_with(terms, {name: 0.0})
+        if norms:
+            found[name] = percentiles(norms)[1]
+    return found
