@@ -96,9 +96,7 @@ class PriorityLoss(nn.Module):
         self.min_variance_weight = config["min_variance_weight"]
         self.variance_floor = config["variance_floor"]
 
-    def terms(
-        self, pred: Tensor, sigma: Tensor, target: Tensor
-    ) -> dict[str, tuple[Tensor, float]]:
+    def terms(self, pred: Tensor, sigma: Tensor, target: Tensor) -> dict[str, tuple[Tensor, float]]:
         """Every term without its weight, and the weight; named as the YAML names the weights."""
         # Keeps the predicted sigma within [0.01, 0.5]; the YAML has no key for its weight.
         out_of_bounds = F.relu(0.01 - sigma) + F.relu(sigma - 0.5)

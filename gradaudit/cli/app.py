@@ -308,7 +308,9 @@ def dryrun(
     output: Annotated[
         str | None,
         typer.Option(
-            "--output", "-o", metavar="DIR",
+            "--output",
+            "-o",
+            metavar="DIR",
             help="Write the record here. Default: .gradaudit/dryrun/TIME.",
         ),
     ] = None,

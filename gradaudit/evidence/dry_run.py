@@ -107,9 +107,7 @@ class DryRun:
     notes: list[str] = field(default_factory=list)
 
 
-def read_dry_run(
-    record: Record, roles_of: Callable[[Sequence[str]], Mapping[str, str]]
-) -> DryRun:
+def read_dry_run(record: Record, roles_of: Callable[[Sequence[str]], Mapping[str, str]]) -> DryRun:
     """Sum up the record of a dry run. `roles_of`: names of terms -> their roles."""
     run = DryRun(about=_only(record, "trajectory"))
     warmup = run.about.get("warmup_steps") or 0
@@ -223,7 +221,9 @@ def _read_rates(line: dict[str, Any]) -> tuple[list[RateTest], float | None]:
             continue
         half = len(base) // 2
         size = sum(abs(value) for value in base[half:]) / (len(base) - half)
-        apart = [(a - b) / size for a, b in zip(own[half:], base[half:], strict=True)] if size else []
+        apart = (
+            [(a - b) / size for a, b in zip(own[half:], base[half:], strict=True)] if size else []
+        )
         if not apart:
             continue
         draw = random.Random(0)

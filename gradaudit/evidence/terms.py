@@ -97,9 +97,13 @@ def summarise(terms: Sequence[Terms]) -> list[TermSummary]:
         active = sum(n > 0 for n in norms[name])
         found.append(
             TermSummary(
-                name, weights[name], len(terms), active,
+                name,
+                weights[name],
+                len(terms),
+                active,
                 sqrt(squares[name] / active) if active else 0.0,
-                sums[name] / total if total else 0.0, squares[name] / square if square else 0.0,
+                sums[name] / total if total else 0.0,
+                squares[name] / square if square else 0.0,
             )  # fmt: skip
         )
     return sorted(found, key=lambda term: -term.energy)

@@ -122,7 +122,7 @@ def _run(
             "steps": len(values), "without_graph": trajectory.graphless.get(name, 0),
             "median_value": statistics.median(values),
         })  # fmt: skip
-    if not trajectory.stopped or "loader" in trajectory.stopped:
+    if batches and (not trajectory.stopped or "loader" in trajectory.stopped):
         _measure_frozen(trajectory, batches, kinds, out)
     why = "steps" if trajectory.done == steps else "script_ended"
     out({"kind": "stop", "why": why, "steps": trajectory.done})
@@ -136,9 +136,7 @@ def _measure_frozen(
     sizes = {size_of(batch) for batch in batches}
     size = sizes.pop() if len(sizes) == 1 else None
     layers = batch_norms(training.model)
-    found = frozen.frozen_products(
-        training, batches[:TERM_BATCHES], trajectory.parameters, device
-    )
+    found = frozen.frozen_products(training, batches[:TERM_BATCHES], trajectory.parameters, device)
     out(_frozen_line(found, size))
     out(_noise_line(found, size, bool(layers), kinds))
     if layers:
@@ -320,5 +318,3 @@ def _too_large(training: Training, device: torch.device, error: BaseException) -
         "and its gradients, the optimiser's state and the activations come on top. Take smaller "
         f"batches or a smaller copy of the model in `build`, or another --device ({said})"
     )
-
-

@@ -177,7 +177,9 @@ def _cosines(run: DryRun, width: int) -> list[Line]:
         why = run.frozen.get("why") or (
             f"the noise of {run.frozen.get('batches')} batches hides them, or a term was inactive"
         )
-        lines += prose(f"{total - len(pairs)} of {total} pairs: not known, {why}", width, "  ", "dim")
+        lines += prose(
+            f"{total - len(pairs)} of {total} pairs: not known, {why}", width, "  ", "dim"
+        )
     return lines
 
 
@@ -192,7 +194,9 @@ def _batch(run: DryRun, width: int) -> list[Line]:
         )
     summed = [f"`{name}`" for name, kind in run.samples.items() if kind == "sum"]
     if summed:
-        lines += prose(f"{', '.join(summed)}: summed over samples, and so grows with the batch", width)
+        lines += prose(
+            f"{', '.join(summed)}: summed over samples, and so grows with the batch", width
+        )
     layers = run.batch_norm.get("layers") or []
     if layers:
         worst = max(layers, key=lambda layer: layer["noise"])
@@ -248,7 +252,9 @@ def _rates(run: DryRun, width: int) -> list[Line]:
     lines = heading(f"Learning rate, from {number(run.learning_rate)} at the last step")
     for test in run.rates:
         if test.diverged:
-            lines += prose(f"x {number(test.factor)}: the loss is not finite", width, style="warning")
+            lines += prose(
+                f"x {number(test.factor)}: the loss is not finite", width, style="warning"
+            )
         elif test.change is not None and test.interval is not None:
             low, high = test.interval
             said = "lower" if high < 0 else "higher" if low > 0 else "no difference can be told"

@@ -35,12 +35,17 @@ def causes(run: DryRun, width: int) -> list[Line]:
         if term.active_share < 0.5:
             text += f", all of it at the {percent(term.active_share)} of steps where it is active"
         if rest is not None:
-            text += f"; without it the 95th percentile is {number(rest)}, not {number(run.norm.p95)}"
+            text += (
+                f"; without it the 95th percentile is {number(rest)}, not {number(run.norm.p95)}"
+            )
         lines += _prose(text, width, f"  {place}. ")
     rest_energy = sum(term.energy for term in run.terms if term not in named)
     if rest_energy:
         lines += _prose(
-            f"all others together: {percent(rest_energy)} of the squared norm", width, "     ", "dim"
+            f"all others together: {percent(rest_energy)} of the squared norm",
+            width,
+            "     ",
+            "dim",
         )
     return lines
 
