@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gradaudit.dialects.recognise import Recognised
     from gradaudit.options import Calls, Options
     from gradaudit.plan.linked import Pair
+    from gradaudit.plan.measured import Measured
     from gradaudit.plan.model import TrainingUnit
     from gradaudit.rules import Limits, Rule
     from gradaudit.settings import Finder, Settings
@@ -47,6 +48,7 @@ class FileResult:
     known       unit name -> (what is known of it, what is known to be off, the rules that ran or
                 would need more).
     problems    what the command line asked of this file and could not be done.
+    withdrawn   findings that a record speaks against, each with what it shows.
     said        (code, id of the source, offset, message) of each finding.
     recognised  the dialect with the reasons. composed: the file with what it is built on.
     part_of     the first file of the run that this one is read in; empty where there is none.
@@ -68,6 +70,7 @@ class FileResult:
         self.skipped = ""
         self.known: dict[str, tuple[set[str], set[str], Calls]] = {}
         self.problems: list[str] = []
+        self.withdrawn: list[tuple[Finding, str]] = []
 
     @property
     def not_judged(self) -> dict[str, list[tuple[Rule, list[str]]]]:
@@ -243,6 +246,25 @@ def _run_rules(result: FileResult, options: Options, settings: Settings) -> None
         for rule, limits in options.called(settings, "run"):
             for finding in _findings(rule, pair, limits):
                 _keep(finding, rule, _unit_at(result.units, finding), result, settings)
+    if any(unit.measured for unit in result.units):
+        _weigh_record(result, options, settings)
+
+
+def _weigh_record(result: FileResult, options: Options, settings: Settings) -> None:
+    """What the record shows: findings of its own, and what it makes of those of the file."""
+    from gradaudit.rules.weighing import weigh
+
+    for unit in result.units:
+        have = result.known[unit.name][0]
+        for measured in unit.measured:
+            for rule, limits in options.called(settings, "record"):
+                if rule.can_judge(have):
+                    for finding in _findings(rule, measured, limits):
+                        _keep(finding, rule, unit.name, result, settings)
+        own = [finding for finding in result.findings if finding.unit == unit.name]
+        kept, withdrawn = weigh(own, unit.measured, set(settings.severity))
+        result.withdrawn += withdrawn
+        result.findings = [f for f in result.findings if f.unit != unit.name] + kept
 
 
 def _pairs(result: FileResult, options: Options) -> Iterator[Pair]:
@@ -276,7 +298,7 @@ def _pairs(result: FileResult, options: Options) -> Iterator[Pair]:
 
 
 def _findings(
-    rule: Rule, judged: Composed | TrainingUnit | Pair, limits: Limits
+    rule: Rule, judged: Composed | TrainingUnit | Pair | Measured, limits: Limits
 ) -> Iterable[Finding]:
     """What a rule says. Where a plugin's fails, the fault is said to be the plugin's."""
     if not rule.package:

@@ -76,7 +76,7 @@ def _is_of(finding: Finding, tree: Tree) -> bool:
 
 
 def _audit_again(source: Source, options: Options, settings: Settings) -> FileResult:
-    result = audit_source(source, options, settings)
+    result = audit_source(source, options.after_an_edit(), settings)
     if result.tree is None:
         raise AssertionError("a verified fix does not parse")
     return result

@@ -9,6 +9,7 @@ from gradaudit.settings import is_selected, names
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gradaudit.evidence.observed import Observed
+    from gradaudit.evidence.record import Record
     from gradaudit.rules import Limits, Rule
     from gradaudit.settings import Settings
 
@@ -24,6 +25,8 @@ class Options:
     overrides       (dotted key, text) of each `--set`. assume: setting -> text of `--assume`.
     sources         (unit or None, path) of each `--source`.
     unit            the unit that the evidence is of.
+    record          what a probe or a dry run recorded.
+    edited          the text that is audited is a fix of the one that the record was made with.
     named           the files and directories that the user named: what they hold may be opened.
     run             files that a launcher (of `run_dialect`) reads side by side; the first stands
                     for all.
@@ -40,6 +43,8 @@ class Options:
         self.assume: dict[str, str] = {}
         self.sources: list[tuple[str | None, str]] = []
         self.observed: Observed | None = None
+        self.record: Record | None = None
+        self.edited = False
         self.unit: str | None = None
         self._active: dict[Settings, list[Rule]] = {}
         self._called: dict[Settings, dict[str, Calls]] = {}
@@ -64,6 +69,15 @@ class Options:
         other = Options()
         other.__dict__.update(self.__dict__)
         other._opener = opener
+        return other
+
+    def after_an_edit(self) -> Options:
+        """The same, for a text that a fix has changed since the record was made."""
+        if self.record is None or self.edited:
+            return self
+        other = Options()
+        other.__dict__.update(self.__dict__)
+        other.edited = True
         return other
 
     def active_rules(self, settings: Settings) -> list[Rule]:

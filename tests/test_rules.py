@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from record_support import audit_recorded, example_record
 
 from gradaudit import docs_site
 from gradaudit.audit import FileResult, audit_source
@@ -56,10 +57,12 @@ def options_of(line: str) -> Options:
     return options
 
 
-def example_of(rule: Rule, text: str, line: str) -> FileResult:
+def example_of(rule: Rule, text: str, line: str, record: str = "") -> FileResult:
     """A rule's own example, judged in the default profile and by the rule."""
     options = options_of(line)
     options.extend_select = [rule.code]
+    if record:
+        return audit_recorded(text, example_record(record), options)
     if "\n---\n" in text:
         other, _, own = text.partition("---\n")
         if other.startswith("# runs/"):
@@ -143,7 +146,7 @@ def test_metadata(rule: Rule) -> None:
     assert all(reference.strip() == reference for reference in rule.references)
     assert list(rule.severities) == sorted(rule.severities, key=SEVERITIES.index, reverse=True)
     assert rule.confidence in CONFIDENCES
-    assert rule.scope in ("file", "unit", "run", "tool")
+    assert rule.scope in ("file", "unit", "run", "record", "tool")
     assert rule.profile in PROFILES
 
 
@@ -305,7 +308,7 @@ def test_check_names_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture
 @EVERY_RULE
 def test_bad_fires_the_rule_and_what_it_names(rule: Rule) -> None:
     doc = parse(rule)
-    result = example_of(rule, doc.bad, doc.options)
+    result = example_of(rule, doc.bad, doc.options, doc.bad_record)
     fired = {finding.rule.code for finding in result.findings}
     assert rule.code in fired, (
         f"`Bad:` does not fire {rule.code}: is a setting in `needs` unknown (`gradaudit show` "
@@ -325,14 +328,14 @@ def test_bad_fires_the_rule_and_what_it_names(rule: Rule) -> None:
 @EVERY_RULE
 def test_good_is_silent(rule: Rule) -> None:
     doc = parse(rule)
-    result = example_of(rule, doc.good, doc.options)
+    result = example_of(rule, doc.good, doc.options, doc.good_record)
     assert [finding.message for finding in result.findings] == []
 
 
 @EVERY_RULE
 def test_fix_of_bad_is_good(rule: Rule) -> None:
     doc = parse(rule)
-    result = example_of(rule, doc.bad, doc.options)
+    result = example_of(rule, doc.bad, doc.options, doc.bad_record)
     fixes = [finding.fix for finding in of(result, rule.code) if finding.fix]
     if not doc.applicabilities:
         assert not fixes

@@ -7,6 +7,7 @@ and thresholds as torch was given them, steps are optimizer steps from 1. None: 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from re import compile
 
 from gradaudit.evidence.series import Series
 from gradaudit.evidence.statistics import mode
@@ -14,6 +15,8 @@ from gradaudit.evidence.statistics import mode
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+_CLIP_THEN_UNSCALE = compile(r"C[^BU]*U[^B]*S")
 
 NORM_CLIPS = ("norm", "with_norm", "fsdp")
 """Clips that scale the whole gradient to a norm; the other kind, `value`, cuts each element."""
@@ -43,8 +46,9 @@ class BatchNormSeen:
 
 @dataclass
 class Step:
-    """One optimizer step. `events`: Z zero_grad, B backward, U unscale_, C clip, S step, L scheduler
-    step, K skipped by the scaler; since the step before, so that of the first one nothing follows.
+    """One optimizer step. `events`: Z zero_grad, B backward, U unscale_, C clip, S step, L step of
+    the scheduler, K skipped by the scaler; since the step before, so that from those of the first
+    one nothing follows.
     """
 
     step: int
@@ -67,6 +71,11 @@ class Step:
     closure_calls: int | None = None
     stale_gradients: int | None = None
     non_finite: list[str] = field(default_factory=list)
+
+    @property
+    def clipped_while_scaled(self) -> bool:
+        """Whether the clip came before `unscale_`: its norm is then the scaled gradient's."""
+        return bool(self.clips) and _CLIP_THEN_UNSCALE.search(self.events) is not None
 
     @property
     def norm_clip(self) -> Clip | None:
@@ -179,13 +188,15 @@ class OptimizerRecord:
     @property
     def precision(self) -> str | None:
         """`fp32`, `bf16-mixed`, `fp16-mixed`, `bf16`, `fp16`; None where it cannot be told."""
-        used = {kind for step in self.settled_steps for kind in step.autocast}
+        used = {
+            kind.removeprefix("torch.") for step in self.settled_steps for kind in step.autocast
+        }
         for kind, name in (("float16", "fp16-mixed"), ("bfloat16", "bf16-mixed")):
-            if any(word.endswith(kind) for word in used):
+            if kind in used:
                 return name
         kinds = {kind.removeprefix("torch.") for kind, count in self.dtypes.items() if count}
         names = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
-        return names.get(next(iter(kinds)), None) if len(kinds) == 1 else None
+        return names.get(next(iter(kinds))) if len(kinds) == 1 else None
 
     @property
     def uses_closure(self) -> bool:
@@ -198,7 +209,10 @@ class OptimizerRecord:
         return Series(
             steps=[step.step for step in kept],
             epochs=[None] * len(kept),
-            pre_clip_norm=[step.pre_clip_norm for step in kept],
+            pre_clip_norm=[
+                None if step.clipped_while_scaled or step.unscaled is False else step.pre_clip_norm
+                for step in kept
+            ],
             post_clip_norm=[step.post_clip_norm for step in kept],
             clip_norm=[step.norm_clip.limit if step.norm_clip else None for step in kept],
             learning_rate=[s.learning_rate[0] if s.learning_rate else None for s in kept],

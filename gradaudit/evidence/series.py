@@ -5,6 +5,7 @@ Independent of where it comes from: lists of one length, None where a number is 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from math import isfinite
 
@@ -71,7 +72,7 @@ def find_warmup(series: Series) -> Warmup:
         return Warmup(0, True)
     peak, first, last = max(rates), rates[0], rates[-1]
     initial = series.initial_rate
-    fell = any(later < earlier * 0.9999 for earlier, later in zip(rates, rates[1:], strict=False))
+    fell = any(later < earlier * 0.9999 for earlier, later in itertools.pairwise(rates))
     if initial and peak < _BELOW * initial and not fell:
         return Warmup(len(series), False, _steps_to(rates, initial))
     if peak <= 0 or first >= _BELOW * peak:

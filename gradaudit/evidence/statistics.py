@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 Z95 = 1.959964
 """The 97.5th percentile of the normal distribution: two-sided intervals of 95 %."""
 
-MAD_TO_SD = 1.4826
-"""Median absolute deviation to standard deviation, for normal data (Rousseeuw & Croux 1993)."""
-
 
 def wilson(successes: int, count: int, z: float = Z95) -> tuple[float, float]:
     """The Wilson score interval of a share (Wilson 1927, JASA 22).
@@ -75,7 +72,7 @@ def quantile_interval(
     below = _binomial_cdf(count, share)
     low = next((k for k in range(count) if below[k] > tail), count)
     high = next((k for k in range(count + 1) if below[k] >= 1 - tail), count)
-    # B <= low - 1 has at most `tail`, B >= high + 1 has at most `tail`: between x(low), x(high + 1).
+    # B <= low - 1 has at most `tail`, and so has B >= high + 1: from x(low) to x(high + 1).
     if low < 1 or high + 1 > count:
         return None
     ordered = sorted(values)
@@ -122,14 +119,14 @@ def spikes(values: Sequence[float], decay: float, deviations: float, start: int)
 
     On logarithms, against a running mean and variance with the weight `decay` for the past, as
     ZClip does on the values themselves (Kumar et al. 2025). A spike does not enter the running
-    figures. `start` values are used to begin with: their median and median absolute deviation.
+    figures. They begin with the median of the first `start` values and their mean square distance
+    from it. A standard deviation counts as 0.05 (5 %) at least.
     """
     logs = [log(value) for value in values if value > 0 and isfinite(value)]
     if len(logs) <= start or len(logs) != len(values):
         return []
     centre = median(logs[:start])
-    spread = MAD_TO_SD * median([abs(value - centre) for value in logs[:start]])
-    variance = spread * spread
+    variance = sum((value - centre) ** 2 for value in logs[:start]) / start
     found = []
     for position in range(start, len(logs)):
         distance = logs[position] - centre

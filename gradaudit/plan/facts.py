@@ -38,6 +38,10 @@ def add_facts(
             add_by_formula(unit, unit.computes)
             add_computed(unit)  # what a formula completed: the devices of several nodes
     _observe(units, options)
+    if options.record is not None:
+        from gradaudit.plan.recorded import add_record
+
+        problems += add_record(units, path, options.record, options.unit, options.edited)
     return problems
 
 

@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gradaudit.compose.model import Composed
     from gradaudit.evidence.observed import Observed
+    from gradaudit.plan.measured import Measured
     from gradaudit.plan.paths import Reader
     from gradaudit.syntax.scalars import Value
     from gradaudit.syntax.tree import Mapping, Node, Scalar, Tree
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 WRITTEN, INHERITED, DEFAULT = "written", "inherited", "default"
 COMPUTED, OVERRIDE, ASSUMED = "computed", "override", "assumed"
+MEASURED = "measured"
 
 ADAPTIVE = frozenset((
     "adam", "adamw", "adamax", "nadam", "nadamw", "radam", "amsgrad", "rmsprop", "adagrad",
@@ -181,11 +183,12 @@ class TrainingUnit:
     terms_by_design  the weights of the loss are the framework's own: no sum to balance.
     mapping   the unit's section. norms: normalisation layers read from the Python source.
     observed  what the user says was measured, and whether it is known to be of this unit.
+    measured  the optimizers of a record that train this unit.
     """
 
     __slots__ = (
-        "_keys", "composed", "computes", "loss_terms", "mapping", "name", "norms", "observed",
-        "observed_here", "others", "settings", "terms_by_design", "tree", "unknown",
+        "_keys", "composed", "computes", "loss_terms", "mapping", "measured", "name", "norms",
+        "observed", "observed_here", "others", "settings", "terms_by_design", "tree", "unknown",
         "unknown_nodes",
     )  # fmt: skip
 
@@ -205,6 +208,7 @@ class TrainingUnit:
         self.norms: list[Setting] = []
         self.observed: Observed | None = None
         self.observed_here = True
+        self.measured: list[Measured] = []
 
     @property
     def keys(self) -> set[str]:

@@ -32,6 +32,7 @@ class Rule:
     module      the name of the module that holds its function, imported by the first call.
     scope       `file`: called with the file as composed; `unit`: with each training unit; `run`:
                 with the plans of the config and of another file of its run (`plan.linked.Pair`);
+                `record`: with what was recorded of a unit (`plan.measured.Measured`);
                 `tool`: never called, its findings come from the engine (unparsable file, ...).
     needs       canonical settings without which the rule cannot judge; `loss_terms` and
                 `observed` stand for themselves. A tuple inside means one of several.
@@ -117,10 +118,12 @@ class Rule:
 FAMILIES = (
     "accumulation", "batch", "checkpoints", "clip_kinds", "clip_missing", "clip_thresholds",
     "clipping", "decay", "deepspeed", "depth", "effects", "evaluation", "file", "history",
-    "horizon", "keys", "launcher", "learning_rate", "lora", "loss", "loss_parameters",
-    "loss_scale", "loss_terms", "momentum", "names", "norm_layers", "precision", "rate_ranges",
-    "references", "reproducibility", "resumed", "schedule", "switches", "text_numbers", "update",
-    "values", "warmup", "warmup_length",
+    "horizon", "keys", "launcher", "learning_rate", "lora", "loss", "loss_parameters", "loss_scale",
+    "loss_terms", "momentum", "names", "norm_layers", "precision", "rate_ranges", "recorded_batch",
+    "recorded_clip", "recorded_config", "recorded_coverage", "recorded_health", "recorded_layers",
+    "recorded_norms", "recorded_optimizer", "recorded_order", "recorded_terms", "references",
+    "reproducibility", "resumed", "schedule", "switches", "text_numbers", "update", "values",
+    "warmup", "warmup_length",
 )  # fmt: skip
 """The modules that hold rules. A new family is named here."""
 

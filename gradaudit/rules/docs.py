@@ -25,6 +25,11 @@ Block = tuple[str, str]
 REQUIRED = ("Why", "Bad", "Good", "Tell", "Fix", "False positives")
 OPTIONAL = ("Symptoms", "Options", "With", "Limits")
 MEASUREMENTS = "docs/measurements.md"
+PAGES = {MEASUREMENTS: "Measurements", "docs/measured.md": "What a record can tell"}
+RECORD = "--- record"
+"""Begins the second part of an example: what was recorded. `of 2 ranks` may follow."""
+
+RECORD_NOTE = "`to` and `every` stand for more steps like this one; a later line replaces a step."
 
 FAMILIES = {
     "GA0": "The file and the tool",
@@ -60,6 +65,8 @@ class RuleDoc:
     options          the command line that the bad example needs; empty for none.
     with_codes       rules that fire beside this one on the bad example.
     limits           threshold as in `gradaudit.toml` -> what it means.
+    bad_record, good_record  what was recorded, for a rule on records: lines of JSON, where `to` and
+                     `every` stand for more steps like this one; empty for the others.
     applicabilities  those that its fixes can have, safest first; empty where it has none.
     symptoms         phrases of `symptoms.SYMPTOMS`; none where no run shows it.
     """
@@ -76,6 +83,8 @@ class RuleDoc:
     false_positives: tuple[str, ...]
     applicabilities: tuple[str, ...]
     symptoms: tuple[str, ...]
+    bad_record: str = ""
+    good_record: str = ""
 
 
 def parse(rule: Rule) -> RuleDoc:
@@ -89,11 +98,13 @@ def parse(rule: Rule) -> RuleDoc:
     codes = tuple(sections.get("With", "").replace(",", " ").split())
     if not all(_CODE.match(code) for code in codes):
         raise BadDocs(rule, "`With:` takes rule codes, such as GA301")
+    bad, bad_record = _example(rule, sections["Bad"])
+    good, good_record = _example(rule, sections["Good"])
     return RuleDoc(
         title=title,
         why=_paragraphs(sections["Why"]),
-        bad=sections["Bad"] + "\n",
-        good=sections["Good"] + "\n",
+        bad=bad,
+        good=good,
         options=" ".join(sections.get("Options", "").split()),
         with_codes=codes,
         limits=_limits(rule, sections.get("Limits", "")),
@@ -102,7 +113,17 @@ def parse(rule: Rule) -> RuleDoc:
         false_positives=_paragraphs(sections["False positives"]),
         applicabilities=_applicabilities(rule, fix[0]),
         symptoms=_symptoms(rule, sections.get("Symptoms", "")),
+        bad_record=bad_record,
+        good_record=good_record,
     )
+
+
+def _example(rule: Rule, text: str) -> tuple[str, str]:
+    """The config of an example, and below a line `--- record` what was recorded."""
+    config, mark, record = f"{text}\n".partition(f"\n{RECORD}")
+    if bool(mark) != (rule.scope == "record"):
+        raise BadDocs(rule, f"an example has a part `{RECORD}` where the rule is on records")
+    return (f"{config}\n", f"{RECORD}{record}") if mark else (config, "")
 
 
 def _sections(rule: Rule) -> tuple[str, dict[str, str]]:
@@ -229,8 +250,8 @@ def as_markdown(rule: Rule) -> str:
         if doc.options
         else []
     )
-    section("Bad", _fenced("yaml", doc.bad), *command, *beside)
-    section("Good", _fenced("yaml", doc.good))
+    section("Bad", _fenced("yaml", doc.bad), *_recorded(doc.bad_record), *command, *beside)
+    section("Good", _fenced("yaml", doc.good), *_recorded(doc.good_record))
     section("How to tell on your own run", *map(_linked, doc.tell))
     section("Fix", *map(_linked, doc.fix))
     if doc.limits:
@@ -239,6 +260,16 @@ def as_markdown(rule: Rule) -> str:
     section("How to silence it", *_silence(rule))
     section("References", "\n".join(f"- {_reference(text)}" for text in rule.references))
     return "\n\n".join(parts) + "\n"
+
+
+def _recorded(record: str) -> list[str]:
+    """The second part of an example, as blocks of its page."""
+    if not record:
+        return []
+    head, _, lines = record.partition("\n")
+    of = head.removeprefix(RECORD).strip()
+    said = f"with this record{' ' + of if of else ''} (`--record DIR`). {RECORD_NOTE}"
+    return [said, _fenced("json", lines)]
 
 
 def _codes(doc: RuleDoc) -> str:
@@ -300,8 +331,8 @@ def _number(value: float) -> str:
 
 
 def _reference(text: str) -> str:
-    if text == MEASUREMENTS:
-        return "[Measurements](../measurements.md)"
+    if text in PAGES:
+        return f"[{PAGES[text]}](../{text.removeprefix('docs/')})"
     match = _URL.match(text)
     if not match:
         return text
@@ -335,13 +366,15 @@ def as_text(rule: Rule) -> list[Block]:
         heading("Symptoms")
         items(list(doc.symptoms))
     heading("Bad")
-    blocks.append(("code", doc.bad.rstrip()))
+    blocks.append(("code", (doc.bad + doc.bad_record).rstrip()))
+    if doc.bad_record:
+        text(RECORD_NOTE)
     if doc.options:
         text(f"checked with {doc.options}")
     if doc.with_codes:
         text(f"also shows {', '.join(doc.with_codes)}")
     heading("Good")
-    blocks.append(("code", doc.good.rstrip()))
+    blocks.append(("code", (doc.good + doc.good_record).rstrip()))
     heading("How to tell on your own run")
     text(*doc.tell)
     heading("Fix")
@@ -365,6 +398,7 @@ def as_text(rule: Rule) -> list[Block]:
     blocks.append(("code", f'ignore = ["{rule.code}"]'))
     if rule.references:
         heading("References")
-    site = DOCS_URL.removesuffix("rules/") + "measurements/"
-    items([site if entry == MEASUREMENTS else entry for entry in rule.references])
+    site = DOCS_URL.removesuffix("rules/")
+    pages = {page: site + page.removeprefix("docs/").removesuffix(".md") + "/" for page in PAGES}
+    items([pages.get(entry, entry) for entry in rule.references])
     return blocks

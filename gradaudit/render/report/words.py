@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from gradaudit.findings import CONFIDENCES, SEVERITIES
-from gradaudit.plan.model import ASSUMED, COMPUTED, DEFAULT, OVERRIDE, WRITTEN
+from gradaudit.plan.model import ASSUMED, COMPUTED, DEFAULT, MEASURED, OVERRIDE, WRITTEN
 from gradaudit.rules.text import number
 
 TYPE_CHECKING = False
@@ -24,6 +24,7 @@ _ORIGINS = {
     ASSUMED: "assumed, not written in any file",
     OVERRIDE: "from `--set`, not from the file",
     COMPUTED: "computed",
+    MEASURED: "not in the file; as the recorded run did",
 }
 
 
@@ -98,7 +99,7 @@ def written(setting: Setting, unit: TrainingUnit) -> str:
     value = setting.raw or _value(setting)
     if setting.name == "norm" and setting.origin == WRITTEN and not setting.tree:
         return code(value)
-    named = setting.key and setting.origin != ASSUMED
+    named = setting.key and setting.origin not in (ASSUMED, MEASURED)
     before, inside, after = setting.key.partition(f"{unit.name}.")
     key = after if inside and (not before or before.endswith(".")) else setting.key
     return code(f"{key if named else setting.name}: {value}".rstrip())
@@ -120,7 +121,7 @@ def setting_line(setting: Setting, unit: TrainingUnit) -> str:
     known = _ORIGINS.get(setting.origin, setting.origin)
     if setting.name == "norm" and setting.origin == WRITTEN and not setting.tree:
         known = "read from the Python source, which is neither imported nor run"
-    elif setting.note and setting.origin != ASSUMED:
+    elif setting.note and setting.origin not in (ASSUMED, MEASURED):
         known += f"; {prose(setting.note)}"
     at = f"{place_text(setting.place)}, " if setting.place else ""
     return f"- {written(setting, unit)} ({at}{known})"

@@ -1,0 +1,216 @@
+"""A training unit beside what a record shows of it, as rules of scope `record` get it."""
+
+from __future__ import annotations
+
+from math import isfinite
+
+from gradaudit.evidence.series import find_warmup
+from gradaudit.plan.values import optimizer_family
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gradaudit.evidence.record import OptimizerRecord, Record, Step, Terms
+    from gradaudit.plan.model import TrainingUnit
+
+ENOUGH_TO_JUDGE = 20
+"""Steps after the warm-up below which no norm is judged: a share of 20 steps is known to +- 0.2
+(Wilson), and a 90th percentile has no 95 % interval below 36 (order statistics)."""
+
+ENOUGH_TO_RECOMMEND = 100
+"""Steps from which a threshold is recommended: a share has +- 0.09 then."""
+
+_CLOSE = 0.01
+"""Relative difference within which two learning rates are one."""
+
+
+class Measured:
+    """One optimizer of a record, held against the unit that it trains.
+
+    comparable  whether the unit's settings are those of this optimizer: of the two of a GAN, only
+                one may be what the file speaks of.
+    older       the file was changed after the record was made: its settings may differ on purpose.
+    after       the steps after the warm-up whose gradient was used.
+    norms       their finite pre-clip norms.
+    wanted      code of a rule that had too few steps -> how many more it needs; None: unknown.
+    """
+
+    def __init__(
+        self,
+        unit: TrainingUnit,
+        record: Record,
+        optimizer: OptimizerRecord,
+        comparable: bool = True,
+        older: bool = False,
+    ) -> None:
+        self.unit = unit
+        self.record = record
+        self.optimizer = optimizer
+        self.comparable = comparable
+        self.older = older
+        self.series = optimizer.series()
+        self.warmup = find_warmup(self.series)
+        used = [step for step in optimizer.steps if not step.skipped]
+        self.after: list[Step] = used[self.warmup.after :]
+        self.norms = self.series.norms_from(self.warmup.after)
+        self.wanted: dict[str, int | None] = {}
+
+    @property
+    def family(self) -> str:
+        """The optimiser's family as plans name it: `adamw`, `sgd`."""
+        return optimizer_family(self.optimizer.class_name)
+
+    @property
+    def name(self) -> str:
+        """The optimizer as a message names it where the record holds several."""
+        if len(self.record.optimizers) == 1:
+            return ""
+        return f"optimizer {self.optimizer.index} ({self.optimizer.class_name}): "
+
+    @property
+    def clip_norm(self) -> float | None:
+        """The threshold in force: the file's where it has one, else the one that was passed.
+
+        A changed threshold is judged by the same norms: they were taken before any clip.
+        """
+        setting = self.unit.settings.get("clip_norm") if self.comparable else None
+        if setting is not None and setting.number is not None and setting.number > 0:
+            return setting.number
+        if setting is not None and setting.value is None:
+            return None
+        return self.optimizer.clip_norm
+
+    def enough(self, code: str, needed: int) -> bool:
+        """Whether there are norms of `needed` steps after the warm-up; else it is kept who asked.
+
+        A record that shows no norm at all (a closure, shards of which ranks are missing) is not
+        one that is too short.
+        """
+        if len(self.norms) >= needed:
+            return True
+        if any(norm is not None for norm in self.series.pre_clip_norm):
+            self.wanted[code] = self.lacking(needed)
+        return False
+
+    def lacking(self, needed: int) -> int | None:
+        """How many more steps a record must have; None where the warm-up's end is not known."""
+        missing = max(needed - len(self.norms), 0)
+        if self.warmup.over:
+            return missing
+        more = self.warmup.more
+        if more is None:
+            more = self._warmup_left()
+        return None if more is None else missing + more
+
+    def _warmup_left(self) -> int | None:
+        """What is left of the file's warm-up, where that is counted in steps."""
+        duration = self.unit.warmup
+        if duration is None or not self.series.steps:
+            return None
+        per_epoch = self.unit.number("steps_per_epoch")
+        if duration.unit == "steps":
+            length = duration.value
+        elif duration.unit == "epochs" and per_epoch:
+            length = duration.value * per_epoch
+        else:
+            return None
+        return max(int(length) - self.series.steps[-1], 0)
+
+    def clipped(self, threshold: float) -> int:
+        """At how many of the judged steps the norm was above a threshold."""
+        return sum(norm > threshold for norm in self.norms)
+
+    @property
+    def span(self) -> str:
+        """`steps 20 to 100`: those after the warm-up; of all where there are none."""
+        steps = self.after or self.optimizer.steps
+        if not steps:
+            return "no step"
+        first, last = steps[0].step, steps[-1].step
+        return f"step {first}" if first == last else f"steps {first} to {last}"
+
+    @property
+    def terms(self) -> list[Terms]:
+        """What a dry run measured of the loss's terms."""
+        return self.record.terms if self.comparable else []
+
+    def layer_norms(self) -> list[list[float]]:
+        """For each layer its finite gradient norms over the judged steps."""
+        names = self.optimizer.layers
+        found: list[list[float]] = [[] for _ in names]
+        for step in self.after:
+            for position, norm in enumerate(step.layer_norms[: len(names)]):
+                if norm is not None and isfinite(norm):
+                    found[position].append(norm)
+        return found
+
+    def elements(self, position: int) -> int:
+        """How many numbers a layer's tensor has; 1 where its shape is not known."""
+        count = 1
+        for length in self.shape(position):
+            count *= max(length, 1)
+        return count
+
+    def shape(self, position: int) -> list[int]:
+        shapes = self.optimizer.shapes
+        return shapes[position] if position < len(shapes) else []
+
+
+def match(
+    units: list[TrainingUnit], record: Record, chosen: str | None
+) -> tuple[list[tuple[TrainingUnit, OptimizerRecord, bool]], str]:
+    """Which unit each optimizer of a record trains, and whether that is sure enough to compare.
+
+    A named unit, and the only one, gets all; of several each optimizer takes the one whose
+    optimiser, learning rate and clip norm are most like its own. Returns what cannot be told, as
+    a problem of the command line, where two are equally like.
+    """
+    optimizers = [optimizer for optimizer in record.optimizers if optimizer.steps]
+    if chosen is not None:
+        units = [unit for unit in units if unit.name == chosen]
+    if not units or not optimizers:
+        return [], ""
+    if len(units) == 1:
+        scores = [_likeness(units[0], optimizer) for optimizer in optimizers]
+        best = max(scores)
+        alone = len(optimizers) == 1
+        return [
+            (units[0], optimizer, alone or (score == best and best > 0))
+            for optimizer, score in zip(optimizers, scores, strict=True)
+        ], ""
+    found = []
+    for optimizer in optimizers:
+        ranked = sorted(((_likeness(unit, optimizer), unit) for unit in units), key=_by_score)
+        (first, unit), (second, _other) = ranked[0], ranked[1]
+        if first == second:
+            names = " or ".join(f"`{unit.name}`" for score, unit in ranked if score == first)
+            rate = optimizer.peak_rate
+            of = f" (learning rate {rate:.3g})" if rate is not None else ""
+            return [], (
+                f"--record: its {optimizer.class_name}{of} may be of {names}: say which with "
+                "--unit NAME"
+            )
+        found.append((unit, optimizer, True))
+    return found, ""
+
+
+def _by_score(pair: tuple[float, TrainingUnit]) -> float:
+    return -pair[0]
+
+
+def _likeness(unit: TrainingUnit, optimizer: OptimizerRecord) -> float:
+    """How much a unit's settings are those of an optimizer: class and rate before the clip."""
+    score = 0.0
+    if unit.optimizer is not None and unit.optimizer == optimizer_family(optimizer.class_name):
+        score += 1
+    rate, seen = unit.number("learning_rate"), optimizer.peak_rate
+    if rate and seen and same(rate, seen):
+        score += 2
+    clip, used = unit.number("clip_norm"), optimizer.clip_norm
+    if clip and used and same(clip, used):
+        score += 0.5
+    return score
+
+
+def same(first: float, second: float, tolerance: float = _CLOSE) -> bool:
+    """Whether two numbers are one but for rounding."""
+    return abs(first - second) <= tolerance * max(abs(first), abs(second))

@@ -1,0 +1,88 @@
+"""The terms of a loss as a dry run measured them, at the weights that the file has now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite, sqrt
+
+from gradaudit.dialects import GENERIC
+from gradaudit.plan.loss_terms import role_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gradaudit.plan.measured import Measured
+    from gradaudit.plan.model import LossTerm, Setting
+
+
+@dataclass
+class TermShare:
+    """One term. share: mean of its gradient norm over all measured steps, over the sum of all
+    terms' means. rms: root mean square over the steps at which it is active; active: their share.
+
+    Norms are of weight x gradient. weight: the file's, else the one that was measured with.
+    """
+
+    name: str
+    role: str
+    weight: float | None
+    setting: Setting | None
+    active: float
+    rms: float
+    share: float = 0.0
+
+    @property
+    def is_auxiliary(self) -> bool:
+        return self.role in ("auxiliary", "regulariser")
+
+
+def shares_of(measured: Measured) -> list[TermShare]:
+    """What each term has of the gradient. A weight that the file has changed since scales the
+    measured norm, which is exact: the gradient is linear in it."""
+    steps = measured.terms
+    names = list(dict.fromkeys(name for step in steps for name in step.names))
+    means: list[float] = []
+    found: list[TermShare] = []
+    for name in names:
+        term = _term_of(name, measured.unit.loss_terms)
+        norms: list[float] = []
+        weight = None
+        for step in steps:
+            if name not in step.names:
+                continue
+            at = step.names.index(name)
+            norm, used = step.norms[at], step.weights[at]
+            weight = used if used is not None else weight
+            if norm is not None and isfinite(norm) and norm > 0:
+                norms.append(norm)
+        factor = 1.0
+        if term is not None and weight:
+            factor = abs(term.weight / weight)
+            weight = term.weight
+        norms = [norm * factor for norm in norms if norm * factor > 0]
+        means.append(sum(norms) / len(steps))
+        rms = sqrt(sum(norm * norm for norm in norms) / len(norms)) if norms else 0.0
+        role = term.role if term is not None else role_of(_tokens(name), _ROLES)
+        setting = term.setting if term is not None else None
+        found.append(TermShare(name, role, weight, setting, len(norms) / len(steps), rms))
+    total = sum(means)
+    for share, mean in zip(found, means, strict=True):
+        share.share = mean / total if total else 0.0
+    return found
+
+
+_ROLES: dict[str, str] = GENERIC["loss_terms"]["roles"]
+
+
+def _tokens(name: str) -> tuple[str, ...]:
+    return tuple(name.lower().replace("-", "_").split("_"))
+
+
+def _term_of(name: str, terms: list[LossTerm]) -> LossTerm | None:
+    """The file's term of that name: exactly, else the only one that shares all words with it."""
+    wanted = name.lower().replace("-", "_")
+    for term in terms:
+        if wanted in (term.name, term.setting.last_key.lower()):
+            return term
+    words = set(_tokens(name))
+    close = [t for t in terms if words <= set(_tokens(t.name)) or set(_tokens(t.name)) <= words]
+    return close[0] if len(close) == 1 else None

@@ -1,0 +1,294 @@
+"""GA9: how often a clip acts, and the threshold that the measured norms recommend."""
+
+from __future__ import annotations
+
+from gradaudit.evidence.statistics import median, quantile, quantile_interval, tail_ratio, wilson
+from gradaudit.findings import HIGH, INFO, MEDIUM, RECOMMENDED, WARNING, Fix
+from gradaudit.plan.measured import ENOUGH_TO_RECOMMEND
+from gradaudit.rules import rule
+from gradaudit.rules.recorded import (
+    PARTIAL,
+    RECORD_PAGE,
+    STEPS_APART,
+    report,
+    share_text,
+    steps_by_gradient,
+)  # fmt: skip
+from gradaudit.rules.repair import change
+from gradaudit.rules.text import number, percent, times
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gradaudit.findings import Finding
+    from gradaudit.plan.measured import Measured
+    from gradaudit.rules import Limits
+
+PLAYBOOK = (
+    "https://github.com/google-research/tuning_playbook (clip at the 90th percentile; more than "
+    "half of the steps clipped is extremely aggressive)"
+)
+AUTOCLIP = "https://arxiv.org/abs/2007.14469 (Seetharaman et al. 2020, AutoClip: by percentile)"
+BROWN = "https://doi.org/10.1214/ss/1009213286 (Brown, Cai & DasGupta 2001: intervals of a share)"
+
+PERCENTILE = 0.9
+HEAVY = 10
+"""A 95th percentile at this many times the median: 38 on the reconstructed training as written, 8
+with its heavy penalties lowered; a looser clip there was worse (docs/measurements.md)."""
+
+
+@rule(
+    "GA931",
+    "clip-acts-on-most-steps",
+    scope="record",
+    needs=("clip_norm",),
+    severities=(WARNING, INFO),
+    confidence=HIGH,
+    limits={"share": 0.5, "tail": HEAVY, "steps": 20, "recommend_steps": ENOUGH_TO_RECOMMEND},
+    references=(PLAYBOOK, AUTOCLIP, BROWN, RECORD_PAGE),
+)
+def clip_acts_on_most_steps(measured: Measured, limits: Limits) -> Iterator[Finding]:
+    """The measured norm is above the clip norm at more than half of the steps.
+
+    Why:
+        Under SGD each clipped step is learning rate x threshold long whatever the gradient is: the
+        clip has become the learning rate, and lowering the rate says the same more plainly. Under
+        Adam, AdamW and Lion a factor that is the same at every step cancels: there a clip that
+        always acts is a normalisation and no fault. DETR trains so. Under these it is a warning
+        only where the norms have a heavy tail as well, and then the spikes are the fault.
+
+    Bad:
+        optimizer: sgd
+        learning_rate: 0.1
+        gradient_clip_norm: 1.0
+        --- record
+        {"kind": "optimizer", "class": "SGD"}
+        {"kind": "step", "step": 1, "to": 120, "events": "ZBCS", "learning_rate": [0.1],
+         "pre_clip_norm": 4.0, "post_clip_norm": 1.0,
+         "clips": [{"what": "norm", "clip_norm": 1.0, "pre_clip_norm": 4.0}]}
+        {"kind": "step", "step": 2, "to": 120, "every": 5, "events": "ZBCS",
+         "learning_rate": [0.1], "pre_clip_norm": 6.5, "post_clip_norm": 1.0,
+         "clips": [{"what": "norm", "clip_norm": 1.0, "pre_clip_norm": 6.5}]}
+
+    Good:
+        optimizer: sgd
+        learning_rate: 0.1
+        gradient_clip_norm: 6.5
+        --- record
+        {"kind": "optimizer", "class": "SGD"}
+        {"kind": "step", "step": 1, "to": 120, "events": "ZBCS", "learning_rate": [0.1],
+         "pre_clip_norm": 4.0, "post_clip_norm": 4.0,
+         "clips": [{"what": "norm", "clip_norm": 6.5, "pre_clip_norm": 4.0}]}
+        {"kind": "step", "step": 2, "to": 120, "every": 5, "events": "ZBCS",
+         "learning_rate": [0.1], "pre_clip_norm": 6.6, "post_clip_norm": 6.5,
+         "clips": [{"what": "norm", "clip_norm": 6.5, "pre_clip_norm": 6.6}]}
+
+    Tell:
+        Count the steps after the warm-up whose pre-clip norm is above the threshold.
+
+    Symptoms:
+        slow or wasted training
+
+    Fix:
+        Recommended: the 90th percentile of the measured norms, with its interval, from 100 steps
+        after the warm-up. None where the tail is heavy (95th percentile over ten times the
+        median): then the terms that make the spikes come first. A clip cannot lower the norm that
+        is logged.
+
+    Limits:
+        share: share of clipped steps; the lower end of its 95 % interval must be above it.
+        tail: 95th percentile over the median, from which the tail is heavy.
+        steps: fewest steps after the warm-up to judge.
+        recommend-steps: fewest steps after the warm-up to recommend a threshold.
+
+    False positives:
+        Normalised gradient descent on purpose. Under adaptive optimisers the finding is an info.
+    """
+    threshold = measured.clip_norm
+    if threshold is None or not measured.enough("GA931", int(limits["steps"])):
+        return
+    if measured.optimizer.clip_norm is None and not measured.record.topics & PARTIAL:
+        return  # no clip is called, which GA902 says
+    clipped, count = measured.clipped(threshold), len(measured.norms)
+    low, high = wilson(clipped, count)
+    if low <= limits["share"]:
+        return
+    middle = median(measured.norms)
+    tail = tail_ratio(measured.norms) or 0.0
+    heavy = tail >= limits["tail"]
+    learns = steps_by_gradient(measured)
+    name = measured.optimizer.class_name or "this optimiser"
+    if learns:
+        why = (
+            f"Under {name} such a step is learning rate x {number(threshold)} long, before "
+            "momentum and decay, whatever the gradient is: the clip has become the learning rate."
+        )
+    else:
+        why = (
+            f"Under {name} a factor that is the same at every step cancels: a clip that always "
+            "acts is a normalisation, and among such thresholds the choice hardly matters."
+        )
+        if heavy:
+            why += " Spikes among the steps do not cancel; they are the fault here."
+    fix, no_fix = clip_fix(measured, limits)
+    yield report(
+        measured,
+        ["clip_norm"],
+        f"the clip at {number(threshold)} acts on {clipped} of {count} steps "
+        f"({percent(clipped / count)}; {share_text(low, high)}); the median norm is "
+        f"{times(middle / threshold)} the threshold",
+        severity=WARNING if learns or heavy else INFO,
+        confidence=HIGH if learns else MEDIUM,
+        label=f"clips {percent(clipped / count)} of the steps",
+        why=[why],
+        evidence=[norms_text(measured), STEPS_APART],
+        next="Mend what makes the spikes first; a clip cannot lower the norm."
+        if heavy
+        else "Lower the learning rate instead, or clip at the 90th percentile."
+        if learns
+        else "Nothing has to change; at the 90th percentile the clip would guard against spikes "
+        "only.",
+        fix=fix,
+        no_fix=no_fix,
+        cause="loss-weights",
+    )
+
+
+@rule(
+    "GA932",
+    "clip-never-acted",
+    scope="record",
+    needs=("clip_norm",),
+    severities=(INFO,),
+    confidence=HIGH,
+    limits={"steps": ENOUGH_TO_RECOMMEND, "above": 5},
+    references=(PLAYBOOK, BROWN, RECORD_PAGE),
+)
+def clip_never_acted(measured: Measured, limits: Limits) -> Iterator[Finding]:
+    """The clip norm is far above every measured norm.
+
+    Why:
+        The clip did not act and would pass a spike of several times the largest norm seen. That is
+        no harm by itself; as a guard it is set too high to guard.
+
+    Bad:
+        optimizer: adamw
+        learning_rate: 1.0e-3
+        gradient_clip_norm: 100.0
+        --- record
+        {"kind": "optimizer", "class": "AdamW"}
+        {"kind": "step", "step": 1, "to": 120, "events": "ZBCS", "learning_rate": [1e-3],
+         "pre_clip_norm": 0.8, "post_clip_norm": 0.8,
+         "clips": [{"what": "norm", "clip_norm": 100.0, "pre_clip_norm": 0.8}]}
+
+    Good:
+        optimizer: adamw
+        learning_rate: 1.0e-3
+        gradient_clip_norm: 1.0
+        --- record
+        {"kind": "optimizer", "class": "AdamW"}
+        {"kind": "step", "step": 1, "to": 120, "events": "ZBCS", "learning_rate": [1e-3],
+         "pre_clip_norm": 0.8, "post_clip_norm": 0.8,
+         "clips": [{"what": "norm", "clip_norm": 1.0, "pre_clip_norm": 0.8}]}
+
+    Tell:
+        Compare the largest pre-clip norm of some hundred steps with the threshold.
+
+    Symptoms:
+        None: nothing happens until there is a spike.
+
+    Fix:
+        None: no spike was seen, so none is known to need a guard.
+
+    Limits:
+        steps: fewest steps after the warm-up to judge.
+        above: threshold over the largest measured norm.
+
+    False positives:
+        A clip that is meant as a last resort against one bad batch in a million.
+    """
+    threshold = measured.clip_norm
+    if threshold is None or not measured.enough("GA932", int(limits["steps"])):
+        return
+    largest, count = max(measured.norms), len(measured.norms)
+    if largest <= 0 or threshold < limits["above"] * largest:
+        return
+    _, high = wilson(0, count)
+    yield report(
+        measured,
+        ["clip_norm"],
+        f"the clip at {number(threshold)} acted on none of {count} steps: the largest norm was "
+        f"{number(largest)}",
+        severity=INFO,
+        label="never acted",
+        why=[("As a guard against spikes it is set too high: it would pass one of several times "
+             "the largest norm.")],
+        evidence=[(f"{norms_text(measured)}; at most {percent(high)} of the steps are clipped "
+                  "(95 % interval)")],
+        next=f"To guard against spikes, set it near {number(rounded(_p90(measured)))}, the 90th "
+        "percentile; or leave it.",
+        no_fix="no spike was seen, so none is known to need a guard",
+    )  # fmt: skip
+
+
+def norms_text(measured: Measured) -> str:
+    """`pre-clip norm over 98 steps (steps 3 to 100): median 1.2, p95 8.1, largest 24`."""
+    norms = measured.norms
+    return (
+        f"pre-clip norm of {len(norms)} steps ({measured.span}): median {number(median(norms))}, "
+        f"p95 {number(quantile(norms, 0.95))}, largest {number(max(norms))}"
+    )
+
+
+def _p90(measured: Measured) -> float:
+    return quantile(measured.norms, PERCENTILE)
+
+
+def rounded(value: float) -> float:
+    """To two significant digits: a percentile is not known better."""
+    return float(f"{value:.2g}")
+
+
+def clip_fix(measured: Measured, limits: Limits) -> tuple[Fix | None, str]:
+    """The threshold that the measured norms recommend, or why there is none.
+
+    `limits` are those of GA931.
+    """
+    lacking = measured.lacking(int(limits["recommend_steps"]))
+    if lacking is None:
+        return None, "a threshold is recommended from steps after the warm-up only"
+    if lacking:
+        return None, (
+            f"a threshold is recommended from {number(limits['recommend_steps'])} steps after the "
+            f"warm-up: record {lacking} more"
+        )
+    tail = tail_ratio(measured.norms)
+    if tail is None or tail >= limits["tail"]:
+        return None, (
+            f"the 95th percentile is {times(tail or 0)} the median: mend what makes the spikes "
+            "first, then record again"
+        )
+    setting = measured.unit.settings.get("clip_norm") if measured.comparable else None
+    interval = quantile_interval(measured.norms, PERCENTILE)
+    value = rounded(_p90(measured))
+    if setting is None or interval is None or value <= 0:
+        return None, ""
+    edit = change(setting, int(value) if value == int(value) and "." not in setting.raw else value)
+    if edit is None:
+        return None, "the threshold does not stand in this file as a plain number"
+    low, high = map(number, interval)
+    notes = [
+        (
+            f"{number(value)} is the 90th percentile of {len(measured.norms)} measured norms; 95 % "
+            f"interval {low} to {high}"
+        ),
+        "it cannot lower the logged norm, which is the one before clipping",
+    ]
+    if not steps_by_gradient(measured):
+        notes.append(
+            f"under {measured.optimizer.class_name} little changes; the clip then acts on spikes "
+            "only"
+        )
+    title = f"set `{setting.last_key}` to {edit.new}, the measured 90th percentile"
+    return Fix(RECOMMENDED, title, [edit], notes), ""

@@ -1,0 +1,230 @@
+"""GA9: the rate and the clip of the file against those of the run."""
+
+from __future__ import annotations
+
+from gradaudit.findings import HIGH, INFO, LOW, MEDIUM, WARNING
+from gradaudit.plan.measured import same
+from gradaudit.rules import rule
+from gradaudit.rules.recorded import ELSEWHERE, PARTIAL, RECORD_PAGE, differs, written
+from gradaudit.rules.text import number, times
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gradaudit.findings import Finding
+    from gradaudit.plan.measured import Measured
+    from gradaudit.plan.model import Setting
+    from gradaudit.rules import Limits
+
+
+@rule(
+    "GA901",
+    "recorded-learning-rate-differs",
+    scope="record",
+    needs=("learning_rate",),
+    severities=(WARNING, INFO),
+    confidence=HIGH,
+    limits={"tolerance": 0.01},
+    references=(
+        "https://docs.pytorch.org/docs/stable/optim.html (initial_lr: what a scheduler multiplies)",
+        RECORD_PAGE,
+    ),
+)
+def recorded_learning_rate_differs(measured: Measured, limits: Limits) -> Iterator[Finding]:
+    """The run trains with another learning rate than the file says.
+
+    Why:
+        Whatever is concluded from the file is then about another training. Common causes are a
+        value on the command line that wins, a rate that the code scales with the batch or the
+        number of devices, and a key that nobody reads.
+
+    Bad:
+        optimizer: adamw
+        learning_rate: 1.0e-4
+        --- record
+        {"kind": "optimizer", "class": "AdamW"}
+        {"kind": "step", "step": 1, "to": 40, "events": "ZBS", "learning_rate": [1e-3]}
+
+    Good:
+        optimizer: adamw
+        learning_rate: 1.0e-3
+        --- record
+        {"kind": "optimizer", "class": "AdamW"}
+        {"kind": "step", "step": 1, "to": 40, "events": "ZBS", "learning_rate": [1e-3]}
+
+    Tell:
+        Print `optimizer.param_groups[0]["lr"]` after the warm-up, and `["initial_lr"]` where a
+        scheduler put it there. The rate of the first step says nothing: under a warm-up it is
+        near 0.
+
+    Symptoms:
+        loads other values than the file seems to say
+
+    Fix:
+        None: which of the two is meant is not known.
+
+    Limits:
+        tolerance: relative difference up to which two rates are one.
+
+    False positives:
+        A rate that the code scales on purpose (by devices, by batch / 256): the message says by
+        which factor. A record that ends inside the warm-up is not judged, nor is a run that was
+        resumed below its peak.
+    """
+    setting = written(measured, "learning_rate")
+    if setting is None or setting.number is None or setting.number <= 0:
+        return
+    optimizer, wanted = measured.optimizer, setting.number
+    rates = {rate for step in optimizer.steps for rate in step.learning_rate}
+    for group in optimizer.groups:
+        for name in ("initial_learning_rate", "learning_rate"):
+            if isinstance(group.get(name), (int, float)):
+                rates.add(float(group[name]))
+    if not rates or any(same(rate, wanted, limits["tolerance"]) for rate in rates):
+        return
+    peak = optimizer.peak_rate
+    if peak is None or peak <= 0 or (not measured.warmup.over and peak < wanted):
+        return
+    ratio = peak / wanted
+    factor = f"{times(ratio)} the file's" if ratio > 1 else f"1/{number(1 / ratio)} of the file's"
+    yield differs(
+        measured,
+        setting,
+        f"the run's learning rate is {number(peak)}, {factor} {number(wanted)}",
+        severity=WARNING,
+        confidence=HIGH,
+        label=f"the run had {number(peak)}",
+        why=ELSEWHERE,
+        evidence=(
+            f"the scheduler multiplies {number(peak)}"
+            if optimizer.initial_rate == peak
+            else f"{number(peak)} is the highest rate of {len(optimizer.steps)} steps"
+        ),
+        next="Find out which is meant: a rate that the code scales by devices or batch belongs "
+        "beside the key in a comment; one from the command line belongs into the file.",
+    )
+
+
+@rule(
+    "GA902",
+    "recorded-clip-differs",
+    scope="record",
+    needs=(("clip_norm", "clip_value"),),
+    severities=(WARNING, INFO),
+    confidence=HIGH,
+    limits={"tolerance": 0.01, "steps": 5},
+    references=(
+        "https://docs.pytorch.org/docs/stable/generated/torch.nn.utils.clip_grad_norm_.html",
+        RECORD_PAGE,
+    ),
+)
+def recorded_clip_differs(measured: Measured, limits: Limits) -> Iterator[Finding]:
+    """The run clips at another threshold than the file says, or not at all.
+
+    Why:
+        A clip that stands in a config and that no code reads is the commonest kind of dead
+        setting: spikes pass unhindered while everybody believes in a guard.
+
+    Bad:
+        optimizer: adamw
+        learning_rate: 1.0e-3
+        gradient_clip_norm: 1.0
+        --- record
+        {"kind": "optimizer", "class": "AdamW"}
+        {"kind": "step", "step": 1, "to": 40, "events": "ZBS", "learning_rate": [1e-3],
+         "pre_clip_norm": 3.2, "post_clip_norm": 3.2}
+
+    Good:
+        optimizer: adamw
+        learning_rate: 1.0e-3
+        gradient_clip_norm: 5.0
+        --- record
+        {"kind": "optimizer", "class": "AdamW"}
+        {"kind": "step", "step": 1, "to": 40, "events": "ZBCS", "learning_rate": [1e-3],
+         "pre_clip_norm": 3.2, "post_clip_norm": 3.2, "clips": [{"what": "norm", "clip_norm": 5.0}]}
+
+    Tell:
+        Look for `clip_grad_norm_` in the training loop, or print the norm of the gradients just
+        before `optimizer.step()`: it must not exceed the threshold.
+
+    Symptoms:
+        gradient norm spikes
+        loads other values than the file seems to say
+
+    Fix:
+        None: the code has to read the key.
+
+    Limits:
+        tolerance: relative difference up to which two thresholds are one.
+        steps: fewest steps after the first to conclude that no clip is called.
+
+    False positives:
+        A clip by hand (`p.grad.mul_`) or inside DeepSpeed or FSDP1 is not seen: where the norm at
+        the step never exceeds the file's threshold the finding is an info, and for the last two
+        there is none.
+    """
+    if measured.record.topics & PARTIAL:
+        return
+    for name, seen in (
+        ("clip_norm", measured.optimizer.clip_norm),
+        ("clip_value", measured.optimizer.clip_value),
+    ):
+        setting = written(measured, name)
+        if setting is None:
+            continue
+        wanted = setting.number if setting.number is None or setting.number > 0 else None
+        if wanted is not None and seen is not None:
+            if not same(wanted, seen, limits["tolerance"]):
+                yield _other_clip(measured, setting, wanted, seen)
+        elif wanted is not None and name == "clip_norm":
+            yield from _no_clip(measured, setting, wanted, limits)
+        elif setting.value is None and seen is not None:
+            yield differs(
+                measured, setting,
+                f"the file says no clip, the run clips at {number(seen)}",
+                severity=WARNING, confidence=MEDIUM, label="off", why=ELSEWHERE,
+                evidence=f"the clip was called with {number(seen)} at most steps",
+                next="Find the call, and let it read the file.",
+            )  # fmt: skip
+
+
+def _other_clip(measured: Measured, setting: Setting, wanted: float, seen: float) -> Finding:
+    return differs(
+        measured,
+        setting,
+        f"the run clips at {number(seen)}, the file says {number(wanted)}",
+        severity=WARNING,
+        confidence=HIGH,
+        label=f"the run had {number(seen)}",
+        why=ELSEWHERE,
+        evidence=f"{number(seen)} was passed to the clip at most steps",
+        next="Let the code read the file, or write into the file what the code does.",
+    )
+
+
+def _no_clip(
+    measured: Measured, setting: Setting, wanted: float, limits: Limits
+) -> Iterator[Finding]:
+    steps = measured.optimizer.settled_steps
+    if len(steps) < limits["steps"] or any(step.clips for step in steps):
+        return
+    norms = [step.post_clip_norm for step in steps if step.post_clip_norm is not None]
+    above = sum(norm > wanted * 1.001 for norm in norms)
+    if not norms:
+        return
+    yield differs(
+        measured,
+        setting,
+        f"the file clips at {number(wanted)}, the run calls no clip",
+        severity=WARNING if above else INFO,
+        confidence=HIGH if above else LOW,
+        label="not called",
+        why="Nobody reads the key: a spike passes unhindered."
+        if above
+        else "No call of torch's clip was seen. A clip by hand would not be.",
+        evidence=f"the norm at the step exceeded {number(wanted)} at {above} of {len(norms)} "
+        "steps, and no clip was called",
+        next="Call `torch.nn.utils.clip_grad_norm_(model.parameters(), ...)` between backward and "
+        "step, with the value from the file.",
+    )

@@ -1,0 +1,359 @@
+"""GA9: the shape of the gradient norm's series."""
+
+from __future__ import annotations
+
+from math import isfinite
+
+from gradaudit.evidence.statistics import growth, median, quantile, spikes, tail_ratio
+from gradaudit.findings import INFO, MEDIUM, WARNING
+from gradaudit.plan.measured import ENOUGH_TO_RECOMMEND
+from gradaudit.rules import rule
+from gradaudit.rules.recorded import RECORD_PAGE, report
+from gradaudit.rules.recorded_clip import HEAVY, norms_text
+from gradaudit.rules.text import number, percent, times
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gradaudit.findings import Finding
+    from gradaudit.plan.measured import Measured
+    from gradaudit.rules import Limits
+
+
+@rule(
+    "GA933",
+    "heavy-tailed-gradient-norm",
+    scope="record",
+    severities=(WARNING,),
+    confidence=MEDIUM,
+    limits={"tail": HEAVY, "largest": 50, "steps": ENOUGH_TO_RECOMMEND},
+    references=(
+        "https://arxiv.org/abs/2204.02311 (Chowdhery et al. 2022, PaLM: spikes, skipped batches)",
+        "docs/measurements.md",
+        RECORD_PAGE,
+    ),
+)
+def heavy_tailed_gradient_norm(measured: Measured, limits: Limits) -> Iterator[Finding]:
+    """Most gradients are small and a few are huge.
+
+    Why:
+        The few decide: under SGD they are the long steps, under Adam they fill the second moment
+        and make the steps after them short. Behind them stand mostly a penalty that is active on
+        few batches, a rare kind of sample, padding, or a division by a small number. On the
+        reconstructed training the 95th percentile is 38 times the median as written, and 8 times
+        with its three heavy penalties lowered (measurements#weights).
+
+    Bad:
+        optimizer: adamw
+        learning_rate: 1.0e-3
+        --- record
+        {"kind": "optimizer", "class": "AdamW"}
+        {"kind": "step", "step": 1, "to": 120, "events": "ZBS", "learning_rate": [1e-3],
+         "pre_clip_norm": 1.0, "post_clip_norm": 1.0}
+        {"kind": "step", "step": 4, "to": 120, "every": 10, "events": "ZBS",
+         "learning_rate": [1e-3], "pre_clip_norm": 40.0, "post_clip_norm": 40.0}
+
+    Good:
+        optimizer: adamw
+        learning_rate: 1.0e-3
+        --- record
+        {"kind": "optimizer", "class": "AdamW"}
+        {"kind": "step", "step": 1, "to": 120, "events": "ZBS", "learning_rate": [1e-3],
+         "pre_clip_norm": 1.0, "post_clip_norm": 1.0}
+        {"kind": "step", "step": 4, "to": 120, "every": 10, "events": "ZBS",
+         "learning_rate": [1e-3], "pre_clip_norm": 1.4, "post_clip_norm": 1.4}
+
+    Tell:
+        Log the gradient norm of each loss term, and the sample ids of the steps with the largest
+        norm: is it always the same term, or the same samples?
+
+    Symptoms:
+        gradient norm spikes
+        loss spikes
+        one loss term drowns the others
+
+    Fix:
+        None: a threshold hides the spikes; which term or which samples make them is to be found.
+
+    Limits:
+        tail: 95th percentile over the median.
+        largest: largest norm over the median.
+        steps: fewest steps after the warm-up to judge.
+
+    False positives:
+        Reinforcement learning and very small batches have long tails. One outlier alone fires it
+        only at 50 times the median.
+    """
+    if not measured.enough("GA933", int(limits["steps"])):
+        return
+    tail = tail_ratio(measured.norms)
+    if tail is None:
+        return
+    largest = max(measured.norms) / median(measured.norms)
+    if tail < limits["tail"] and largest < limits["largest"]:
+        return
+    by_tail = tail >= limits["tail"]
+    yield report(
+        measured,
+        ["clip_norm", "optimizer", "learning_rate"],
+        f"the 95th percentile of the norm is {times(tail)} its median"
+        if by_tail
+        else f"the largest norm is {times(largest)} the median",
+        severity=WARNING,
+        confidence=MEDIUM,
+        why=["A few steps decide: a rare term, rare samples or a division by a small number."],
+        evidence=[norms_text(measured)],
+        next="Log the norm of each loss term (`gradaudit dryrun`), and which samples the largest "
+        "steps saw. Set no threshold before.",
+        cause="loss-weights",
+    )
+
+
+@rule(
+    "GA934",
+    "gradient-norm-spikes",
+    scope="record",
+    severities=(INFO,),
+    confidence=MEDIUM,
+    limits={"deviations": 4, "share": 0.01, "memory": 0.97, "steps": ENOUGH_TO_RECOMMEND},
+    references=(
+        "https://arxiv.org/abs/2504.02507 (Kumar et al. 2025, ZClip: spikes by z-score)",
+        RECORD_PAGE,
+    ),
+)
+def gradient_norm_spikes(measured: Measured, limits: Limits) -> Iterator[Finding]:
+    """Single norms stand far out of those before them.
+
+    Why:
+        A norm at four standard deviations of its logarithm comes once in 30,000 steps if norms are
+        lognormal. One in a hundred has a cause: a bad sample, a bad batch, a rate at its limit.
+
+    Bad:
+        optimizer: adamw
+        learning_rate: 1.0e-3
+        --- record
+        {"kind": "optimizer", "class": "AdamW"}
+        {"kind": "step", "step": 1, "to": 120, "events": "ZBS", "learning_rate": [1e-3],
+         "pre_clip_norm": 1.0, "post_clip_norm": 1.0}
+        {"kind": "step", "step": 50, "to": 120, "every": 30, "events": "ZBS",
+         "learning_rate": [1e-3], "pre_clip_norm": 6.0, "post_clip_norm": 6.0}
+
+    Good:
+        optimizer: adamw
+        learning_rate: 1.0e-3
+        --- record
+        {"kind": "optimizer", "class": "AdamW"}
+        {"kind": "step", "step": 1, "to": 120, "events": "ZBS", "learning_rate": [1e-3],
+         "pre_clip_norm": 1.0, "post_clip_norm": 1.0}
+
+    Tell:
+        Look at the batches of these steps.
+
+    Symptoms:
+        gradient norm spikes
+        loss spikes
+
+    Fix:
+        None: a clip bounds them, their cause lies in the data or the rate.
+
+    Limits:
+        deviations: standard deviations of the logarithm, against a running mean.
+        share: share of spikes among the steps.
+        memory: weight of the past in the running mean (ZClip's 0.97).
+        steps: fewest steps after the warm-up to judge.
+
+    False positives:
+        Norms that are not lognormal. Where the whole series has a heavy tail, GA933 says it
+        instead.
+    """
+    if not measured.enough("GA934", int(limits["steps"])):
+        return
+    tail = tail_ratio(measured.norms)
+    if tail is None or tail >= HEAVY:
+        return
+    found = spikes(measured.norms, limits["memory"], limits["deviations"], 25)
+    if len(found) <= limits["share"] * len(measured.norms):
+        return
+    finite = [
+        s for s in measured.after if s.pre_clip_norm is not None and isfinite(s.pre_clip_norm)
+    ]
+    at = ", ".join(
+        f"step {finite[position].step} ({number(measured.norms[position])})"
+        for position in found[:3]
+    )
+    yield report(
+        measured,
+        ["clip_norm", "optimizer"],
+        f"{len(found)} of {len(measured.norms)} norms stand far out of those before them",
+        severity=INFO,
+        confidence=MEDIUM,
+        why=["Chance alone makes such a step once in some ten thousand."],
+        evidence=[f"{at}{', ...' if len(found) > 3 else ''}; {norms_text(measured)}"],
+        next="Look at the batches of these steps; a clip at the 90th percentile bounds them.",
+    )
+
+
+@rule(
+    "GA935",
+    "gradient-norm-grows",
+    scope="record",
+    severities=(WARNING,),
+    confidence=MEDIUM,
+    limits={"growth": 3, "steps": 40},
+    references=(
+        "Ben Braiek & Khomh 2023, TheDeepChecker (gradients that grow from step to step)",
+        RECORD_PAGE,
+    ),
+)
+def gradient_norm_grows(measured: Measured, limits: Limits) -> Iterator[Finding]:
+    """The gradient norm rises from the beginning of the record to its end.
+
+    Why:
+        After the warm-up a norm mostly falls or stays. One that multiplies is the first sign of a
+        divergence, some hundred steps before the loss shows it.
+
+    Bad:
+        optimizer: adamw
+        learning_rate: 1.0e-3
+        --- record
+        {"kind": "optimizer", "class": "AdamW"}
+        {"kind": "step", "step": 1, "to": 60, "events": "ZBS", "learning_rate": [1e-3],
+         "pre_clip_norm": 1.0, "post_clip_norm": 1.0}
+        {"kind": "step", "step": 41, "to": 60, "events": "ZBS", "learning_rate": [1e-3],
+         "pre_clip_norm": 4.0, "post_clip_norm": 4.0}
+
+    Good:
+        optimizer: adamw
+        learning_rate: 1.0e-3
+        --- record
+        {"kind": "optimizer", "class": "AdamW"}
+        {"kind": "step", "step": 1, "to": 60, "events": "ZBS", "learning_rate": [1e-3],
+         "pre_clip_norm": 1.0, "post_clip_norm": 1.0}
+        {"kind": "step", "step": 41, "to": 60, "events": "ZBS", "learning_rate": [1e-3],
+         "pre_clip_norm": 1.2, "post_clip_norm": 1.2}
+
+    Tell:
+        Plot the logarithm of the norm over some hundred steps more.
+
+    Symptoms:
+        gradient norm grows
+        loss rises, from the start or after falling
+
+    Fix:
+        None: lower the learning rate or clip, and record again.
+
+    Limits:
+        growth: median of the last quarter over that of the first.
+        steps: fewest steps after the warm-up to judge.
+
+    False positives:
+        Losses that are switched on by a schedule; a slow growth late under SGD; a record that
+        begins in the first steps of a training, where the norm often rises before it settles.
+    """
+    if not measured.enough("GA935", int(limits["steps"])):
+        return
+    found = growth(measured.norms)
+    if found is None or not found[1] or found[0] < limits["growth"]:
+        return
+    quarter = len(measured.norms) // 4
+    first, last = median(measured.norms[:quarter]), median(measured.norms[-quarter:])
+    yield report(
+        measured,
+        ["learning_rate", "optimizer"],
+        f"the median norm grew {times(found[0])} within {len(measured.norms)} steps",
+        severity=WARNING,
+        confidence=MEDIUM,
+        why=["A norm that multiplies after the warm-up is the first sign of a divergence."],
+        evidence=[
+            (
+                f"median {number(first)} in the first quarter of {measured.span}, {number(last)} "
+                "in the last; their 95 % intervals do not overlap"
+            )
+        ],
+        next="Record some hundred steps more; if it goes on, lower the learning rate.",
+    )
+
+
+@rule(
+    "GA936",
+    "hidden-clip",
+    scope="record",
+    severities=(INFO,),
+    confidence=MEDIUM,
+    limits={"spread": 0.001, "share": 0.5, "steps": 20},
+    references=(RECORD_PAGE,),
+)
+def hidden_clip(measured: Measured, limits: Limits) -> Iterator[Finding]:
+    """The norm at the step is one constant, and no clip was called.
+
+    Why:
+        Something clips or normalises where the record cannot see it: a clip by hand, one inside
+        the trainer, a gradient hook. The threshold that counts is then not that of the file, and
+        the norms recorded here are those after it.
+
+    Bad:
+        optimizer: adamw
+        learning_rate: 1.0e-3
+        --- record
+        {"kind": "optimizer", "class": "AdamW"}
+        {"kind": "step", "step": 1, "to": 40, "events": "ZBS", "learning_rate": [1e-3],
+         "pre_clip_norm": 0.5, "post_clip_norm": 0.5}
+        {"kind": "step", "step": 6, "to": 40, "every": 10, "events": "ZBS",
+         "learning_rate": [1e-3], "pre_clip_norm": 0.41, "post_clip_norm": 0.41}
+
+    Good:
+        optimizer: adamw
+        learning_rate: 1.0e-3
+        --- record
+        {"kind": "optimizer", "class": "AdamW"}
+        {"kind": "step", "step": 1, "to": 40, "events": "ZBS", "learning_rate": [1e-3],
+         "pre_clip_norm": 0.5, "post_clip_norm": 0.5}
+        {"kind": "step", "step": 2, "to": 40, "every": 2, "events": "ZBS",
+         "learning_rate": [1e-3], "pre_clip_norm": 0.7, "post_clip_norm": 0.7}
+
+    Tell:
+        Search the training code for `.grad.mul_`, `.grad.div_`, `register_hook`.
+
+    Symptoms:
+        None: the training may be as meant.
+
+    Fix:
+        None: find it first.
+
+    Limits:
+        spread: relative difference up to which two norms are one.
+        share: share of the steps at the largest norm.
+        steps: fewest steps to judge.
+
+    False positives:
+        A loss with a constant gradient (a sign, L1 of one output) has one norm by itself: where it
+        is the same to the last digit at every step, nothing is said.
+    """
+    norms = [
+        step.post_clip_norm
+        for step in measured.after
+        if step.post_clip_norm is not None and isfinite(step.post_clip_norm)
+    ]
+    if len(norms) < limits["steps"] or any(step.clips for step in measured.optimizer.steps):
+        return
+    top = max(norms)
+    at_top = sum(norm >= top * (1 - limits["spread"]) for norm in norms)
+    if top <= 0 or at_top <= limits["share"] * len(norms) or len(set(norms)) == 1:
+        return
+    yield report(
+        measured,
+        ["clip_norm", "optimizer"],
+        f"the norm at the step is {number(top)} at {at_top} of {len(norms)} steps and never more, "
+        "and no clip was called: something clips where it cannot be seen",
+        severity=INFO,
+        confidence=MEDIUM,
+        why=["The threshold that counts is then not the file's, and no norm before it is known."],
+        evidence=[
+            (
+                f"largest {number(top)}, median {number(median(norms))}, p5 "
+                f"{number(quantile(norms, 0.05))}: {percent(at_top / len(norms))} at the largest"
+            )
+        ],
+        next="Search the code for `.grad.mul_`, `.grad.div_` and gradient hooks.",
+    )

@@ -1,0 +1,307 @@
+"""What a record makes of the findings of a file: the one place where a measurement changes one.
+
+Three things happen, in this order. A finding that the record speaks against is withdrawn. One that
+it bears out gains confidence and, where the measurement says so, another severity. A finding of a
+record that is about the same fault as one of the file is told in that one and not a second time.
+"""
+
+from __future__ import annotations
+
+from gradaudit.evidence.statistics import median, tail_ratio, wilson
+from gradaudit.findings import CONFIDENCES, HIGH, INFO, MEDIUM, WARNING
+from gradaudit.plan.measured import ENOUGH_TO_JUDGE
+from gradaudit.plan.terms import shares_of
+from gradaudit.rules import load
+from gradaudit.rules.recorded import PARTIAL, share_text, source, steps_by_gradient
+from gradaudit.rules.recorded_clip import norms_text
+from gradaudit.rules.recorded_layers import update_ratios
+from gradaudit.rules.recorded_terms import shares_text
+from gradaudit.rules.text import number, percent
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from gradaudit.findings import Finding
+    from gradaudit.plan.measured import Measured
+
+    Withdrawn = tuple[Finding, str]
+
+TELLS: dict[str, tuple[str, ...]] = {
+    "GA931": ("GA101",),
+    "GA961": ("GA401", "GA402"),
+    "GA964": ("GA403",),
+}
+"""A rule on records -> the rules on files whose fault it measures; the first that is there tells it
+all, and the rest only bear the measurement."""
+
+
+class Verdict:
+    """What a record says of one finding.
+
+    against   it does not hold, and why. Else `text` bears it out, with a confidence and, where the
+              measurement decides it, a severity.
+    """
+
+    __slots__ = ("against", "confidence", "severity", "text")
+
+    def __init__(
+        self, text: str, *, against: bool = False, severity: str = "", confidence: str = HIGH
+    ) -> None:
+        self.text = text
+        self.against = against
+        self.severity = severity
+        self.confidence = confidence
+
+
+def weigh(
+    findings: list[Finding], measured: list[Measured], fixed: Collection[str] = ()
+) -> tuple[list[Finding], list[Withdrawn]]:
+    """The findings of a unit in the light of its records, and those that were withdrawn.
+
+    `fixed` are the codes whose severity the settings set: a measurement does not change those.
+    """
+    chosen = [one for one in measured if one.comparable]
+    if not chosen:
+        return findings, []
+    one = chosen[0]
+    kept, withdrawn = [], []
+    for finding in findings:
+        judge = JUDGES.get(finding.rule.code)
+        verdict = judge(finding, one) if judge is not None else None
+        if verdict is None:
+            kept.append(finding)
+        elif verdict.against:
+            withdrawn.append((finding, f"{source(one)}: {verdict.text}"))
+        else:
+            _bear_out(finding, one, verdict, fixed)
+            kept.append(finding)
+    return _told_once(kept, fixed), withdrawn
+
+
+def _bear_out(finding: Finding, one: Measured, verdict: Verdict, fixed: Collection[str]) -> None:
+    finding.evidence = (*finding.evidence, f"{source(one)}: {verdict.text}")
+    finding.confidence = verdict.confidence
+    if verdict.severity and finding.rule.code not in fixed:
+        finding.severity = verdict.severity
+
+
+def _told_once(findings: list[Finding], fixed: Collection[str]) -> list[Finding]:
+    """Put what a finding of the record says into that of the file about the same fault."""
+    dropped = set()
+    for finding in findings:
+        about = TELLS.get(finding.rule.code, ())
+        same = [f for code in about for f in findings if f.rule.code == code]
+        for position, other in enumerate(same):
+            other.confidence = finding.confidence
+            if other.rule.code not in fixed:
+                other.severity = finding.severity
+            if position:
+                continue
+            dropped.add(id(finding))
+            other.evidence = (*other.evidence, finding.message, *finding.evidence)
+            other.next = finding.next
+            if finding.fix is not None or finding.no_fix:
+                other.fix, other.no_fix = finding.fix, finding.no_fix
+    return [finding for finding in findings if id(finding) not in dropped]
+
+
+def _clip(finding: Finding, one: Measured) -> Verdict | None:
+    """GA101: tight only where it acts on most steps; GA931 tells that."""
+    threshold = one.clip_norm
+    if threshold is None or len(one.norms) < ENOUGH_TO_JUDGE:
+        return None
+    clipped, count = one.clipped(threshold), len(one.norms)
+    low, high = wilson(clipped, count)
+    if high >= 0.5:
+        if low > 0.5:
+            return None  # GA931 says so, and is told in this finding
+        return Verdict(
+            f"the clip acts on {clipped} of {count} steps, which may be more or less than half "
+            f"({percent(low)} to {percent(high)}); {norms_text(one)}",
+            severity=INFO,
+            confidence=MEDIUM,
+        )
+    return Verdict(
+        f"the clip at {number(threshold)} acts on {clipped} of {count} steps only (95 % interval "
+        f"{percent(low)} to {percent(high)}), median norm {number(median(one.norms))}",
+        against=True,
+    )
+
+
+def _batch_norm(finding: Finding, one: Measured) -> Verdict | None:
+    """GA301, GA302: what BatchNorm really saw."""
+    optimizer = one.optimizer
+    modes, seen = optimizer.batch_norm_modes, optimizer.batch_norm_batch
+    if optimizer.batch_norm_layers == 0:
+        return Verdict("the model has no BatchNorm layer", against=True)
+    if modes == {"eval"}:
+        return Verdict("BatchNorm ran in eval mode at every step: it took nothing from the batch",
+                       against=True)  # fmt: skip
+    if seen is None or one.unit.norm == "sync_batch":
+        return None
+    if finding.rule.code == "GA302" and _calls(one) == 1:
+        return Verdict("backward is called once a step: nothing is accumulated", against=True)
+    limits = load()["GA301"].limits
+    if seen >= limits["info"]:
+        return Verdict(f"BatchNorm saw {seen} samples at a time", against=True)
+    return Verdict(
+        f"BatchNorm saw {seen} samples at a time",
+        severity=finding.severity if finding.severity == INFO and seen < limits["warning"]
+        else WARNING if seen < limits["warning"] else INFO,
+        confidence=HIGH,
+    )  # fmt: skip
+
+
+def _calls(one: Measured) -> int | None:
+    return None if one.record.topics & PARTIAL else one.optimizer.backward_calls
+
+
+def _weights(finding: Finding, one: Measured) -> Verdict | None:
+    """GA401: auxiliary terms by their gradients. Above one half, GA961 tells it."""
+    if len(one.terms) < ENOUGH_TO_JUDGE:
+        return None
+    shares = shares_of(one)
+    together = sum(share.share for share in shares if share.is_auxiliary)
+    if together > load()["GA961"].limits["share"] or not any(s.is_auxiliary for s in shares):
+        return None
+    text = f"auxiliary terms have {percent(together)} of the gradient: "
+    text += shares_text(shares, len(one.terms))
+    if together < 0.2:
+        return Verdict(text, against=True)
+    return Verdict(text, severity=INFO, confidence=MEDIUM)
+
+
+def _balance(finding: Finding, one: Measured) -> Verdict | None:
+    """GA402: unbalanced where one term has four fifths, or one has 100 times another's norm."""
+    if len(one.terms) < ENOUGH_TO_JUDGE:
+        return None
+    shares = [share for share in shares_of(one) if share.rms > 0]
+    if len(shares) < 2:
+        return None
+    largest = max(share.share for share in shares)
+    spread = max(share.rms for share in shares) / min(share.rms for share in shares)
+    text = (
+        f"the largest share of the gradient is {percent(largest)}, the largest norm of a term "
+        f"{number(spread)} times the smallest"
+    )
+    if largest > 0.8 or spread > 100:
+        return Verdict(text, severity=WARNING, confidence=HIGH)
+    together = sum(share.share for share in shares if share.is_auxiliary)
+    if together > load()["GA961"].limits["share"]:
+        return None
+    return Verdict(text, against=True)
+
+
+def _hinge(finding: Finding, one: Measured) -> Verdict | None:
+    """GA403: a steep penalty harms where its gradient comes rarely and large."""
+    if len(one.terms) < ENOUGH_TO_JUDGE:
+        return None
+    shares = shares_of(one)
+    own = [share for share in shares if share.setting is not None
+           and share.setting.key == finding.key]  # fmt: skip
+    others = [share.rms for share in shares if share not in own]
+    if not own or not others:
+        return None
+    share = own[0]
+    text = (
+        f"`{share.name}` is active at {percent(share.active)} of the steps with a norm of "
+        f"{number(share.rms)}, other terms have at most {number(max(others))}"
+    )
+    if share.rms < max(others):
+        return Verdict(text, against=True)
+    return Verdict(text, confidence=MEDIUM)
+
+
+def _rate(finding: Finding, one: Measured) -> Verdict | None:
+    """GA201: too high shows in how far a step moves the weights, and in a norm that grows."""
+    limits = load()["GA943"].limits
+    ratios = list(update_ratios(one).values())
+    steps = sum(bool(step.update_ratio) for step in one.after)
+    if not ratios or steps < limits["updates"]:
+        return None
+    middle = median(ratios)
+    text = f"a step changes the weights by {number(middle)} of their size (1e-3 is usual)"
+    if middle > limits["high"]:
+        return Verdict(text, confidence=HIGH)
+    return Verdict(text, severity=INFO, confidence=MEDIUM)
+
+
+def _rate_low(finding: Finding, one: Measured) -> Verdict | None:
+    """GA202: too low shows in the same ratio."""
+    limits = load()["GA943"].limits
+    ratios = list(update_ratios(one).values())
+    if not ratios or sum(bool(step.update_ratio) for step in one.after) < limits["updates"]:
+        return None
+    middle = median(ratios)
+    text = f"a step changes the weights by {number(middle)} of their size (1e-3 is usual)"
+    if middle < 1e-4:
+        return Verdict(text, confidence=HIGH)
+    return Verdict(text, against=True)
+
+
+def _scaler(finding: Finding, one: Measured) -> Verdict | None:
+    """GA501: a scale in the record is a scaler in the run."""
+    scales = [step.loss_scale for step in one.optimizer.settled_steps if step.loss_scale]
+    if scales:
+        return Verdict(f"a loss scale was in use, {number(scales[-1])} at last", against=True)
+    if one.optimizer.precision in ("fp16-mixed", "fp16") and one.optimizer.settled_steps:
+        if one.record.topics & PARTIAL:
+            return None
+        return Verdict("autocast in fp16 and no GradScaler were seen", confidence=HIGH)
+    return None
+
+
+def _no_clip(finding: Finding, one: Measured) -> Verdict | None:
+    """GA107, GA108: a clip that no file names may still be called."""
+    limit = one.optimizer.clip_norm
+    if limit is not None:
+        return Verdict(f"the run clips at {number(limit)}", against=True)
+    if one.optimizer.clip_value is not None:
+        return Verdict(f"the run clips values at {number(one.optimizer.clip_value)}", against=True)
+    tail = tail_ratio(one.norms)
+    if len(one.norms) < ENOUGH_TO_JUDGE or tail is None or one.record.topics & PARTIAL:
+        return None
+    return Verdict(f"no clip was called; {norms_text(one)}", confidence=HIGH)
+
+
+def _inside_warmup(finding: Finding, one: Measured) -> Verdict | None:
+    """GA206 asks for steps after the warm-up: the record may have them."""
+    if not one.warmup.over or len(one.norms) < ENOUGH_TO_JUDGE:
+        return None
+    return Verdict(f"the record goes beyond the warm-up; {norms_text(one)}", against=True)
+
+
+def _never_acts(finding: Finding, one: Measured) -> Verdict | None:
+    """GA103, GA104: a threshold so small that it always acts, or so large that it never does."""
+    threshold = one.clip_norm
+    if threshold is None or len(one.norms) < ENOUGH_TO_JUDGE:
+        return None
+    clipped, count = one.clipped(threshold), len(one.norms)
+    low, high = wilson(clipped, count)
+    text = f"the clip acts on {clipped} of {count} steps ({share_text(low, high)})"
+    small = finding.rule.code == "GA103"
+    if (small and high < 0.5) or (not small and low > 0):
+        return Verdict(text, against=True)
+    if small and not steps_by_gradient(one):
+        return Verdict(text, confidence=MEDIUM)
+    return Verdict(text, confidence=CONFIDENCES[-1])
+
+
+JUDGES: dict[str, Callable[[Finding, Measured], Verdict | None]] = {
+    "GA101": _clip,
+    "GA103": _never_acts,
+    "GA104": _never_acts,
+    "GA107": _no_clip,
+    "GA108": _no_clip,
+    "GA201": _rate,
+    "GA202": _rate_low,
+    "GA206": _inside_warmup,
+    "GA301": _batch_norm,
+    "GA302": _batch_norm,
+    "GA401": _weights,
+    "GA402": _balance,
+    "GA403": _hinge,
+    "GA501": _scaler,
+}
+"""A rule on files -> what a record says of one of its findings; None where it says nothing."""

@@ -1,0 +1,91 @@
+"""Records for tests: JSON lines in short, written out as the recorder does."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from gradaudit.audit import FileResult, audit_source
+from gradaudit.evidence.record import Record
+from gradaudit.evidence.record_reader import read_record
+from gradaudit.options import Options
+from gradaudit.settings import Settings
+from gradaudit.source import Source
+
+HEADER = {
+    "kind": "header", "schema": 1, "source": "probe", "rank": 0, "world_size": 1, "pid": 1,
+    "torch": "2.13.0", "python": "3.11.7", "device": "cpu", "program": "train.py",
+    "steps_asked": 100, "skip_steps": 0, "started": "2026-11-27T20:00:00+00:00",
+}  # fmt: skip
+BY_RANK = ("pre_clip_norm", "post_clip_norm")
+"""In an example of several ranks these are lists: an item a rank."""
+
+
+def entries_of(text: str) -> list[dict[str, Any]]:
+    """The objects of a rule's example: an indented line goes on."""
+    joined: list[str] = []
+    for line in text.splitlines():
+        if line.startswith(" ") and joined:
+            joined[-1] += line
+        elif line.strip():
+            joined.append(line)
+    return [json.loads(line) for line in joined]
+
+
+def spread(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Steps with `to` and `every` as single ones; a later line replaces the same step."""
+    whole: dict[tuple[str, int, int], dict[str, Any]] = {}
+    rest = []
+    for entry in entries:
+        if entry["kind"] not in ("step", "terms"):
+            rest.append(entry)
+            continue
+        entry = dict(entry)
+        first, last = entry["step"], entry.pop("to", entry["step"])
+        for number in range(first, last + 1, entry.pop("every", 1)):
+            key = (entry["kind"], entry.get("optimizer", 0), number)
+            whole[key] = {**deepcopy(entry), "step": number}
+    return rest + [whole[key] for key in sorted(whole, key=lambda key: (key[2], key[0], key[1]))]
+
+
+def write_record(
+    folder: Path, entries: list[dict[str, Any]], ranks: int = 1, **header: Any
+) -> Path:
+    """Write the files of a record and return their directory."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for rank in range(ranks):
+        lines = [{**HEADER, "rank": rank, "world_size": ranks, **header}]
+        for entry in spread(entries):
+            own = deepcopy(entry)
+            for name in BY_RANK:
+                if isinstance(own.get(name), list):
+                    own[name] = own[name][rank]
+            lines.append(own)
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (folder / f"rank-{rank}.jsonl").write_text(text, encoding="utf-8")
+    return folder
+
+
+def record_of(entries: list[dict[str, Any]], ranks: int = 1, **header: Any) -> Record:
+    with TemporaryDirectory() as folder:
+        record = read_record(str(write_record(Path(folder), entries, ranks, **header)))
+    record.directory = "DIR"
+    return record
+
+
+def example_record(text: str) -> Record:
+    """The second part of a rule's example."""
+    head, _, lines = text.partition("\n")
+    ranks = int(head.split()[3]) if " of " in head else 1
+    return record_of(entries_of(lines), ranks)
+
+
+def audit_recorded(
+    config: str, record: Record, options: Options | None = None, settings: Settings | None = None
+) -> FileResult:
+    options = options or Options()
+    options.record = record
+    return audit_source(Source("example.yaml", config), options, settings or Settings())
