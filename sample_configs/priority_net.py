@@ -179,7 +179,7 @@ def train(
     model: PriorityNet | None = None,
     on_step: Callable[[StepRecord], None] = lambda record: None,
 ) -> list[StepRecord]:
-    """Train for `steps` optimiser steps; pass `model` (from `build_model`) to keep what was trained."""
+    """Train for `steps` optimiser steps; `model` (from `build_model`) is what is trained."""
     if config["scheduler"] not in ("cosine", "constant"):
         raise ValueError(f"unknown scheduler {config['scheduler']!r}")
     if config["batch_size"] < 2:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator
+from functools import partial
 from math import isclose
 from pathlib import Path
 from types import SimpleNamespace
@@ -116,7 +117,7 @@ def test_what_losses_must_not_return(returned: Any, said: str) -> None:
 
 
 def test_measuring_changes_no_bit_of_the_training() -> None:
-    """Weights, buffers, dropout, optimiser state: with and without a measurement before each step."""
+    """Weights, buffers, dropout, optimiser: with and without a measurement before each step."""
     ends = []
     for measure in (True, False):
         made = training()
@@ -159,11 +160,16 @@ def test_same_training_restores_even_after_an_error() -> None:
     made = training()
     optimizer = torch.optim.SGD(made.model.parameters(), lr=0.1, momentum=0.9)
     before = state_of(made.model, optimizer)
-    with pytest.raises(ZeroDivisionError), same_training(made.model, optimizer, DEVICE):
-        made.model(torch.randn(6, 4)).sum().backward()
-        optimizer.step()
-        made.model.eval()
-        raise ZeroDivisionError
+
+    def fails() -> None:
+        with same_training(made.model, optimizer, DEVICE):
+            made.model(torch.randn(6, 4)).sum().backward()
+            optimizer.step()
+            made.model.eval()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fails()
     assert same(before, state_of(made.model, optimizer))
     assert made.model.training
 
@@ -187,10 +193,8 @@ def test_a_term_that_is_missing_or_weighed_otherwise_is_caught(factor: float) ->
         terms = two_losses(model, batch)
         return {"mse": terms["mse"], "calib": (terms["calib"][0], factor)}
 
-    def total(model: nn.Module, batch: Any) -> torch.Tensor:
-        loss = sum(weight * tensor for tensor, weight in two_losses(model, batch).values())
-        assert isinstance(loss, torch.Tensor)
-        return loss
+    def total(model: nn.Module, batch: Any) -> Any:
+        return sum(weight * tensor for tensor, weight in two_losses(model, batch).values())
 
     made.losses, made.total = losses, total
     with pytest.raises(DryRunError, match="do not add up to `total`"):
@@ -286,7 +290,8 @@ def test_a_small_batch_that_turns_the_gradient_is_told_from_noise() -> None:
     honest = found[False]
     assert honest is not None
     assert honest.high > 0.97
-    assert found[True] is None or found[True].low < honest.low
+    turned = found[True]
+    assert turned is None or turned.low < honest.low
 
 
 def test_what_does_not_fit_is_done_in_part_or_left_out() -> None:
@@ -417,6 +422,10 @@ def test_entries_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyP
         build_training(build, Config({}, {}, "main"), "fine.py:build")
 
 
+def returns(made: Any, config: Config) -> Any:
+    return made
+
+
 def test_what_build_must_not_return() -> None:
     good = training()
     for change, said in (
@@ -426,7 +435,7 @@ def test_what_build_must_not_return() -> None:
     ):  # fmt: skip
         made = SimpleNamespace(**{**vars(good), **change})
         with pytest.raises(DryRunError) as caught:
-            build_training(lambda config, made=made: made, Config({}, {}, "main"), "x:build")
+            build_training(partial(returns, made), Config({}, {}, "main"), "x:build")
         assert said in str(caught.value)
 
     def build(config: Config) -> Any:
@@ -493,7 +502,7 @@ def test_the_record_is_read_by_the_reader(tmp_path: Path) -> None:
     assert record.source == "dryrun"
     assert record.why_stopped == "steps"
     assert not record.remarks
-    found = read_dry_run(record, lambda names: {"mse": "primary", "calib": "auxiliary"})
+    found = read_dry_run(record, {"mse": "primary", "calib": "auxiliary"})
     assert found.norm is not None
     assert found.norm.count == 40
     assert {term.name for term in found.terms} == {"mse", "calib"}
@@ -507,7 +516,7 @@ def test_the_record_is_read_by_the_reader(tmp_path: Path) -> None:
 def test_batches_of_all_kinds() -> None:
     from collections import UserDict, namedtuple
 
-    Pair = namedtuple("Pair", "x y")  # noqa: PYI024
+    Pair = namedtuple("Pair", "x y")
     x = torch.arange(6.0).reshape(6, 1)
     for batch in (x, [x, x], (x, {"y": x}), Pair(x, x), {"a": x, "b": [x]}, UserDict(a=x)):
         moved = to_device(batch, DEVICE)

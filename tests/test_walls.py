@@ -25,7 +25,7 @@ ARROWS: dict[str, set[str]] = {
     "compose": {"dialects", "findings", "source", "syntax"},
     "evidence": {"source"},
     "plan": {"compose", "dialects", "evidence", "findings", "source", "syntax", "settings"},
-    "rules": {"dialects", "edits", "findings", "plan", "syntax"},
+    "rules": {"dialects", "edits", "evidence", "findings", "plan", "syntax"},
     # what a user says about rules and files
     "settings": {"dialects", "findings", "plugins", "rules"},
     # other packages' rules and dialects: loaded where settings name one
@@ -53,10 +53,12 @@ ARROWS: dict[str, set[str]] = {
         "compare", "dialects", "edits", "evidence", "findings", "fix", "plan", "rules", "source",
         "syntax",
     },
+    # what is learnt by running torch: the user's own training
+    "probe": {"evidence", "settings"},
     "cli": {
         "audit", "compare", "compose", "dialects", "discover", "evidence", "findings", "fix",
-        "fixing", "options", "plan", "render", "revision", "rules", "settings", "since", "source",
-        "suppress", "syntax",
+        "fixing", "options", "plan", "probe", "render", "revision", "rules", "settings", "since",
+        "source", "suppress", "syntax",
     },
     # the pages of the documentation: as high up as the commands
     "docs_site": {"cli", "dialects", "render", "rules"},

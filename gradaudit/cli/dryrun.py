@@ -166,21 +166,20 @@ def _open(directory: str) -> TextIO:
 def _show(arguments: CheckArguments, unit: TrainingUnit, directory: str, path: str) -> int:
     from gradaudit.evidence.dry_run import read_dry_run
     from gradaudit.evidence.record_reader import read_record
-    from gradaudit.plan.measured_terms import planned_terms, term_roles
+    from gradaudit.plan.measured import Measured
+    from gradaudit.plan.terms import shares_of
     from gradaudit.render.dryrun import dry_run_lines
 
-    run = read_dry_run(read_record(directory), lambda names: term_roles(unit, names))
-    held = set(planned_terms(unit, [term.name for term in run.terms]))
+    record = read_record(directory)
+    shares = shares_of(Measured(unit, record, record.optimizers[0])) if record.terms else []
+    run = read_dry_run(record, {share.name: share.role for share in shares})
+    held = {share.name for share in shares if share.setting is not None}
     again = f"gradaudit fix {quoted(path)} --record {quoted(directory)}"
-    if _has_several(unit):
+    if unit.name != "main":
         again += f" --unit {quoted(unit.name)}"
     lines = dry_run_lines(run, path, directory, held, again, width_of(sys.stdout))
     write_lines(lines, use_color(arguments.color, sys.stdout))
     return 1 if is_wanting(run) and not arguments.exit_zero else 0
-
-
-def _has_several(unit: TrainingUnit) -> bool:
-    return unit.name != "main"
 
 
 def is_wanting(run: DryRun) -> bool:

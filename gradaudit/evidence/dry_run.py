@@ -21,7 +21,7 @@ from gradaudit.evidence.terms import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from gradaudit.evidence.record import Record, Terms
@@ -107,8 +107,8 @@ class DryRun:
     notes: list[str] = field(default_factory=list)
 
 
-def read_dry_run(record: Record, roles_of: Callable[[Sequence[str]], Mapping[str, str]]) -> DryRun:
-    """Sum up the record of a dry run. `roles_of`: names of terms -> their roles."""
+def read_dry_run(record: Record, roles: Mapping[str, str]) -> DryRun:
+    """Sum up the record of a dry run. `roles`: of its terms, by name (`primary`, ...)."""
     run = DryRun(about=_only(record, "trajectory"))
     warmup = run.about.get("warmup_steps") or 0
     after = [terms for terms in record.terms if terms.step > warmup]
@@ -116,14 +116,13 @@ def read_dry_run(record: Record, roles_of: Callable[[Sequence[str]], Mapping[str
     if shown:
         run.first, run.last = shown[0].step, shown[-1].step
     run.terms = summarise(shown)
-    names = [term.name for term in run.terms]
     for line in record.others.get("term", []):
         run.values[line["name"]] = line.get("median_value") or 0.0
         run.samples[line["name"]] = line.get("samples") or "unknown"
         if line.get("without_graph") == line.get("steps"):
             run.without_graph.append(line["name"])
     run.without = without_each(shown)
-    run.balance = balance(after, roles_of(names))
+    run.balance = balance(after, roles)
     _read_norms(run, record, warmup)
     _read_advice(run, after)
     run.frozen, run.noise = _only(record, "frozen"), _only(record, "noise")

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     Interval = tuple[float, float]
 
 RESAMPLES = 400
-"""Enough for the ends of a 95 % interval to a few per cent of its width (Efron & Tibshirani 1993)."""
+"""Enough for the ends of a 95 % interval to a few per cent of its width (Efron & Tibshirani
+1993)."""
 
 FEWEST_BATCHES = 6
 """Below it the resampled interval is too narrow to be said (from 15 pairs on)."""

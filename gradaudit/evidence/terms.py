@@ -31,13 +31,10 @@ CAP = 1e-2
 for a second measurement."""
 
 NEAR = 0.5
-"""Factor on a weight above which it stays: the norms of a training move by as much by themselves."""
+"""Factor on a weight above which it stays: norms move by as much during a training."""
 
 DOMINATED = 0.5
-"""Share of the squared norm of all auxiliary terms together from which they lead the training."""
-
-STEEP = 10.0
-"""An auxiliary term's norm over the reference's, when active, from which it leads those steps."""
+"""Share of all auxiliary terms together above which they lead the training (GA961)."""
 
 LEAST_ACTIVE = 0.01
 """Share of steps with a gradient below which a term is left alone: its norm rests on too few."""
@@ -104,7 +101,7 @@ def summarise(terms: Sequence[Terms]) -> list[TermSummary]:
                 sqrt(squares[name] / active) if active else 0.0,
                 sums[name] / total if total else 0.0,
                 squares[name] / square if square else 0.0,
-            )  # fmt: skip
+            )
         )
     return sorted(found, key=lambda term: -term.energy)
 
@@ -155,8 +152,8 @@ def balance(terms: Sequence[Terms], roles: Mapping[str, str]) -> Balance:
     r_i is the rms norm over the steps where term i is active, term 1 the primary one with the
     largest, pi the share that each is to have: `PRIMARY_SHARE` for term 1, the rest in equal parts
     for the auxiliary terms. `roles`: name -> `primary`, `auxiliary`, ...; an unknown role counts
-    as primary. Weights only come down, by `CAP` at most, and only where the factor is below `NEAR` and
-    its interval below 1. The primary weights stay.
+    as primary. Weights only come down, by `CAP` at most, and only where the factor is below `NEAR`
+    and its interval below 1. The primary weights stay.
     """
     summaries = summarise(terms)
     if len(terms) < FEWEST_STEPS:
@@ -171,9 +168,7 @@ def balance(terms: Sequence[Terms], roles: Mapping[str, str]) -> Balance:
     reference = max(primary, key=lambda s: s.rms)
     result = Balance(reference)
     counted = [s for s in helpers if s.active_share >= LEAST_ACTIVE]
-    result.dominated = sum(s.energy for s in counted) >= DOMINATED or any(
-        s.rms >= STEEP * reference.rms for s in counted
-    )
+    result.dominated = sum(s.share for s in helpers) > DOMINATED
     target = (1 - PRIMARY_SHARE) / max(len(counted), 1) / PRIMARY_SHARE
     for term in helpers:
         if term not in counted:

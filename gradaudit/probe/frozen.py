@@ -206,7 +206,7 @@ def rate_test(
                 losses.append(float(loss.detach()))
                 if not torch.isfinite(loss.detach()):
                     break
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 if clip_norm is not None:
                     torch.nn.utils.clip_grad_norm_(training.model.parameters(), clip_norm)
                 optimizer.step()

@@ -6,11 +6,12 @@ without gradaudit may return any object with the same attributes instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
     from torch import Tensor, nn
     from torch.optim import Optimizer
 

@@ -119,7 +119,7 @@ class Trajectory:
             self._stop_if_not_finite(step, terms)
             if self.stopped:
                 return float("nan")
-            (weighted_sum(terms) / len(batches)).backward()  # type: ignore[no-untyped-call]
+            (weighted_sum(terms) / len(batches)).backward()
         before = layer_norms(self.held)
         pre = sqrt(sum(n * n for n in before if n is not None))
         if not isfinite(pre):
@@ -260,7 +260,7 @@ def layer_norms(parameters: list[Tensor]) -> list[float | None]:
     present = [g.coalesce().values() if g.is_sparse else g for g in grads if g is not None]
     if not present:
         return [None] * len(grads)
-    norms = torch._foreach_norm(present, 2.0, dtype=torch.float32)  # type: ignore[call-arg]
+    norms = torch._foreach_norm(present, 2.0, dtype=torch.float32)
     numbers = iter(torch.stack([n.to(norms[0].device) for n in norms]).tolist())
     return [None if g is None else next(numbers) for g in grads]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from gradaudit.evidence.dry_run import LEAST_COSINE
 from gradaudit.evidence.terms import EVEN
 from gradaudit.render.dryrun_advice import advice_lines, causes
-from gradaudit.render.layout import NARROWEST, PROSE, clean, fit, piece, wrap
+from gradaudit.render.dryrun_text import number, prose
+from gradaudit.render.layout import NARROWEST, clean, fit, piece
 from gradaudit.rules.text import percent
 
 TYPE_CHECKING = False
@@ -36,11 +37,6 @@ def dry_run_lines(
     lines += causes(run, width)
     lines += advice_lines(run, held, again, width)
     return lines
-
-
-def prose(text: str, width: int, first: str = "  ", style: str = "") -> list[Line]:
-    rows = wrap(clean(text), min(width, PROSE), first, " " * len(first))
-    return [[piece(row, style)] for row in rows]
 
 
 def heading(text: str) -> list[Line]:
@@ -108,7 +104,7 @@ def _terms(run: DryRun, width: int) -> list[Line]:
     if isinstance(checked, float):
         whole = " and to the script's own loss" if run.about.get("total_checked") else ""
         lines += prose(
-            f"self-check: the terms' gradients add up to that of their sum{whole}, to {checked:.0e}",
+            f"self-check: the terms' gradients add up to their sum's{whole}, to {checked:.0e}",
             width, style="dim",
         )  # fmt: skip
     return lines

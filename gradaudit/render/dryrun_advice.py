@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from gradaudit.evidence.dry_run import LEAST_COSINE
 from gradaudit.evidence.terms import CAP, EVEN, FEWEST_STEPS
-from gradaudit.render.layout import PROSE, clean, fit, piece, wrap
+from gradaudit.render.dryrun_text import number, prose
+from gradaudit.render.layout import clean, fit, piece
 from gradaudit.rules.text import percent, times
 
 TYPE_CHECKING = False
@@ -16,11 +17,6 @@ if TYPE_CHECKING:
 
 LEAST_CAUSE = 0.05
 """Share of the squared norm below which a term is no cause worth a line."""
-
-
-def _prose(text: str, width: int, first: str = "  ", style: str = "") -> list[Line]:
-    rows = wrap(clean(text), min(width, PROSE), first, " " * len(first))
-    return [[piece(row, style)] for row in rows]
 
 
 def causes(run: DryRun, width: int) -> list[Line]:
@@ -38,10 +34,10 @@ def causes(run: DryRun, width: int) -> list[Line]:
             text += (
                 f"; without it the 95th percentile is {number(rest)}, not {number(run.norm.p95)}"
             )
-        lines += _prose(text, width, f"  {place}. ")
+        lines += prose(text, width, f"  {place}. ")
     rest_energy = sum(term.energy for term in run.terms if term not in named)
     if rest_energy:
-        lines += _prose(
+        lines += prose(
             f"all others together: {percent(rest_energy)} of the squared norm",
             width,
             "     ",
@@ -57,8 +53,8 @@ def advice_lines(run: DryRun, held: Collection[str], again: str, width: int) -> 
     lines += _clip(run, width)
     lines += _batch(run, width)
     if run.balance.dominated and any(a.name in held for a in run.balance.advice):
-        lines += _prose(f"`{again}` shows the new weights as a diff;", width)
-        lines += _prose("with `--write` it writes them. Then run this command again.", width)
+        lines += prose(f"`{again}` shows the new weights as a diff;", width)
+        lines += prose("with `--write` it writes them. Then run this command again.", width)
     return lines
 
 
@@ -68,15 +64,15 @@ def _weights(run: DryRun, held: Collection[str], width: int) -> list[Line]:
         text = f"weights: none, {balance.why_not}"
         if balance.missing:
             text += f"; {balance.missing} more are needed ({FEWEST_STEPS})"
-        return _prose(text, width)
+        return prose(text, width)
     assert balance.reference is not None
     if not balance.advice or not balance.dominated:
-        return _prose(
+        return prose(
             f"weights: none, the auxiliary terms do not lead the training (`"
             f"{balance.reference.name}` has a norm of {number(balance.reference.rms)})",
             width,
         )
-    lines = _prose("weights: lower what leads the training; primary weights stay", width)
+    lines = prose("weights: lower what leads the training; primary weights stay", width)
     room = max(len(advice.name) for advice in balance.advice)
     room = max(min(room, width - 50), 8)
     for advice in balance.advice:
@@ -89,7 +85,7 @@ def _weights(run: DryRun, held: Collection[str], width: int) -> list[Line]:
         lines.append([piece(row + where, "fix")])
     capped = [f"`{advice.name}`" for advice in balance.advice if advice.is_off]
     if capped:
-        lines += _prose(
+        lines += prose(
             f"{', '.join(capped)}: wants less than x {number(CAP)}, the most of one round. At such "
             "a weight the penalty is effectively off: is it needed, and in these units?",
             width, "    ", "dim",
@@ -102,8 +98,8 @@ def _weights(run: DryRun, held: Collection[str], width: int) -> list[Line]:
         )
         if after.p95 > 0:
             text += f", {times(before.p95 / after.p95)} lower"
-        lines += _prose(text, width, "    ")
-    lines += _prose(
+        lines += prose(text, width, "    ")
+    lines += prose(
         "it changes the objective: compare the task's own metric before and after", width, "    ",
         "dim",
     )  # fmt: skip
@@ -115,16 +111,16 @@ def _clip(run: DryRun, width: int) -> list[Line]:
         why = run.clip_why or "no norm was measured"
         if run.norm is not None and run.norm.tail is not None and run.norm.tail > EVEN:
             why += f" (95th percentile {times(run.norm.tail)} the median)"
-        return _prose(f"clip threshold: none, {why}", width)
+        return prose(f"clip threshold: none, {why}", width)
     text = f"clip threshold: {number(run.clip_advice)}, the 90th percentile"
     if run.clip_interval is not None:
         low, high = run.clip_interval
         text += f" ({number(low)} to {number(high)})"
         if run.clip_norm is not None and low <= run.clip_norm <= high:
-            return _prose(f"{text}; {number(run.clip_norm)} is as good", width)
+            return prose(f"{text}; {number(run.clip_norm)} is as good", width)
     if run.about.get("adaptive") and run.clip_norm is not None:
         text += "; under an adaptive optimiser a tighter one costs little"
-    return _prose(text, width)
+    return prose(text, width)
 
 
 def _batch(run: DryRun, width: int) -> list[Line]:
@@ -134,13 +130,13 @@ def _batch(run: DryRun, width: int) -> list[Line]:
     large, small = run.bias["large"], run.bias["micro_batch"]
     frozen = run.bias.get("cosine_frozen_norm")
     if frozen and frozen[1] >= LEAST_COSINE:
-        return _prose(
+        return prose(
             f"normalisation: BatchNorm alone turns the gradient at {small} samples (with its "
             f"running statistics the cosine is {frozen[0]:.2f}): GroupNorm, frozen statistics, or "
             f"a micro-batch of {large}",
             width,
         )
-    return _prose(
-        f"batch: raise the micro-batch from {small} to {large} or more; accumulation does not do it",
+    return prose(
+        f"batch: raise the micro-batch from {small} to {large} or more; accumulation is no help",
         width,
     )

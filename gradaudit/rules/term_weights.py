@@ -2,65 +2,102 @@
 
 from __future__ import annotations
 
+from gradaudit.evidence.terms import CAP, balance, norms_with, percentiles
 from gradaudit.findings import RECOMMENDED, Fix
 from gradaudit.rules.repair import change
-from gradaudit.rules.text import listed, number, percent
+from gradaudit.rules.text import listed, number, times
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from gradaudit.evidence.record import Terms
+    from gradaudit.evidence.terms import Advice, Balance
     from gradaudit.findings import Edit
     from gradaudit.plan.measured import Measured
     from gradaudit.plan.terms import TermShare
 
-PRIMARY = 0.6
-"""What the terms of the task should have of the gradient at least."""
+SAME = 1e-6
+"""Relative difference within which a weight of the file is the one that was measured with."""
 
-RAREST = 0.01
-"""A term that is active at fewer steps is left alone: its norm is not known."""
 
-LEAST = 0.01
-"""Smallest factor of one round: a penalty that would need less is as good as off, and is to be
-measured again before that is said."""
+def settled_terms(measured: Measured) -> list[Terms]:
+    """The measured steps after the warm-up."""
+    if not measured.after:
+        return []
+    first = measured.after[0].step
+    return [step for step in measured.terms if step.step >= first]
 
 
 def weights_fix(measured: Measured, shares: list[TermShare]) -> tuple[Fix | None, str]:
-    """Lower each auxiliary weight so that its gradient has the share that is meant for it.
+    """Lower each auxiliary weight to what its measured gradient recommends (`evidence.terms`).
 
-    w' = w * (p / p1) * (r1 / r): r is the root mean square norm over the steps at which the term is
-    active, p the share meant for each auxiliary term, and index 1 the primary term with the
-    largest norm (GradNorm's aim in one round; Chen et al. 2018). Weights are never raised, and
-    primary ones never touched. Returns the fix, or why there is none.
+    A weight is set, not scaled: one that the file has changed since the record was made is left
+    alone, so that the same record is never applied twice. Returns the fix, or why there is none.
     """
-    primary = [share for share in shares if not share.is_auxiliary and share.rms > 0]
-    auxiliary = [share for share in shares if share.is_auxiliary and share.active > RAREST]
-    if not primary or not auxiliary:
-        return None, "no primary term has a gradient: there is nothing to balance against"
-    summed = sum(share.rms for share in primary)
-    each = summed * (1 - PRIMARY) / PRIMARY / len(auxiliary)
+    steps = settled_terms(measured)
+    by_name = {share.name: share for share in shares}
+    found = balance(steps, {share.name: share.role for share in shares})
+    if found.why_not:
+        more = f"; {found.missing} more are needed" if found.missing else ""
+        return None, f"{found.why_not}{more}"
     edits: list[Edit] = []
-    lowered: list[str] = []
-    changes: list[str] = []
-    for share in auxiliary:
-        setting = share.setting
-        if setting is None or share.weight is None or share.rms <= each:
+    keys: list[str] = []
+    done: list[Advice] = []
+    changed = False
+    for advice in found.advice:
+        share = by_name[advice.name]
+        if share.setting is None or share.weight is None:
             continue
-        factor = max(each / share.rms, LEAST)
-        new = float(f"{share.weight * factor:.2g}")
-        edit = change(setting, new)
-        if edit is not None and new < share.weight:
+        if abs(share.weight - advice.weight) > SAME * abs(advice.weight):
+            changed = True
+            continue
+        edit = change(share.setting, advice.new)
+        if edit is not None:
             edits.append(edit)
-            lowered.append(f"`{setting.last_key}`")
-            changes.append(f"{share.name} {number(share.rms)} to {number(share.rms * factor)}")
+            keys.append(f"`{share.setting.last_key}`")
+            done.append(advice)
     if not edits:
+        if changed:
+            return None, "the weights were changed since they were measured: measure again"
+        if not found.advice:
+            return None, "no auxiliary term is clearly above its share"
         return None, "the weights do not stand in this file as plain numbers that can be lowered"
-    notes = [
-        (
-            f"root mean square norms where active: {listed(changes)}; the primary terms' sum is "
-            f"{number(summed)}, {percent(PRIMARY)} of the whole is meant for them"
-        ),
-        f"measured at {len(measured.terms)} steps; measure again afterwards: one round may not do",
-        "changes the objective: compare the task's own metric before and after",
+    notes = _notes(steps, found, done)
+    notes += [
+        f"`{advice.name}` has no key here: in the code, {number(advice.weight)} to "
+        f"{number(advice.new)}"
+        for advice in found.advice
+        if by_name[advice.name].setting is None
     ]
-    if any(share.rms * LEAST > each for share in auxiliary):
-        notes.insert(1, "no weight is lowered by more than 100 times in one round")
-    return Fix(RECOMMENDED, f"lower {listed(lowered)} by the measured norms", edits, notes), ""
+    notes.append("primary weights stay; it changes the objective: compare the task's own metric")
+    return Fix(RECOMMENDED, f"lower {listed(keys)} by the measured norms", edits, notes), ""
+
+
+def _notes(steps: list[Terms], found: Balance, done: list[Advice]) -> list[str]:
+    assert found.reference is not None
+    notes = [
+        f"norms where active, {len(steps)} steps after the warm-up: `{found.reference.name}` "
+        f"{short(found.reference.rms)}; factors with their 95 % intervals: "
+        + listed(
+            [f"{a.name} x {short(a.wanted)} ({short(a.low)} to {short(a.high)})" for a in done]
+        )
+    ]
+    off = [f"`{advice.name}`" for advice in done if advice.is_off]
+    if off:
+        notes.append(
+            f"{listed(off)}: no more than x {CAP:g} in one round, though the norm asks for more; "
+            "at such a weight the penalty is effectively off"
+        )
+    before = norms_with(steps, {})
+    after = norms_with(steps, {a.name: a.new / a.weight for a in done})
+    if before and after and percentiles(after)[1] > 0:
+        high, low = percentiles(before)[1], percentiles(after)[1]
+        notes.append(
+            f"on the measured steps the 95th percentile of the norm would be {short(low)} instead "
+            f"of {short(high)}, {times(high / low)} lower"
+        )
+    return notes
+
+
+def short(value: float) -> str:
+    """Three significant digits: more is not known of a measured norm."""
+    return number(float(f"{value:.3g}"))
