@@ -40,10 +40,11 @@ def shares_of(measured: Measured) -> list[TermShare]:
     measured norm, which is exact: the gradient is linear in it."""
     steps = measured.terms
     names = list(dict.fromkeys(name for step in steps for name in step.names))
+    own = _terms_of(names, measured.unit.loss_terms)
     means: list[float] = []
     found: list[TermShare] = []
     for name in names:
-        term = _term_of(name, measured.unit.loss_terms)
+        term = own.get(name)
         norms: list[float] = []
         weight = None
         for step in steps:
@@ -74,15 +75,29 @@ _ROLES: dict[str, str] = GENERIC["loss_terms"]["roles"]
 
 
 def _tokens(name: str) -> tuple[str, ...]:
-    return tuple(name.lower().replace("-", "_").split("_"))
+    return tuple(_plain(name).split("_"))
 
 
-def _term_of(name: str, terms: list[LossTerm]) -> LossTerm | None:
-    """The file's term of that name: exactly, else the only one that shares all words with it."""
-    wanted = name.lower().replace("-", "_")
-    for term in terms:
-        if wanted in (term.name, term.setting.last_key.lower()):
-            return term
-    words = set(_tokens(name))
-    close = [t for t in terms if words <= set(_tokens(t.name)) or set(_tokens(t.name)) <= words]
-    return close[0] if len(close) == 1 else None
+def _terms_of(names: list[str], terms: list[LossTerm]) -> dict[str, LossTerm]:
+    """Measured name -> the file's term: of that name or key, else the only one left that shares
+    all words with it. `uncertainty_bounds` is not `uncertainty` where that was measured, too."""
+    found = {}
+    for name in names:
+        wanted = _plain(name)
+        for term in terms:
+            if wanted in (term.name, term.setting.last_key.lower()):
+                found[name] = term
+                break
+    left = [term for term in terms if term not in found.values()]
+    for name in names:
+        if name in found:
+            continue
+        words = set(_tokens(name))
+        close = [t for t in left if words <= set(_tokens(t.name)) or set(_tokens(t.name)) <= words]
+        if len(close) == 1:
+            found[name] = close[0]
+    return found
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "_")

@@ -54,9 +54,10 @@ def _head(run: DryRun, path: str, directory: str, width: int) -> list[Line]:
     optimizer = about.get("optimizer") or "the script's own optimiser"
     said = (
         f"dry run of {about.get('entry')}: {taken}; {optimizer}, {about.get('elements') or 0:,} "
-        f"parameters, seed {about.get('seed')}; recorded in {directory}"
+        f"parameters, seed {about.get('seed')}"
     )
     lines += prose(said, width, style="dim")
+    lines += prose(f"recorded in {directory}", width, style="dim")
     if about.get("stopped"):
         lines += prose(f"stopped early: {about['stopped']}", width, style="warning")
     for note in run.notes:

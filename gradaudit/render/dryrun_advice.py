@@ -53,8 +53,11 @@ def advice_lines(run: DryRun, held: Collection[str], again: str, width: int) -> 
     lines += _clip(run, width)
     lines += _batch(run, width)
     if run.balance.dominated and any(a.name in held for a in run.balance.advice):
-        lines += prose(f"`{again}` shows the new weights as a diff;", width)
-        lines += prose("with `--write` it writes them. Then run this command again.", width)
+        lines += prose(
+            f"`{again}` shows the new weights as a diff; with `--write` it writes them. Then dry "
+            "run again: gradients change when weights do.",
+            width,
+        )
     return lines
 
 
