@@ -102,8 +102,14 @@ def train(sample: ModuleType, config: Change, seed: int, per_epoch: int) -> Outc
     norms = torch.tensor([record.pre_clip_norm for record in records])
     late = norms[6 * per_epoch :]
     mse, accuracy = evaluate(sample, model)
-    levels = (norms.quantile(0.5), norms.quantile(0.95), late.quantile(0.5), late.quantile(0.95))
-    return Outcome(*(level.item() for level in levels), mse, accuracy)
+    return Outcome(
+        norms.quantile(0.5).item(),
+        norms.quantile(0.95).item(),
+        late.quantile(0.5).item(),
+        late.quantile(0.95).item(),
+        mse,
+        accuracy,
+    )
 
 
 def gradaudit(*words: str, cwd: Path) -> str:
@@ -353,7 +359,7 @@ def reading(
     """One line a fix, made of its own numbers: what of the expectation came out."""
 
     def median(runs: list[Outcome], name: str) -> float:
-        return statistics.median(getattr(run, name) for run in runs)
+        return float(statistics.median(getattr(run, name) for run in runs))
 
     p95 = median(before, "p95")
     lines = []

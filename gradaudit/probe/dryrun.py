@@ -114,6 +114,10 @@ def _run(
         "elements": sum(p.numel() for p in trajectory.parameters),
         "self_check": trajectory.self_check, "total_checked": training.total is not None,
     })  # fmt: skip
+    unknown = sorted(set(training.primary) - trajectory.values.keys())
+    if unknown:
+        known = ", ".join(trajectory.values)
+        raise DryRunError(f"`primary` names {unknown[0]!r}, which is no term; terms: {known}")
     batches = _some(stream, FROZEN_BATCHES)
     kinds = couplings(training, batches[:COUPLING_BATCHES], device)
     for name, values in trajectory.values.items():
@@ -238,13 +242,16 @@ def _bias_line(
 
 
 def _some(stream: Stream, count: int) -> list[Any]:
-    batches = []
+    """The next batches, of the commonest size: the last one of an epoch is often smaller."""
+    batches: list[Any] = []
     try:
         for _ in range(count):
             batches.append(stream.take())
     except Ended:
         pass
-    return batches
+    sizes = [size_of(batch) for batch in batches]
+    most = max(set(sizes), key=sizes.count) if sizes else None
+    return [batch for batch, size in zip(batches, sizes, strict=True) if size == most]
 
 
 def _header(about: dict[str, Any], steps: int, device: torch.device) -> dict[str, Any]:

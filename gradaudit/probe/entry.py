@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from gradaudit.probe.protocol import Config
 
-OPTIONAL = ("optimizer", "total", "steps_per_epoch", "move")
+OPTIONAL = ("optimizer", "total", "steps_per_epoch", "primary", "move")
 
 
 def load_entry(text: str) -> Callable[[Config], Any]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from torch import Tensor, nn
     from torch.optim import Optimizer
@@ -49,6 +49,8 @@ class Training:
                It is compared with the sum of the terms, which catches a term that was forgotten.
     steps_per_epoch  optimiser steps of an epoch, for a warm-up or schedule counted in epochs. None:
                from the config, or the length of `batches`.
+    primary    the names of the terms that are the task: their weights are never touched, and all
+               others count as auxiliary. Empty: judged by the words of their names.
     move       None, or `move(batch, device) -> batch` for a batch that is no tensor, nor a list,
                tuple or mapping of tensors.
     """
@@ -59,6 +61,7 @@ class Training:
     optimizer: Optimizer | None = None
     total: Callable[[nn.Module, Any], Tensor] | None = None
     steps_per_epoch: int | None = None
+    primary: Collection[str] = ()
     move: Callable[[Any, Any], Any] | None = None
 
 
