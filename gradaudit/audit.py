@@ -247,24 +247,9 @@ def _run_rules(result: FileResult, options: Options, settings: Settings) -> None
             for finding in _findings(rule, pair, limits):
                 _keep(finding, rule, _unit_at(result.units, finding), result, settings)
     if any(unit.measured for unit in result.units):
-        _weigh_record(result, options, settings)
+        from gradaudit.recorded import judge_record
 
-
-def _weigh_record(result: FileResult, options: Options, settings: Settings) -> None:
-    """What the record shows: findings of its own, and what it makes of those of the file."""
-    from gradaudit.rules.weighing import weigh
-
-    for unit in result.units:
-        have = result.known[unit.name][0]
-        for measured in unit.measured:
-            for rule, limits in options.called(settings, "record"):
-                if rule.can_judge(have):
-                    for finding in _findings(rule, measured, limits):
-                        _keep(finding, rule, unit.name, result, settings)
-        own = [finding for finding in result.findings if finding.unit == unit.name]
-        kept, withdrawn = weigh(own, unit.measured, set(settings.severity))
-        result.withdrawn += withdrawn
-        result.findings = [f for f in result.findings if f.unit != unit.name] + kept
+        judge_record(result, options, settings, _findings, _keep)
 
 
 def _pairs(result: FileResult, options: Options) -> Iterator[Pair]:

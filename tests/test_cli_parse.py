@@ -40,6 +40,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     ),
     "--observed-epoch": ("3", "1_0", " 2 ", "0", "-1", "1.5", "x", "٣", "+4", "007", ""),
     "--observed-step": ("200", "-0", "1e3"),
+    "--record": (".gradaudit/probe/1", "", "-", "a b", "--unit", "größe"),
     "--config": ("gradaudit.toml", "-", "", "--isolated"),
     "--stdin-filename": ("a/b.yaml", "", "a=b"),
     "--since": ("HEAD", "origin/main...", "", "-", "HEAD^{/fix: it}", "--verbose"),
@@ -132,6 +133,7 @@ def test_whatever_the_short_way_reads_typer_reads_alike(line: list[str]) -> None
         ["--profile", "strict", "--extend-select=GA704", "--min-confidence", "medium"],
         ["--observed-grad-norm", "28.9", "--observed-epoch", "3", "--unit", "main"],
         ["--since", "origin/main", "configs"],
+        ["--record", ".gradaudit/probe/1", "--unit=main", "a.yaml"],
         ["--assume", "norm=batch", "--set", "lr=1", "--source", "unit=net.py"],
     ],
 )

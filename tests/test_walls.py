@@ -25,6 +25,7 @@ ARROWS: dict[str, set[str]] = {
     "compose": {"dialects", "findings", "source", "syntax"},
     "evidence": {"source"},
     "plan": {"compose", "dialects", "evidence", "findings", "source", "syntax", "settings"},
+    # rules on records are made of the statistics of measured series
     "rules": {"dialects", "edits", "evidence", "findings", "plan", "syntax"},
     # what a user says about rules and files
     "settings": {"dialects", "findings", "plugins", "rules"},
@@ -38,8 +39,10 @@ ARROWS: dict[str, set[str]] = {
     # the whole flow in one page
     "audit": {
         "compose", "dialects", "findings", "plan", "plugins", "rules", "settings", "silencing",
-        "source", "syntax",
+        "recorded", "source", "syntax",
     },
+    # the part of it that only a record needs
+    "recorded": {"rules", "settings"},
     # files as they were at a revision; what changed from one audit to another
     "revision": {"compose", "source"},
     "compare": {"findings", "plan", "rules"},
@@ -69,7 +72,7 @@ ARROWS: dict[str, set[str]] = {
 
 ONLY_IN = {
     ("plan", "settings"): {"gradaudit.plan.facts"},
-    ("plan", "evidence"): {"gradaudit.plan.facts"},
+    ("plan", "evidence"): {"gradaudit.plan.facts", "gradaudit.plan.measured"},
     ("plan", "source"): {"gradaudit.plan.saved", "gradaudit.plan.build", "gradaudit.plan.facts"},
     ("dialects", "source"): {"gradaudit.dialects.compile", "gradaudit.dialects.plugged"},
     ("dialects", "syntax"): {

@@ -91,7 +91,8 @@ FailOn = Annotated[
 ]
 ExitZero = Annotated[bool, typer.Option("--exit-zero", help="Exit with 0 whatever is found.")]
 Unit = Annotated[
-    str | None, typer.Option(help="The training unit that the observation is of.", metavar="NAME")
+    str | None,
+    typer.Option(help="The training unit that the observation or record is of.", metavar="NAME"),
 ]
 Set = Annotated[
     list[str] | None,
@@ -115,6 +116,12 @@ GradNorm = Annotated[
 ]
 Epoch = Annotated[int | None, typer.Option(min=1, help="The epoch of that norm, from 1.")]
 Step = Annotated[int | None, typer.Option(min=1, help="The step of that norm, from 1.")]
+Record = Annotated[
+    str | None,
+    typer.Option(
+        help="What `probe` or `dryrun` recorded of this training: its directory.", metavar="DIR"
+    ),
+]
 Config = Annotated[str | None, typer.Option(help="A settings file to use for every file.")]
 Isolated = Annotated[bool, typer.Option("--isolated", help="Use no settings file.")]
 Since = Annotated[
@@ -154,6 +161,7 @@ def check(
     observed_grad_norm: GradNorm = None,
     observed_epoch: Epoch = None,
     observed_step: Step = None,
+    record: Record = None,
     assume: Assume = None,
     set: Set = None,
     source: SourceOption = None,
@@ -188,6 +196,8 @@ def fix(
     min_confidence: MinConfidence = None,
     fail_on: FailOn = None,
     exit_zero: ExitZero = False,
+    unit: Unit = None,
+    record: Record = None,
     assume: Assume = None,
     source: SourceOption = None,
     config: Config = None,
@@ -223,6 +233,7 @@ def report(
     observed_grad_norm: GradNorm = None,
     observed_epoch: Epoch = None,
     observed_step: Step = None,
+    record: Record = None,
     assume: Assume = None,
     set: Set = None,
     source: SourceOption = None,

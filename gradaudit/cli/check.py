@@ -49,6 +49,10 @@ def drawing(arguments: CheckArguments, width: int) -> Callable[[FileResult], Dra
 
     def draw(result: FileResult) -> Drawn:
         lines = concise(result) if arguments.format == "concise" else full(result, width)
+        if arguments.record is not None and arguments.format == "full":
+            from gradaudit.render.record import record_lines
+
+            lines = lines + record_lines(result, width)
         if not arguments.verbose:
             return lines, []
         return lines, unjudged_lines(result, width) + skipped_lines(result)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from gradaudit.cli.options import CheckArguments
     from gradaudit.discover import Target
+    from gradaudit.evidence.record import Record
     from gradaudit.render.layout import Line
     from gradaudit.since import Since
     from gradaudit.source import Source
@@ -78,15 +79,33 @@ def options_of(arguments: CheckArguments, finder: Finder) -> Options:
         )
     elif arguments.observed_epoch is not None or arguments.observed_step is not None:
         raise UsageError("--observed-epoch and --observed-step need --observed-grad-norm")
-    elif arguments.unit is not None:
+    elif arguments.unit is not None and arguments.record is None:
         raise UsageError(
-            "--unit says which unit an observation is of: give --observed-grad-norm too"
+            "--unit says which unit an observation is of: give --observed-grad-norm or --record too"
         )
     options.unit = arguments.unit
     options.named = tuple(arguments.paths or ["."])
+    if arguments.record is not None:
+        options.record = _record(arguments.record, options.named)
     if len(options.named) > 1:
         _find_run(options)
+        if options.record is not None and not options.run and not options.launched:
+            raise UsageError(
+                "--record is of one training: name one config, or the files of one run"
+            )
     return options
+
+
+def _record(directory: str, paths: tuple[str, ...]) -> Record:
+    """Raises: UsageError."""
+    from gradaudit.evidence.record_reader import BadRecord, read_record
+
+    if any(os.path.isdir(path) for path in paths):
+        raise UsageError("--record is of one training: name its config, not a directory")
+    try:
+        return read_record(directory)
+    except BadRecord as error:
+        raise UsageError(f"--record: {error}") from None
 
 
 def _unknown_code(code: str, arguments: CheckArguments, finder: Finder) -> str:
@@ -315,6 +334,9 @@ def command(name: str, arguments: CheckArguments, *more: str) -> str:
         value = getattr(arguments, option)
         if value is not None:
             words += [f"--{option.replace('_', '-')}", value]
+    if arguments.record is not None:
+        words += ["--record", arguments.record]
+        words += ["--unit", arguments.unit] if arguments.unit is not None else []
     if arguments.isolated:
         words.append("--isolated")
     return " ".join(["gradaudit", name, *map(quoted, [*words, *more])])

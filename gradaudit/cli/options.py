@@ -36,6 +36,7 @@ class CheckArguments:
         self.observed_grad_norm: float | None = None
         self.observed_epoch: int | None = None
         self.observed_step: int | None = None
+        self.record: str | None = None
         self.config: str | None = None
         self.isolated = False
         self.stdin_filename: str | None = None
@@ -76,6 +77,7 @@ _VALUES = {
     "--observed-grad-norm": ("observed_grad_norm", _positive_float),
     "--observed-epoch": ("observed_epoch", _positive_int),
     "--observed-step": ("observed_step", _positive_int),
+    "--record": ("record", str),
     "--config": ("config", str),
     "--stdin-filename": ("stdin_filename", str),
     "--since": ("since", str),

@@ -1,12 +1,13 @@
 """Join the files of several ranks into one record, after the run: nothing was exchanged in it.
 
 Replicas (DDP) have the same gradient at the same step: the first rank's numbers are taken, and a
-difference is reported. Shards (FSDP2) have parts of it: their norms add up as squares.
+difference is reported. Shards (FSDP2) have parts of it: their norms add up as squares, each divided
+by the number of ranks that hold the same piece.
 """
 
 from __future__ import annotations
 
-from math import isfinite
+from math import isfinite, sqrt
 
 from gradaudit.evidence.record import Disagreement, Record
 from gradaudit.evidence.statistics import root_sum_of_squares
@@ -72,7 +73,7 @@ def _merge_optimizer(
         same = [step, *(known[step.step] for known in by_step)]
         _merge_non_finite(step, same)
         if step.layers_are_local:
-            _merge_shards(step, same, missing)
+            _merge_shards(step, same, optimizer.replicas, missing)
         elif len(same) > 1:
             norms = [other.post_clip_norm for other in same]
             if _differ(norms):
@@ -102,16 +103,18 @@ def _merge_non_finite(step: Step, same: list[Step]) -> None:
         step.skipped = step.skipped or other.skipped
 
 
-def _merge_shards(step: Step, same: list[Step], missing: bool) -> None:
-    """The whole's norms from those of its parts; unknown where a rank's file is missing."""
+def _merge_shards(step: Step, same: list[Step], replicas: list[int], missing: bool) -> None:
+    """The whole's norms from those of its parts; unknown where a rank's file is missing, or where
+    it is not known how many ranks hold the same piece."""
     parts = [other.layer_norms for other in same]
-    if missing or len({len(part) for part in parts}) != 1:
-        step.layer_norms, step.post_clip_norm = [], None
+    if missing or {len(part) for part in parts} != {len(replicas)}:
+        step.layer_norms, step.post_clip_norm, step.update_ratio = [], None, []
         if not step.clips:
             step.pre_clip_norm = None
         return
     step.layer_norms = [
-        _joined([part[position] for part in parts]) for position in range(len(parts[0]))
+        _joined([part[position] for part in parts], copies)
+        for position, copies in enumerate(replicas)
     ]
     whole = root_sum_of_squares(norm for norm in step.layer_norms if norm is not None)
     step.layers_are_local = False
@@ -142,9 +145,9 @@ def _join_weights(step: Step, same: list[Step]) -> None:
     step.update_ratio, step.weight_norms = ratios, weights
 
 
-def _joined(parts: list[float | None]) -> float | None:
+def _joined(parts: list[float | None], copies: int) -> float | None:
     known = [part for part in parts if part is not None]
-    return root_sum_of_squares(known) if known else None
+    return root_sum_of_squares(known) / sqrt(copies) if known else None
 
 
 def _differ(norms: list[float | None]) -> bool:

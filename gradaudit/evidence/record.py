@@ -6,8 +6,8 @@ and thresholds as torch was given them, steps are optimizer steps from 1. None: 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from re import compile
 
 from gradaudit.evidence.series import Series
 from gradaudit.evidence.statistics import mode
@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_CLIP_THEN_UNSCALE = compile(r"C[^BU]*U[^B]*S")
+_CLIP_THEN_UNSCALE = re.compile(r"C[^BU]*U[^B]*S")
 
 NORM_CLIPS = ("norm", "with_norm", "fsdp")
 """Clips that scale the whole gradient to a norm; the other kind, `value`, cuts each element."""
@@ -24,8 +24,9 @@ NORM_CLIPS = ("norm", "with_norm", "fsdp")
 
 @dataclass
 class Clip:
-    """One call of a clip. limit: the norm or the value that was passed. covered: tensors of the
-    optimizer among those that were passed, `of` as many that it holds."""
+    """One call of a clip. limit: the norm or the value that was passed. covered: of the `of`
+    tensors of the optimizer that have a gradient, how many were passed. unscaled: False where a
+    loss scale was still in the gradients."""
 
     what: str
     limit: float | None
@@ -33,6 +34,7 @@ class Clip:
     covered: int | None
     of: int | None
     with_gradient: int | None
+    unscaled: bool | None = None
 
 
 @dataclass
@@ -74,8 +76,27 @@ class Step:
 
     @property
     def clipped_while_scaled(self) -> bool:
-        """Whether the clip came before `unscale_`: its norm is then the scaled gradient's."""
+        """Whether the clip came before `unscale_`: it saw the scaled gradient."""
+        if any(clip.unscaled is False for clip in self.clips):
+            return True
         return bool(self.clips) and _CLIP_THEN_UNSCALE.search(self.events) is not None
+
+    @property
+    def clips_in_time(self) -> bool:
+        """Whether a clip by norm stands between the last backward and the step, and is given every
+        tensor: then the threshold bounds the norm of the whole. Without events it is believed."""
+        clip = self.norm_clip
+        if clip is None or clip.with_gradient == 0:
+            return False
+        together = sum(other.covered or 0 for other in self.clips)
+        if clip.covered is not None and clip.of is not None and together < clip.of:
+            return False
+        return not self.events or "C" in self.events[self.events.rfind("B") + 1 :]
+
+    @property
+    def is_in_true_units(self) -> bool:
+        """Whether no loss scale is left in the norms; the recorder divides a known one out."""
+        return self.unscaled is not False or self.loss_scale is not None
 
     @property
     def norm_clip(self) -> Clip | None:
@@ -105,7 +126,8 @@ class OptimizerRecord:
     """One optimizer with its steps. groups: its hyperparameters as torch has them.
 
     layers  names of all its tensors in order; shapes beside them. bias_before_batch_norm: positions
-            of biases whose gradient is 0 by construction.
+            of biases whose gradient is 0 by construction. replicas: of shards, how many ranks hold
+            the same piece of each layer; empty where that is not known.
     """
 
     index: int
@@ -120,6 +142,7 @@ class OptimizerRecord:
     batch_norm_layers: int | None = None
     bias_before_batch_norm: list[int] = field(default_factory=list)
     sharded: bool = False
+    replicas: list[int] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
 
     @property
@@ -210,7 +233,9 @@ class OptimizerRecord:
             steps=[step.step for step in kept],
             epochs=[None] * len(kept),
             pre_clip_norm=[
-                None if step.clipped_while_scaled or step.unscaled is False else step.pre_clip_norm
+                step.pre_clip_norm
+                if step.is_in_true_units and not step.clipped_while_scaled
+                else None
                 for step in kept
             ],
             post_clip_norm=[step.post_clip_norm for step in kept],

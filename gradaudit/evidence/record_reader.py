@@ -179,6 +179,8 @@ def _take_optimizer(entry: dict[str, Any], optimizers: dict[int, OptimizerRecord
     biases = [_integer(position) for position in _list(entry.get("bias_before_batch_norm"))]
     found.bias_before_batch_norm = [position for position in biases if position is not None]
     found.sharded = entry.get("sharded") is True
+    replicas = [_integer(count) for count in _list(entry.get("replicas"))]
+    found.replicas = [count for count in replicas if count]
 
 
 def _step(entry: dict[str, Any]) -> Step:
@@ -221,6 +223,7 @@ def _step(entry: dict[str, Any]) -> Step:
 
 def _clip(entry: dict[str, Any]) -> Clip:
     limit = entry.get("clip_value") if "clip_value" in entry else entry.get("clip_norm")
+    unscaled = entry.get("unscaled")
     return Clip(
         what=_text(entry.get("what")),
         limit=_float(limit),
@@ -228,6 +231,7 @@ def _clip(entry: dict[str, Any]) -> Clip:
         covered=_integer(entry.get("covered")),
         of=_integer(entry.get("of")),
         with_gradient=_integer(entry.get("with_gradient")),
+        unscaled=unscaled if isinstance(unscaled, bool) else None,
     )
 
 

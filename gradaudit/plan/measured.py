@@ -79,6 +79,12 @@ class Measured:
             return None
         return self.optimizer.clip_norm
 
+    @property
+    def clip_acts(self) -> bool:
+        """Whether the run clips by norm at most steps, in time and over all tensors."""
+        steps = self.optimizer.settled_steps
+        return sum(step.clips_in_time for step in steps) * 2 > len(steps)
+
     def enough(self, code: str, needed: int) -> bool:
         """Whether there are norms of `needed` steps after the warm-up; else it is kept who asked.
 

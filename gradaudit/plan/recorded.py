@@ -7,6 +7,7 @@ from os import stat
 
 from gradaudit.plan.measured import Measured, match
 from gradaudit.plan.model import MEASURED, Setting
+from gradaudit.syntax.scalars import yaml_float
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def add_record(
 def _is_older(record: Record, path: str) -> bool:
     """Whether the file was changed after the run began."""
     try:
-        started = datetime.fromisoformat(record.started)
+        started = datetime.fromisoformat(record.started.replace("Z", "+00:00"))
         changed = datetime.fromtimestamp(stat(path).st_mtime, UTC)
     except (OSError, ValueError):
         return False
@@ -74,3 +75,33 @@ def _complete(unit: TrainingUnit, measured: Measured) -> None:
             )  # fmt: skip
             unit.unknown.pop(name, None)
             unit.unknown_nodes.pop(name, None)
+
+
+def as_config(record: Record) -> str:
+    """What a recorded run did, written as a config: for a run of which no config is named.
+
+    Of several optimizers it is that with most steps. Empty text where nothing is known.
+    """
+    if not record.optimizers:
+        return ""
+    optimizer = max(record.optimizers, key=lambda one: len(one.steps))
+    group = optimizer.groups[0] if optimizer.groups else {}
+    entries: list[tuple[str, object]] = [
+        ("optimizer", optimizer.class_name or None),
+        ("learning_rate", optimizer.peak_rate),
+        ("weight_decay", group.get("weight_decay")),
+        ("momentum", group.get("momentum")),
+        ("eps", group.get("eps")),
+        ("gradient_clip_norm", optimizer.clip_norm),
+        ("batch_size", optimizer.batch_norm_batch),
+        ("gradient_accumulation_steps", optimizer.backward_calls),
+        ("precision", optimizer.precision),
+    ]
+    return "".join(f"{name}: {_spelt(value)}\n" for name, value in entries if value is not None)
+
+
+def _spelt(value: object) -> str:
+    """As YAML 1.1 and 1.2 both read it: a float has a dot."""
+    if isinstance(value, float):
+        return yaml_float(value)
+    return str(value)

@@ -41,6 +41,7 @@ def shares_of(measured: Measured) -> list[TermShare]:
     steps = measured.terms
     names = list(dict.fromkeys(name for step in steps for name in step.names))
     own = _terms_of(names, measured.unit.loss_terms)
+    said = {line.get("name"): line.get("role") for line in measured.record.others.get("term", [])}
     means: list[float] = []
     found: list[TermShare] = []
     for name in names:
@@ -62,13 +63,31 @@ def shares_of(measured: Measured) -> list[TermShare]:
         norms = [norm * factor for norm in norms if norm * factor > 0]
         means.append(sum(norms) / len(steps))
         rms = sqrt(sum(norm * norm for norm in norms) / len(norms)) if norms else 0.0
-        role = term.role if term is not None else role_of(_tokens(name), _ROLES)
+        role = said.get(name) or (term.role if term is not None else role_of(_tokens(name), _ROLES))
         setting = term.setting if term is not None else None
         found.append(TermShare(name, role, weight, setting, len(norms) / len(steps), rms))
     total = sum(means)
     for share, mean in zip(found, means, strict=True):
         share.share = mean / total if total else 0.0
     return found
+
+
+def balance_is_open(measured: Measured, most: float) -> bool:
+    """Whether the weights of the loss are still to change, or have changed since the record: the
+    norm of the whole is then another one. `most` is the share that auxiliary terms may have."""
+    if not measured.terms:
+        return False
+    shares = shares_of(measured)
+    if sum(share.share for share in shares if share.is_auxiliary) > most:
+        return True
+    recorded = dict(zip(measured.terms[-1].names, measured.terms[-1].weights, strict=True))
+    return any(
+        share.setting is not None
+        and share.weight is not None
+        and (used := recorded.get(share.name)) is not None
+        and abs(used - share.weight) > 0.01 * abs(used)
+        for share in shares
+    )
 
 
 _ROLES: dict[str, str] = GENERIC["loss_terms"]["roles"]

@@ -21,7 +21,7 @@ from gradaudit.probe.recipe import make_optimizer
 from gradaudit.probe.trajectory import Trajectory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from gradaudit.probe.protocol import Training
     from gradaudit.probe.recipe import Recipe
@@ -124,13 +124,20 @@ def _run(
         out({
             "kind": "term", "name": name, "samples": kinds.get(name, UNKNOWN),
             "steps": len(values), "without_graph": trajectory.graphless.get(name, 0),
-            "median_value": statistics.median(values),
+            "median_value": statistics.median(values), "role": _role(name, training.primary),
         })  # fmt: skip
     if batches and (not trajectory.stopped or "loader" in trajectory.stopped):
         _measure_frozen(trajectory, batches, kinds, out)
     why = "steps" if trajectory.done == steps else "script_ended"
     out({"kind": "stop", "why": why, "steps": trajectory.done})
     return trajectory
+
+
+def _role(name: str, primary: Collection[str]) -> str:
+    """What the script says of a term; empty where it says nothing."""
+    if not primary:
+        return ""
+    return "primary" if name in primary else "auxiliary"
 
 
 def _measure_frozen(

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from gradaudit.render.layout import Line
 
 HEAVY = "heavy-tailed"
+
+ACROSS = 0.1
+"""Cosine below which two terms are said to be independent: one takes 1 % of the other's step."""
+
 _SAMPLES = {
     "mean": "mean over samples", "sum": "sum over samples",
     "coupled": "couples the samples of a batch", "unknown": "",
@@ -163,8 +167,11 @@ def _cosines(run: DryRun, width: int) -> list[Line]:
         if cosines and cosines[i][j]
     ]
     for (value, low, high), first, second in sorted(pairs, key=lambda pair: pair[0][0]):
-        verdict = "against each other" if high < 0 else "" if low <= 0 else "together"
-        verdict = verdict or "no direction in common can be told"
+        verdict = "against each other" if high < 0 else "together"
+        if low <= 0 <= high:
+            verdict = "no direction in common can be told"
+        elif abs(value) < ACROSS:
+            verdict = "next to independent"
         lines += prose(
             f"`{first}` and `{second}`: cosine {value:.2f} ({low:.2f} to {high:.2f}), {verdict}",
             width,
@@ -198,7 +205,7 @@ def _batch(run: DryRun, width: int) -> list[Line]:
     if layers:
         worst = max(layers, key=lambda layer: layer["noise"])
         lines += prose(
-            f"BatchNorm: {len(layers)} layers; a batch's mean strays by up to "
+            f"BatchNorm: {len(layers)} layer{'s' if len(layers) > 1 else ''}; a batch's mean strays by up to "
             f"{percent(worst['noise'])} of the activations' spread (`{worst['layer']}`, "
             f"{worst['values']} values behind a mean)",
             width,

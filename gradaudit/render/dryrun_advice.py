@@ -65,6 +65,8 @@ def _weights(run: DryRun, held: Collection[str], width: int) -> list[Line]:
     balance = run.balance
     if balance.why_not:
         text = f"weights: none, {balance.why_not}"
+        if balance.helpers_unnamed:
+            text += " by its name; Training(primary=[...]) says which terms are the task"
         if balance.missing:
             text += f"; {balance.missing} more are needed ({FEWEST_STEPS})"
         return prose(text, width)

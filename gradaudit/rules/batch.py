@@ -29,7 +29,7 @@ ENOUGH = 16
 """Samples from which BatchNorm's statistics are taken as reliable (Wu & He 2018, figure 1)."""
 
 _WORDS = GENERIC["loss_terms"]
-_GAN = ("discriminator", "gan", "netg", "netd")
+GAN = ("discriminator", "gan", "netg", "netd")
 
 
 FEW = 8
@@ -139,7 +139,7 @@ def batch_norm_tiny_batch(unit: TrainingUnit, limits: Limits) -> Iterator[Findin
     if seen is None or seen >= limits["info"]:
         return
     micro = unit.settings["micro_batch"]
-    gan = unit.has_word(_GAN)
+    gan = unit.has_word(GAN)
     severity = WARNING if seen < limits["warning"] and not gan else INFO
     across = ", across devices" if unit.norm == "sync_batch" else ""
     alone = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gradaudit.evidence.statistics import median, quantile, quantile_interval, tail_ratio, wilson
 from gradaudit.findings import HIGH, INFO, MEDIUM, RECOMMENDED, WARNING, Fix
 from gradaudit.plan.measured import ENOUGH_TO_RECOMMEND
+from gradaudit.plan.terms import balance_is_open
 from gradaudit.rules import rule
 from gradaudit.rules.recorded import (
     PARTIAL,
@@ -33,6 +34,9 @@ AUTOCLIP = "https://arxiv.org/abs/2007.14469 (Seetharaman et al. 2020, AutoClip:
 BROWN = "https://doi.org/10.1214/ss/1009213286 (Brown, Cai & DasGupta 2001: intervals of a share)"
 
 PERCENTILE = 0.9
+DOMINATED = 0.5
+"""Share of the gradient that auxiliary terms have where GA961 lowers their weights."""
+
 HEAVY = 10
 """A 95th percentile at this many times the median: 38 on the reconstructed training as written, 8
 with its heavy penalties lowered; a looser clip there was worse (docs/measurements.md)."""
@@ -108,8 +112,8 @@ def clip_acts_on_most_steps(measured: Measured, limits: Limits) -> Iterator[Find
     threshold = measured.clip_norm
     if threshold is None or not measured.enough("GA931", int(limits["steps"])):
         return
-    if measured.optimizer.clip_norm is None and not measured.record.topics & PARTIAL:
-        return  # no clip is called, which GA902 says
+    if not measured.clip_acts and not measured.record.topics & PARTIAL:
+        return  # no clip is called, or out of order: GA902, GA912, GA913 and GA921 say so
     clipped, count = measured.clipped(threshold), len(measured.norms)
     low, high = wilson(clipped, count)
     if low <= limits["share"]:
@@ -211,6 +215,8 @@ def clip_never_acted(measured: Measured, limits: Limits) -> Iterator[Finding]:
     threshold = measured.clip_norm
     if threshold is None or not measured.enough("GA932", int(limits["steps"])):
         return
+    if not measured.clip_acts:
+        return
     largest, count = max(measured.norms), len(measured.norms)
     if largest <= 0 or threshold < limits["above"] * largest:
         return
@@ -263,6 +269,8 @@ def clip_fix(measured: Measured, limits: Limits) -> tuple[Fix | None, str]:
             f"a threshold is recommended from {number(limits['recommend_steps'])} steps after the "
             f"warm-up: record {lacking} more"
         )
+    if balance_is_open(measured, DOMINATED):
+        return None, "set the loss weights first, then record again: they change the norm"
     tail = tail_ratio(measured.norms)
     if tail is None or tail >= limits["tail"]:
         return None, (

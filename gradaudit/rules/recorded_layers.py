@@ -26,7 +26,7 @@ def typical_gradients(measured: Measured, steps: int) -> dict[int, float]:
     construction (the layer subtracts them again) and are left out. Gradients that still bear the
     loss scale are too.
     """
-    if any(step.unscaled is False for step in measured.after):
+    if not all(step.is_in_true_units for step in measured.after):
         return {}
     found = {}
     for position, norms in enumerate(measured.layer_norms()):

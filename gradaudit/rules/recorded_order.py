@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from re import compile as pattern
+import re
 
 from gradaudit.findings import ERROR, HIGH, MEDIUM, WARNING
 from gradaudit.rules import rule
@@ -22,8 +22,8 @@ AMP = "https://docs.pytorch.org/docs/stable/notes/amp_examples.html#gradient-cli
 CLIP = "https://docs.pytorch.org/docs/stable/generated/torch.nn.utils.clip_grad_norm_.html"
 ZERO = "https://docs.pytorch.org/docs/stable/generated/torch.optim.Optimizer.zero_grad.html"
 
-_CLIP_NOT_AFTER_BACKWARD = pattern(r"\A[^BC]*C[^B]*B[^C]*S")
-_ZERO_THEN_CLIP = pattern(r"\A[^BC]*Z[^BC]*C")
+_CLIP_NOT_AFTER_BACKWARD = re.compile(r"\A[^BC]*C[^B]*B[^C]*[SK]")
+_ZERO_THEN_CLIP = re.compile(r"\A[^BC]*Z[^BC]*C")
 
 STEPS = 2
 """Steps after the first that must show an order, and more than half of all: in the first window,
@@ -317,7 +317,7 @@ def gradients_never_zeroed(measured: Measured, limits: Limits) -> Iterator[Findi
     False positives:
         A loop that keeps its gradients on purpose (momentum by hand).
     """
-    steps = measured.optimizer.settled_steps
+    steps = [s for s in measured.optimizer.settled_steps if s.stale_gradients is not None]
     shown = [s for s in steps if s.stale_gradients and "Z" not in s.events]
     share = _share(steps, shown)
     if share is None:

@@ -12,6 +12,7 @@ from gradaudit.findings import CONFIDENCES, HIGH, INFO, MEDIUM, WARNING
 from gradaudit.plan.measured import ENOUGH_TO_JUDGE
 from gradaudit.plan.terms import shares_of
 from gradaudit.rules import load
+from gradaudit.rules.batch import GAN
 from gradaudit.rules.recorded import PARTIAL, share_text, source, steps_by_gradient
 from gradaudit.rules.recorded_clip import norms_text
 from gradaudit.rules.recorded_layers import update_ratios
@@ -72,7 +73,7 @@ def weigh(
         if verdict is None:
             kept.append(finding)
         elif verdict.against:
-            withdrawn.append((finding, f"{source(one)}: {verdict.text}"))
+            withdrawn.append((finding, verdict.text))
         else:
             _bear_out(finding, one, verdict, fixed)
             kept.append(finding)
@@ -109,7 +110,7 @@ def _told_once(findings: list[Finding], fixed: Collection[str]) -> list[Finding]
 def _clip(finding: Finding, one: Measured) -> Verdict | None:
     """GA101: tight only where it acts on most steps; GA931 tells that."""
     threshold = one.clip_norm
-    if threshold is None or len(one.norms) < ENOUGH_TO_JUDGE:
+    if threshold is None or len(one.norms) < ENOUGH_TO_JUDGE or not one.clip_acts:
         return None
     clipped, count = one.clipped(threshold), len(one.norms)
     low, high = wilson(clipped, count)
@@ -145,12 +146,12 @@ def _batch_norm(finding: Finding, one: Measured) -> Verdict | None:
     limits = load()["GA301"].limits
     if seen >= limits["info"]:
         return Verdict(f"BatchNorm saw {seen} samples at a time", against=True)
+    tiny = seen < limits["warning"] and not one.unit.has_word(GAN)
     return Verdict(
         f"BatchNorm saw {seen} samples at a time",
-        severity=finding.severity if finding.severity == INFO and seen < limits["warning"]
-        else WARNING if seen < limits["warning"] else INFO,
+        severity=WARNING if tiny else INFO,
         confidence=HIGH,
-    )  # fmt: skip
+    )
 
 
 def _calls(one: Measured) -> int | None:

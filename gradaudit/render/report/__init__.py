@@ -20,6 +20,7 @@ from gradaudit.render.report.budget import loss
 from gradaudit.render.report.causes import cause_lines, causes
 from gradaudit.render.report.checklist import checklist
 from gradaudit.render.report.fixes import Fixes, fix_lines
+from gradaudit.render.report.measured import evidence_of, measured_section
 from gradaudit.render.report.missing import not_judged
 from gradaudit.render.report.order import order_of_work
 from gradaudit.render.report.part import OTHER, Part
@@ -50,6 +51,9 @@ def render_report(result: FileResult, *, command: str, limits: Limits | None = N
     if clean:
         lines += ["", clean]
     if not parts:
+        for unit in result.units:
+            measured = measured_section(result, unit)
+            lines += ["", "## What was measured", "", *measured] if measured else []
         lines += _plan(result)
         lines += _not_judged(result, limits or {}, command)
     several = len(parts) > 1
@@ -131,6 +135,7 @@ def _evidence(result: FileResult) -> str:
                 norm += f" of {code(unit.name)}" if unit.observed_here else " of a unit not named"
             found[f"{norm}, taken as the norm before clipping"] = None
     for unit in result.units:
+        found.update(dict.fromkeys(evidence_of(unit)))
         for layer in unit.norms:
             if layer.place is not None:
                 path = code(layer.place.source.path)
@@ -181,6 +186,9 @@ def _sections(part: Part, level: int) -> list[Section]:
             clipping(part), learning_rate(part), normalisation(part), loss(part),
         )  # fmt: skip
         sections += [(analysis.title, analysis.render()) for analysis in analyses]
+        measured = measured_section(part.result, part.unit)
+        if measured:
+            sections.append(("What was measured", measured))
     other = others(part, OTHER)
     if other:
         sections.append(("Other findings", other))

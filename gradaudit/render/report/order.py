@@ -30,6 +30,8 @@ def order_of_work(part: Part, fixes: Fixes, snippets: Snippets) -> list[str]:
 def _baseline(part: Part, snippets: Snippets) -> list[str]:
     if not snippets.kinds:
         return ["Keep the log of a run with the file as it is: the fixes are compared to it."]
+    if part.is_recorded:
+        return ["**Baseline.** The record is it: keep it, with the task's metric and the seed."]
     run = f"{STEPS} steps"
     if part.after_warmup:
         run = f"{STEPS} steps, {part.after_warmup},"
@@ -58,6 +60,8 @@ def _immediate(part: Part, fixes: Fixes) -> list[str]:
 
 def _again(part: Part, snippets: Snippets) -> list[str]:
     again = "**Measure again**, the same steps and seeds, and go through the checklist."
+    if part.is_recorded:
+        return [f"{again} Record them with the same command, and give the new directory: --record."]
     if NORM in snippets.kinds and part.unit is not None:
         unit = "" if part.name == "main" else part.name
         words = ["--observed-grad-norm", "MEDIAN", *(["--unit", unit] if unit else [])]

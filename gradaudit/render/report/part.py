@@ -37,7 +37,7 @@ _SETTINGS = {
 }  # fmt: skip
 _CARRIED = (
     "--assume", "--source", "--set", "--config", "--ignore", "--isolated", "--profile",
-    "--extend-select", "--min-confidence",
+    "--extend-select", "--min-confidence", "--record",
 )  # fmt: skip
 _PAIRS = ("--assume", "--set")
 
@@ -106,6 +106,11 @@ class Part:
         return sorted((t for t in terms if t.weight > 0), key=lambda t: -t.weight)
 
     @property
+    def is_recorded(self) -> bool:
+        """Whether a record has norms of this unit after its warm-up."""
+        return self.unit is not None and any(one.norms for one in self.unit.measured)
+
+    @property
     def has_batch_norm(self) -> bool:
         return self.unit is not None and self.unit.norm in ("batch", "sync_batch")
 
@@ -144,9 +149,10 @@ def _carried(path: str, command: str) -> list[str]:
     found: list[str] = []
     taking = ""
     fresh = False
+    carried = (*_CARRIED, "--unit") if "--record" in command else _CARRIED
     for word in words:
         option, equals, _ = word.partition("=")
-        if word.startswith("-") and option in _CARRIED:
+        if word.startswith("-") and option in carried:
             found.append(word)
             taking, fresh = ("" if equals or option == "--isolated" else option), True
         elif word.startswith("-"):

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from gradaudit.findings import INFO
 from gradaudit.plan.schedule import rate_at
+from gradaudit.render.recorded import figures_of
 from gradaudit.render.report.analyses import clip_arithmetic, observed_text
 from gradaudit.render.report.causes import WARMUP, Cause, causes, title
 from gradaudit.render.report.fixes import Fixes
 from gradaudit.render.report.part import STEPS, Part, derived
 from gradaudit.render.report.snippets import Snippets
 from gradaudit.render.report.words import code, line_of, prose, sentence, strength
+from gradaudit.rules.text import number, percent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gradaudit.audit import FileResult
+    from gradaudit.plan.measured import Measured
     from gradaudit.plan.model import TrainingUnit
 
 
@@ -81,9 +84,12 @@ def _sentences(result: FileResult, parts: list[Part]) -> list[str]:
     else:
         said.append(_no_cause(parts))
     observed = next((p.unit for p in parts if p.unit is not None and p.unit.observed), None)
-    if observed is None:
+    measured = [one for p in parts if p.unit is not None for one in p.unit.measured]
+    if measured:
+        said.append(_measured(measured[0]))
+    elif observed is None:
         said.append("**Not measured:** no gradient norm was given; all of this is from the file.")
-    else:
+    if observed is not None:
         said.append(f"**Evidence:** {_observed(observed)}")
     said.append(_first(parts))
     return said
@@ -131,10 +137,23 @@ def _observed(unit: TrainingUnit) -> str:
     )
 
 
+def _measured(measured: Measured) -> str:
+    """What the record has in numbers; the section on it has the rest."""
+    figures = figures_of(measured)
+    of = f"{figures.steps} steps of {prose(figures.optimizer)}"
+    if not figures.norms:
+        return f"**Measured:** {of}, of which none gives a norm that can be judged; see below."
+    named = ", ".join(f"{name} {number(value)}" for name, value, _ in figures.quantiles)
+    text = f"**Measured:** {of}; pre-clip norm {named}"
+    if figures.clip_share is not None and figures.clip_norm is not None:
+        text += f"; {percent(figures.clip_share)} of the steps above {number(figures.clip_norm)}"
+    return f"{text}."
+
+
 def _first(parts: list[Part]) -> str:
     part = parts[0]
     snippets, fixes = Snippets(part), Fixes(part)
-    if snippets.kinds:
+    if snippets.kinds and not part.is_recorded:
         then = f", then {code(part.fix_command())}" if fixes.immediate else ""
         start = f" {part.after_warmup}" if part.after_warmup else ""
         many = "snippets" if len(snippets.kinds) > 1 else "snippet"

@@ -1,0 +1,79 @@
+"""What `probe` and `dryrun` say at their end: the record's panel and what it shows to be wrong."""
+
+from __future__ import annotations
+
+import sys
+
+from gradaudit.audit import FileResult, audit_path, audit_source
+from gradaudit.cli.common import UsageError, fault
+from gradaudit.discover import describe
+from gradaudit.evidence.record_reader import BadRecord, read_record
+from gradaudit.options import Options
+from gradaudit.plan.recorded import as_config
+from gradaudit.render.output import use_color, width_of, write_lines
+from gradaudit.render.record import record_lines
+from gradaudit.render.summary import Summary, Tally, exit_code
+from gradaudit.render.text import closing, full
+from gradaudit.settings import BadSettings, Finder
+from gradaudit.source import Source
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TextIO
+
+    from gradaudit.evidence.record import Record
+
+
+def summarise_record(
+    directory: str,
+    config: str | None = None,
+    *,
+    unit: str | None = None,
+    color: str = "auto",
+    stream: TextIO | None = None,
+) -> int:
+    """Print the panel of a record and the findings, beside `config` where the user named one.
+
+    Without a config the run is judged by itself: what it did, written as a config.
+
+    Returns the exit code: 0 clean, 1 findings at or above the level of the settings (warning), 2
+    where the record or the config cannot be read.
+    """
+    stream = stream if stream is not None else sys.stdout
+    width = width_of(stream)
+    try:
+        record = read_record(directory)
+        result, finder = _audited(record, config, unit)
+    except (BadRecord, BadSettings, UsageError) as error:
+        return fault(str(error))
+    problems = [(result.path, problem) for problem in result.problems]
+    summary = Summary([Tally(result)], problems)
+    if config is not None and summary.fixable:
+        from gradaudit.cli.common import quoted
+
+        of = f" --unit {quoted(unit)}" if unit is not None else ""
+        command = f"gradaudit fix {quoted(config)} --record {quoted(directory)}{of}"
+        summary.next_steps = [f"`{command}` shows the repair, `--write` applies it."]
+    lines = [*record_lines(result, width), *full(result, width), *closing(summary, width)]
+    write_lines(lines, use_color(color, stream), stream)
+    level = finder.for_file(config).fail_on if config is not None else None
+    return exit_code([Tally(result)], problems, {result.path: level or "warning"})
+
+
+def _audited(record: Record, config: str | None, unit: str | None) -> tuple[FileResult, Finder]:
+    """Raises: UsageError, BadSettings."""
+    options, finder = Options(), Finder(None, config is None)
+    options.record = record
+    options.unit = unit
+    if config is None:
+        options.unit = None
+        source = Source(f"{record.directory} (as recorded)", as_config(record))
+        result = audit_source(source, options, finder.for_file("recorded.yaml"))
+        for finding in result.findings:
+            finding.fix, finding.no_fix = None, ""  # there is no such file to mend
+        return result, finder
+    options.named = (config,)
+    try:
+        return audit_path(config, options, finder), finder
+    except OSError as error:
+        raise UsageError(f"{config}: {describe(error, config)}") from None

@@ -1,0 +1,186 @@
+"""What a record shows, in figures: one summary for the screen, the report and JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import isfinite
+
+from gradaudit.evidence.statistics import quantile, quantile_interval, wilson
+from gradaudit.rules.recorded_layers import update_ratios
+from gradaudit.rules.text import number
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gradaudit.plan.measured import Measured
+
+    Interval = tuple[float, float] | None
+
+QUANTILES = ((0.5, "median"), (0.9, "p90"), (0.95, "p95"))
+TOP = 5
+"""Layers on the screen; the report has more."""
+
+
+@dataclass
+class Layer:
+    """A tensor: its share of the squared norm, mean over the steps; its median norm and the median
+    of update over weight, None where it was not measured."""
+
+    name: str
+    share: float
+    norm: float
+    update: float | None
+
+
+@dataclass
+class Figures:
+    """What is known of one optimizer of a record.
+
+    norms      the pre-clip norms that are judged: of the steps after the warm-up.
+    all_norms  those of every step, in order; of them `warmup` are inside the warm-up.
+    quantiles  (name, value, 95 % interval or None) of `norms`.
+    clipped    steps above `clip_norm`, the file's threshold where it has one; its interval.
+    rates      lowest and highest learning rate.
+    """
+
+    optimizer: str
+    steps: int
+    first: int
+    last: int
+    skipped: int
+    warmup: int
+    warmup_over: bool
+    warmup_more: int | None
+    norms: list[float]
+    all_norms: list[float]
+    quantiles: list[tuple[str, float, Interval]]
+    largest: float | None
+    clip_norm: float | None
+    clip_passed: float | None
+    clip_value: float | None
+    clip_acts: bool
+    clipped: int
+    clip_interval: tuple[float, float]
+    rates: tuple[float, float] | None
+    backward_calls: int | None
+    batch_norm: str
+    precision: str | None
+    loss_scale: float | None
+    layers: list[Layer] = field(default_factory=list)
+
+    @property
+    def clip_share(self) -> float | None:
+        return self.clipped / len(self.norms) if self.norms and self.clip_norm else None
+
+
+def figures_of(measured: Measured) -> Figures:
+    """Raises nothing: what is not known is None or empty."""
+    optimizer, norms = measured.optimizer, measured.norms
+    steps = optimizer.steps
+    clip = measured.clip_norm
+    clipped = measured.clipped(clip) if clip is not None else 0
+    rates = [step.learning_rate[0] for step in steps if step.learning_rate]
+    scales = [step.loss_scale for step in steps if step.loss_scale is not None]
+    return Figures(
+        optimizer=optimizer.class_name or "an optimizer",
+        steps=len(steps),
+        first=steps[0].step if steps else 0,
+        last=steps[-1].step if steps else 0,
+        skipped=sum(step.skipped for step in steps),
+        warmup=measured.warmup.after,
+        warmup_over=measured.warmup.over,
+        warmup_more=measured.lacking(0),
+        norms=norms,
+        all_norms=measured.series.norms_from(0),
+        quantiles=[
+            (name, quantile(norms, share), quantile_interval(norms, share))
+            for share, name in QUANTILES
+            if norms
+        ],
+        largest=max(norms, default=None),
+        clip_norm=clip,
+        clip_passed=optimizer.clip_norm,
+        clip_value=optimizer.clip_value,
+        clip_acts=measured.clip_acts,
+        clipped=clipped,
+        clip_interval=wilson(clipped, len(norms)),
+        rates=(min(rates), max(rates)) if rates else None,
+        backward_calls=optimizer.backward_calls,
+        batch_norm=_batch_norm(measured),
+        precision=optimizer.precision,
+        loss_scale=scales[-1] if scales else None,
+        layers=layers_of(measured),
+    )
+
+
+def _batch_norm(measured: Measured) -> str:
+    """`6 samples at a time`; empty where there is no BatchNorm or none was seen."""
+    optimizer = measured.optimizer
+    seen = optimizer.batch_norm_batch
+    if seen is not None:
+        return f"{seen} sample{'s' if seen != 1 else ''} at a time"
+    if optimizer.batch_norm_modes == {"eval"}:
+        return "in eval mode: nothing from the batch"
+    if optimizer.batch_norm_layers:
+        return "its batch was not seen (a compiled model hides it)"
+    return "no such layer" if optimizer.batch_norm_layers == 0 else ""
+
+
+def layers_of(measured: Measured) -> list[Layer]:
+    """The layers by their share of the squared gradient norm, the largest first."""
+    names = measured.optimizer.layers
+    shares = [0.0] * len(names)
+    norms: list[list[float]] = [[] for _ in names]
+    counted = 0
+    for step in measured.after or measured.optimizer.steps:
+        known = [
+            (at, norm)
+            for at, norm in enumerate(step.layer_norms[: len(names)])
+            if norm is not None and isfinite(norm)
+        ]
+        total = sum(norm * norm for _, norm in known)
+        if not total:
+            continue
+        counted += 1
+        for at, norm in known:
+            shares[at] += norm * norm / total
+            norms[at].append(norm)
+    if not counted:
+        return []
+    updates = update_ratios(measured)
+    found = [
+        Layer(name, shares[at] / counted, quantile(norms[at], 0.5), updates.get(at))
+        for at, name in enumerate(names)
+        if norms[at]
+    ]
+    return sorted(found, key=lambda layer: -layer.share)
+
+
+def lacking_text(measured: Measured) -> list[str]:
+    """Which rules had too few steps, and how many more a record needs."""
+    by_need: dict[int | None, list[str]] = {}
+    for code, more in measured.wanted.items():
+        by_need.setdefault(more, []).append(code)
+    texts = []
+    for more, codes in sorted(by_need.items(), key=lambda pair: (pair[0] is None, pair[0] or 0)):
+        wanted = (
+            "steps after the warm-up, whose end is not known"
+            if more is None
+            else f"{number(more)} more step{'s' if more != 1 else ''}"
+        )
+        texts.append(f"{', '.join(sorted(codes))}: {wanted}")
+    return texts
+
+
+def files_text(measured: Measured) -> list[str]:
+    """What the run wrote and deleted on its way."""
+    texts = []
+    for operation, verb in (("write", "wrote"), ("delete", "deleted")):
+        paths = [
+            str(entry.get("path"))
+            for entry in measured.record.files
+            if entry.get("operation") == operation
+        ]
+        if paths:
+            more = f" and {len(paths) - 4} more" if len(paths) > 4 else ""
+            texts.append(f"{verb} {', '.join(paths[:4])}{more}")
+    return texts
