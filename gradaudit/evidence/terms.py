@@ -136,6 +136,8 @@ class Balance:
     left       auxiliary terms that stay, with the reason.
     why_not    why nothing can be said; empty where something can.
     missing    measured steps that are lacking.
+    dominated   whether auxiliary terms lead: their share together is above `DOMINATED`.
+    helpers_unnamed  there are several terms, and none is auxiliary by its role.
     """
 
     reference: TermSummary | None = None
@@ -144,6 +146,7 @@ class Balance:
     why_not: str = ""
     missing: int = 0
     dominated: bool = False
+    helpers_unnamed: bool = False
 
 
 def balance(terms: Sequence[Terms], roles: Mapping[str, str]) -> Balance:
@@ -164,7 +167,9 @@ def balance(terms: Sequence[Terms], roles: Mapping[str, str]) -> Balance:
     if not primary:
         return Balance(why_not="no primary term has a gradient")
     if not helpers:
-        return Balance(max(primary, key=lambda s: s.rms), why_not="no term is an auxiliary one")
+        largest = max(primary, key=lambda s: s.rms)
+        several = len(primary) > 1
+        return Balance(largest, why_not="no term is auxiliary", helpers_unnamed=several)
     reference = max(primary, key=lambda s: s.rms)
     result = Balance(reference)
     counted = [s for s in helpers if s.active_share >= LEAST_ACTIVE]

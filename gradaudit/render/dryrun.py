@@ -205,7 +205,8 @@ def _batch(run: DryRun, width: int) -> list[Line]:
     if layers:
         worst = max(layers, key=lambda layer: layer["noise"])
         lines += prose(
-            f"BatchNorm: {len(layers)} layer{'s' if len(layers) > 1 else ''}; a batch's mean strays by up to "
+            f"BatchNorm: {len(layers)} layer{'s' if len(layers) > 1 else ''}; a batch's mean "
+            "strays by up to "
             f"{percent(worst['noise'])} of the activations' spread (`{worst['layer']}`, "
             f"{worst['values']} values behind a mean)",
             width,

@@ -81,7 +81,7 @@ def _weights(run: DryRun, held: Collection[str], width: int) -> list[Line]:
     room = max(len(advice.name) for advice in balance.advice)
     room = max(min(room, width - 50), 8)
     for advice in balance.advice:
-        where = "" if advice.name in held else "  (in the code)"
+        where = "" if advice.name in held else "  (no key known)"
         low, high = max(advice.low, 1e-9), advice.high
         row = (
             f"    {fit(clean(advice.name), room):<{room}} {number(advice.weight):>7} -> "
