@@ -139,14 +139,12 @@ def _measure(
 
 
 def _config(result: FileResult, unit: TrainingUnit) -> Any:
-    from gradaudit.compose.plain import plain_config, section_at
+    from gradaudit.compose.plain import plain_config
     from gradaudit.probe.protocol import Config
-    from gradaudit.syntax.tree import path_of
 
     assert result.composed is not None
-    whole = plain_config(result.composed)
-    section = section_at(whole, path_of(unit.mapping, unit.tree))
-    return Config(whole, section if isinstance(section, dict) else whole, unit.name)
+    whole, section = plain_config(result.composed, unit.mapping)
+    return Config(whole, section, unit.name)
 
 
 def _steps_per_epoch(training: Any) -> float | None:

@@ -22,8 +22,9 @@ class TooLarge(ValueError):
     """A config whose aliases stand for more than anyone can hold."""
 
 
-def plain_config(composed: Composed) -> dict[str, Any]:
-    """The whole config, bases and interpolations included, as dicts, lists and values.
+def plain_config(composed: Composed, section: Node) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The whole config, bases and interpolations included, as dicts, lists and values; and what
+    of it stands in one of its sections (the whole where that is not found).
 
     Numbers are read as the dialect's loader reads them; where that is not known, as OmegaConf,
     ruamel.yaml and JSON do, which take `1e-4` for a number. What is known at run time only stays
@@ -32,10 +33,11 @@ def plain_config(composed: Composed) -> dict[str, Any]:
     Raises: TooLarge.
     """
     left = MOST_NODES
+    found: dict[str, Any] | None = None
     yaml11 = composed.dialect["loader"] == "yaml11"
 
     def value(node: Node, depth: int) -> Any:
-        nonlocal left
+        nonlocal found, left
         left -= 1
         if left < 0 or depth > DEEPEST:
             raise TooLarge("its aliases stand for too much to be loaded")
@@ -46,21 +48,15 @@ def plain_config(composed: Composed) -> dict[str, Any]:
             of_yaml = composed.tree_of(node).format == "yaml"
             return read_scalar(target, yaml11 and of_yaml)
         if type(target) is Mapping:
-            return {key.value: value(item, depth + 1) for key, item, _ in entries(target)}
+            made = {key.value: value(item, depth + 1) for key, item, _ in entries(target)}
+            if target is section:
+                found = made
+            return made
         if type(target) is Sequence:
             return [value(item, depth + 1) for item in target.items]
         return None
 
-    made = value(composed.roots[0], 0) if composed.roots else {}
-    return made if isinstance(made, dict) else {"": made}
-
-
-def section_at(config: dict[str, Any], path: tuple[str | int, ...]) -> Any:
-    """What stands under a path of keys; the whole for none."""
-    found: Any = config
-    for step in path:
-        try:
-            found = found[step] if not isinstance(found, dict) else found[str(step)]
-        except (KeyError, IndexError, TypeError):
-            return config
-    return found
+    whole = value(composed.roots[0], 0) if composed.roots else {}
+    if not isinstance(whole, dict):
+        whole = {"": whole}
+    return whole, whole if found is None else found
