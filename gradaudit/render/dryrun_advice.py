@@ -81,13 +81,20 @@ def _weights(run: DryRun, held: Collection[str], width: int) -> list[Line]:
     room = max(len(advice.name) for advice in balance.advice)
     room = max(min(room, width - 50), 8)
     for advice in balance.advice:
-        where = "" if advice.name in held else "  (no key known)"
+        where = "" if advice.name in held else " *"
         low, high = max(advice.low, 1e-9), advice.high
         row = (
             f"    {fit(clean(advice.name), room):<{room}} {number(advice.weight):>7} -> "
             f"{number(advice.new):<8} x {number(advice.wanted)} ({number(low)} to {number(high)})"
         )
         lines.append([piece(row + where, "fix")])
+    if any(advice.name not in held for advice in balance.advice):
+        lines += prose(
+            "* the file has no key that is known to be this weight: change it by hand",
+            width,
+            "    ",
+            "dim",
+        )
     capped = [f"`{advice.name}`" for advice in balance.advice if advice.is_off]
     if capped:
         lines += prose(
