@@ -181,3 +181,36 @@ def test_the_config_is_handed_over_as_its_framework_loads_it(
     assert seen["whole"]["train"]["width"] == 7
     assert seen["whole"]["train"]["name"] == "x"
     assert seen["unit"] in (seen["whole"], seen["whole"]["train"])
+
+
+class TestWithoutEntry:
+    pytestmark = torch_only
+
+    def test_it_says_first_that_nothing_was_measured(
+        self, sample: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["dryrun", CONFIG, "--unit", "priority_net"]) == 0
+        said = capsys.readouterr().out
+        assert said.startswith("simulated from the config alone: no gradient was computed\n")
+        assert not (sample / ".gradaudit").exists()
+        assert main(["dryrun", CONFIG, "--unit", "priority_net", "--format", "json"]) == 0
+        assert json.loads(capsys.readouterr().out)["source"] == "simulated"
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (["--output", "x"], "--output is of a measurement"),
+            (["--unit", "nobody"], "has no unit `nobody`"),
+        ],
+    )
+    def test_messages(
+        self, words: list[str], said: str, sample: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["dryrun", CONFIG, *words]) == 2
+        assert said in capsys.readouterr().err
+
+    def test_json_is_not_of_a_measurement(
+        self, sample: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert dryrun("--format", "json") == 2
+        assert "read the record" in capsys.readouterr().err

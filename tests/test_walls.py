@@ -57,7 +57,7 @@ ARROWS: dict[str, set[str]] = {
         "syntax",
     },
     # what is learnt by running torch: the user's own training
-    "probe": {"evidence", "settings"},
+    "probe": {"audit", "evidence", "options", "plan", "rules", "settings", "syntax"},
     "cli": {
         "audit", "compare", "compose", "dialects", "discover", "evidence", "findings", "fix",
         "fixing", "options", "plan", "probe", "render", "revision", "rules", "settings", "since",

@@ -309,12 +309,13 @@ def compare(
 def dryrun(
     file: Annotated[str, typer.Argument(help="A config file.", metavar="FILE")],
     entry: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="The function that hands over your training: train.py:build or pkg.module:build.",
+            help="The function that hands over your training: train.py:build or pkg.module:build. "
+            "Without it only what the config alone allows is simulated.",
             metavar="MODULE:FUNCTION",
         ),
-    ],
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps to train.")] = 100,
     output: Annotated[
         str | None,
@@ -332,6 +333,13 @@ def dryrun(
     unit: Annotated[
         str | None, typer.Option(help="The training unit that is measured.", metavar="NAME")
     ] = None,
+    format: Annotated[
+        str,
+        typer.Option(
+            help="text or json, of a simulation; a measurement's is its record.",
+            callback=_one_of(("text", "json")),
+        ),
+    ] = "text",
     assume: Assume = None,
     set: Set = None,
     config: Config = None,

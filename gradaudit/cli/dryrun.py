@@ -32,7 +32,13 @@ class DryRunArguments:
     """What only `dryrun` takes."""
 
     def __init__(
-        self, entry: str, steps: int, output: str | None, device: str, seed: int, unit: str | None
+        self,
+        entry: str | None,
+        steps: int,
+        output: str | None,
+        device: str,
+        seed: int,
+        unit: str | None,
     ) -> None:
         self.entry = entry
         self.steps = steps
@@ -50,6 +56,10 @@ def run_dryrun(arguments: CheckArguments, own: DryRunArguments) -> int:
 
     if find_spec("torch") is None:
         return fault(HOW_TO_GET_TORCH)
+    if own.entry is None:
+        return _simulate(arguments, own)
+    if arguments.format == "json":
+        return fault("--format json is of a simulation; with --entry read the record in --output")
     try:
         finder = Finder(arguments.config, arguments.isolated)
         options = options_of(arguments, finder)
@@ -65,6 +75,31 @@ def run_dryrun(arguments: CheckArguments, own: DryRunArguments) -> int:
     return _measure(arguments, own, result, unit)
 
 
+def _simulate(arguments: CheckArguments, own: DryRunArguments) -> int:
+    """Without an entry: what the config alone allows. Nothing is measured, nothing is found."""
+    from gradaudit.probe.simulate import NoUnit, run_simulation
+    from gradaudit.render.simulate import SAID, as_json, simulation_lines
+
+    if own.output is not None:
+        return fault("--output is of a measurement: give --entry, or leave it out")
+    path = arguments.paths[0]
+    try:
+        finder = Finder(arguments.config, arguments.isolated)
+        simulations = run_simulation(path, own.unit, options_of(arguments, finder), finder)
+    except OSError as error:
+        return fault(f"{path}: {error.strerror}")
+    except (BadSettings, UsageError, NoUnit) as error:
+        return fault(str(error))
+    if arguments.format == "json":
+        units = [as_json(simulation) for simulation in simulations]
+        document = {"schema": 1, "source": "simulated", "note": SAID, "units": units}
+        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        return 0
+    lines = simulation_lines(simulations, width_of(sys.stdout))
+    write_lines(lines, use_color(arguments.color, sys.stdout))
+    return 0
+
+
 def _unit_of(result: FileResult, own: DryRunArguments) -> TrainingUnit:
     """The training that is measured: the named one, the only one, or that of the entry's name.
 
@@ -76,6 +111,7 @@ def _unit_of(result: FileResult, own: DryRunArguments) -> TrainingUnit:
     if not result.units:
         raise UsageError(f"{result.path} holds no training settings")
     names = tuple(unit.name for unit in result.units)
+    assert own.entry is not None
     module = os.path.basename(own.entry.rpartition(":")[0].removesuffix(".py"))
     wanted = own.unit
     if wanted is None:
@@ -104,6 +140,7 @@ def _measure(
     from gradaudit.probe.recipe import recipe_of
     from gradaudit.probe.state import seed_all
 
+    assert own.entry is not None
     directory = own.output or os.path.join(DEFAULT_OUTPUT, time.strftime("%Y%m%d-%H%M%S"))
     about = {
         "program": os.path.basename(own.entry.rpartition(":")[0]), "entry": own.entry,
