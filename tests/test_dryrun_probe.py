@@ -427,6 +427,29 @@ def returns(made: Any, config: Config) -> Any:
     return made
 
 
+def test_what_the_users_code_raises_is_said_with_its_line() -> None:
+    made = training()
+    made.losses = lambda model, batch: model(batch[7])
+    with pytest.raises(DryRunError, match=r"your code failed: IndexError: .*test_dryrun_probe.py:"):
+        run(made)
+
+
+def test_an_interrupt_keeps_what_was_measured() -> None:
+    made = training()
+    calls = iter(range(1, 10_000))
+
+    def losses(model: nn.Module, batch: Any) -> dict[str, Any]:
+        if next(calls) == 9:
+            raise KeyboardInterrupt
+        return two_losses(model, batch)
+
+    made.losses = losses
+    lines = run(made)
+    (about,) = [line for line in lines if line["kind"] == "trajectory"]
+    assert about["stopped"] == "interrupted: 4 of 12 steps"
+    assert lines[-1]["kind"] == "stop"
+
+
 def test_what_build_must_not_return() -> None:
     good = training()
     for change, said in (

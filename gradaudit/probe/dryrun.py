@@ -16,6 +16,7 @@ from gradaudit.evidence import gram
 from gradaudit.probe import frozen
 from gradaudit.probe.batches import Ended, Stream, size_of
 from gradaudit.probe.coupling import COUPLED, SUM, UNKNOWN, batch_norms, couplings
+from gradaudit.probe.entry import users_fault
 from gradaudit.probe.protocol import DryRunError
 from gradaudit.probe.recipe import make_optimizer
 from gradaudit.probe.trajectory import Trajectory
@@ -68,11 +69,18 @@ def run_dry(
     """
     try:
         return _run(training, recipe, steps, seed, device, write, about, progress)
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise _too_large(training, device, error) from error
-    except RuntimeError as error:
-        if "can't allocate memory" in str(error) or "out of memory" in str(error):
+    except DryRunError:
+        raise
+    except Exception as error:
+        said = str(error)
+        if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+            isinstance(error, RuntimeError)
+            and ("can't allocate memory" in said or "out of memory" in said)
+        ):
             raise _too_large(training, device, error) from error
+        fault = users_fault(error)
+        if fault:
+            raise DryRunError(fault) from error
         raise
 
 
@@ -100,17 +108,22 @@ def _run(
             "LBFGS evaluates the loss several times a step, which a dry run does not: "
             "`gradaudit probe -- python train.py` measures such a training"
         )
+    if training.optimizer is not None:
+        recipe.notes.insert(0, f"the optimiser is the script's own {type(optimizer).__name__}; the "
+                            "config's settings of one are not used")  # fmt: skip
     out(_header(about, steps, device))
     out(_optimizer_line(training, optimizer))
+    adaptive = recipe.adaptive and not isinstance(optimizer, torch.optim.SGD)
     stream = Stream(training.batches, device, training.move)
     trajectory = Trajectory(training, recipe, optimizer, stream, device, out)
     trajectory.run(steps, progress)
     out({
         "kind": "trajectory", **about, "seed": seed, "steps": trajectory.done,
-        "steps_asked": steps, "stopped": trajectory.stopped, "optimizer": recipe.optimizer,
+        "steps_asked": steps, "stopped": trajectory.stopped,
+        "optimizer": type(optimizer).__name__,
         "accumulation": recipe.accumulation, "micro_batch": recipe.micro_batch,
         "clip_norm": recipe.clip_norm, "warmup_steps": recipe.warmup_steps,
-        "total_steps": recipe.total_steps, "notes": recipe.notes, "adaptive": recipe.adaptive,
+        "total_steps": recipe.total_steps, "notes": recipe.notes, "adaptive": adaptive,
         "elements": sum(p.numel() for p in trajectory.parameters),
         "self_check": trajectory.self_check, "total_checked": training.total is not None,
     })  # fmt: skip
@@ -129,6 +142,8 @@ def _run(
     if batches and (not trajectory.stopped or "loader" in trajectory.stopped):
         _measure_frozen(trajectory, batches, kinds, out)
     why = "steps" if trajectory.done == steps else "script_ended"
+    if trajectory.stopped.startswith("interrupted"):
+        why = "interrupted"
     out({"kind": "stop", "why": why, "steps": trajectory.done})
     return trajectory
 

@@ -125,10 +125,31 @@ def _check(training: Training, entry: str) -> None:
         raise DryRunError(f"{entry}: no parameter of the model requires a gradient")
 
 
-def _said(error: BaseException) -> str:
-    """The error and the line of the user's code that raised it."""
+def users_fault(error: BaseException) -> str:
+    """What to say of an error that came up under the user's own code, or in torch on its behalf;
+    empty for one that is gradaudit's."""
+    if _own_frames(error):
+        return f"your code failed: {_said(error)}"
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if f"{os.sep}gradaudit{os.sep}" not in f.filename] or list(frames)
-    own = [f for f in own if "importlib" not in f.filename] or own
+    in_torch = bool(frames) and f"{os.sep}torch{os.sep}" in frames[-1].filename
+    return f"torch refused: {_said(error)}" if in_torch else ""
+
+
+def _own_frames(error: BaseException) -> list[traceback.FrameSummary]:
+    """The frames that are neither gradaudit's nor an installed package's or Python's."""
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+    python = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
+    return [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith((here, python, "<"))
+        and f"{os.sep}site-packages{os.sep}" not in frame.filename
+        and f"{os.sep}bin{os.sep}" not in frame.filename
+    ]
+
+
+def _said(error: BaseException) -> str:
+    """The error and the line of the user's code that led to it."""
+    own = _own_frames(error)
     where = f" ({os.path.relpath(own[-1].filename)}:{own[-1].lineno})" if own else ""
     return f"{type(error).__name__}: {error}{where}"

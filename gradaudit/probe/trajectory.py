@@ -85,6 +85,14 @@ class Trajectory:
         Raises: DryRunError where not even the first step can be taken.
         """
         self.training.model.train()
+        try:
+            self._run(steps, progress)
+        except KeyboardInterrupt:
+            if not self.done:
+                raise
+            self.stopped = f"interrupted: {self.done} of {steps} steps"
+
+    def _run(self, steps: int, progress: Callable[[int, float], None]) -> None:
         for step in range(1, steps + 1):
             try:
                 batches = [self.stream.take() for _ in range(self.recipe.accumulation)]

@@ -65,7 +65,7 @@ def _head(run: DryRun, path: str, directory: str, width: int) -> list[Line]:
     if about.get("stopped"):
         lines += prose(f"stopped early: {about['stopped']}", width, style="warning")
     for note in run.notes:
-        lines += prose(f"not as in the training: {note}", width, style="dim")
+        lines += prose(f"note: {note}", width, style="dim")
     for name in run.without_graph:
         lines += prose(
             f"`{name}` never had a graph: nothing is trained by it. It is constant, or detached "
@@ -108,8 +108,9 @@ def _terms(run: DryRun, width: int) -> list[Line]:
     checked = run.about.get("self_check")
     if isinstance(checked, float):
         whole = " and to the script's own loss" if run.about.get("total_checked") else ""
+        exactly = f"to {checked:.0e}" if checked else "exactly"
         lines += prose(
-            f"self-check: the terms' gradients add up to their sum's{whole}, to {checked:.0e}",
+            f"self-check: the terms' gradients add up to their sum's{whole}, {exactly}",
             width, style="dim",
         )  # fmt: skip
     return lines
