@@ -133,7 +133,8 @@ class Balance:
 
     reference  the primary term with the largest gradient; its weight and the other primaries' stay.
     advice     terms whose weight should come down, those that count most first.
-    left       auxiliary terms that stay, with the reason.
+    left       auxiliary terms that stay, with the reason. rare: those of them that act too rarely
+                to be judged.
     why_not    why nothing can be said; empty where something can.
     missing    measured steps that are lacking.
     dominated   whether auxiliary terms lead: their share together is above `DOMINATED`.
@@ -143,6 +144,7 @@ class Balance:
     reference: TermSummary | None = None
     advice: list[Advice] = field(default_factory=list)
     left: list[tuple[str, str]] = field(default_factory=list)
+    rare: list[TermSummary] = field(default_factory=list)
     why_not: str = ""
     missing: int = 0
     dominated: bool = False
@@ -179,6 +181,8 @@ def balance(terms: Sequence[Terms], roles: Mapping[str, str]) -> Balance:
         if term not in counted:
             many = f"active at {term.active} of {term.steps} steps: too few to judge"
             result.left.append((term.name, many))
+            if term.active:
+                result.rare.append(term)
             continue
         wanted = target * reference.rms / term.rms
         low, high = _factor_interval(terms, reference.name, term.name, target)

@@ -95,6 +95,14 @@ def _weights(run: DryRun, held: Collection[str], width: int) -> list[Line]:
             "    ",
             "dim",
         )
+    for term in balance.rare:
+        lines += prose(
+            f"`{term.name}` stays: active at {term.active} of {term.steps} steps, which is too few "
+            f"to judge, though its norm is {number(term.rms)} then; take more --steps",
+            width,
+            "    ",
+            "warning" if term.rms > balance.reference.rms else "dim",
+        )
     capped = [f"`{advice.name}`" for advice in balance.advice if advice.is_off]
     if capped:
         lines += prose(
