@@ -61,7 +61,7 @@ def write_record(
         for entry in spread(entries):
             own = deepcopy(entry)
             for name in BY_RANK:
-                if isinstance(own.get(name), list):
+                if isinstance(own.get(name), list) and len(own[name]) == ranks:
                     own[name] = own[name][rank]
             lines.append(own)
         text = "".join(json.dumps(line) + "\n" for line in lines)

@@ -84,6 +84,7 @@ def test_a_clean_file_loads_no_frames_and_no_fixes(config: Path) -> None:
     assert "gradaudit.render.frame" not in modules
     assert "gradaudit.suppress" not in modules
     assert "gradaudit.evidence.python_source" not in modules
+    assert not {name for name in modules if "record" in name}
 
 
 def test_a_directory_without_gitignore_loads_nothing_more(config: Path) -> None:

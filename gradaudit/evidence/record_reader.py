@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from math import inf, nan
+from math import inf, isfinite, nan
 from pathlib import Path
 
 from gradaudit.evidence.merge import merge
@@ -165,7 +165,7 @@ def _take_optimizer(entry: dict[str, Any], optimizers: dict[int, OptimizerRecord
     found = optimizers.setdefault(index, OptimizerRecord(index))
     found.class_name = _text(entry.get("class")) or found.class_name
     found.module = _text(entry.get("module")) or found.module
-    groups = [group for group in _list(entry.get("groups")) if isinstance(group, dict)]
+    groups = [_group(group) for group in _list(entry.get("groups")) if isinstance(group, dict)]
     found.groups = groups or found.groups
     found.layers = [str(name) for name in _list(entry.get("layers"))] or found.layers
     shapes = _list(entry.get("shapes"))
@@ -183,8 +183,16 @@ def _take_optimizer(entry: dict[str, Any], optimizers: dict[int, OptimizerRecord
     found.replicas = [count for count in replicas if count]
 
 
+def _group(group: dict[str, Any]) -> dict[str, Any]:
+    """A group's hyperparameters; one that is no finite number is not known."""
+    return {
+        str(name): _finite(value) if isinstance(value, float) else value
+        for name, value in group.items()
+    }
+
+
 def _step(entry: dict[str, Any]) -> Step:
-    rates = [_float(rate) for rate in _list(entry.get("learning_rate"))]
+    rates = [_finite(rate) for rate in _list(entry.get("learning_rate"))]
     unscaled = entry.get("unscaled")
     return Step(
         step=_integer(entry.get("step")) or 0,
@@ -212,7 +220,7 @@ def _step(entry: dict[str, Any]) -> Step:
             for cast in _list(entry.get("autocast"))
             if isinstance(cast, dict)
         ],
-        loss_scale=_float(entry.get("loss_scale")),
+        loss_scale=_finite(entry.get("loss_scale")),
         unscaled=unscaled if isinstance(unscaled, bool) else None,
         skipped=entry.get("skipped") is True,
         closure_calls=_integer(entry.get("closure_calls")),
@@ -226,7 +234,7 @@ def _clip(entry: dict[str, Any]) -> Clip:
     unscaled = entry.get("unscaled")
     return Clip(
         what=_text(entry.get("what")),
-        limit=_float(limit),
+        limit=_finite(limit),
         pre_clip_norm=_float(entry.get("pre_clip_norm")),
         covered=_integer(entry.get("covered")),
         of=_integer(entry.get("of")),
@@ -244,7 +252,7 @@ def _terms(entry: dict[str, Any]) -> Terms:
     return Terms(
         step=_integer(entry.get("step")) or 0,
         names=[_text(term.get("name")) for term in found],
-        weights=[_float(term.get("weight")) for term in found],
+        weights=[_finite(term.get("weight")) for term in found],
         norms=norms,
         cosines=[_floats(row) for row in _list(entry.get("cosines"))],
         total_norm=_float(entry.get("total_norm")),
@@ -270,6 +278,11 @@ def _float(value: object) -> float | None:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     return None
+
+
+def _finite(value: object) -> float | None:
+    number = _float(value)
+    return number if number is not None and isfinite(number) else None
 
 
 def _floats(value: object) -> list[float | None]:

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from gradaudit.plan.arguments import arguments_of, number_in
 from gradaudit.plan.model import DECOUPLED, DEFAULT, LEARNING_RATE_FREE
-from gradaudit.probe.arguments import arguments_of, number_in
 from gradaudit.probe.simulated import Fact, Group, Memory, Optimizer
 
 TYPE_CHECKING = False

@@ -10,13 +10,13 @@ from __future__ import annotations
 from math import cos, pi, sqrt
 from typing import NamedTuple
 
-from gradaudit.probe.arguments import number_in
+from gradaudit.plan.arguments import number_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gradaudit.probe.arguments import Argument
+    from gradaudit.plan.arguments import Argument
 
     Factor = Callable[[int], float]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from math import cos, exp, log, pi, sqrt
 
-from gradaudit.probe.arguments import numbers_in
+from gradaudit.plan.arguments import numbers_in
 from gradaudit.probe.formulas import Lacking
 
 TYPE_CHECKING = False

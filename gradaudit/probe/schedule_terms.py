@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import ceil
 from typing import NamedTuple
 
+from gradaudit.plan.arguments import arguments_of
 from gradaudit.plan.model import DEFAULT
-from gradaudit.probe.arguments import arguments_of
 from gradaudit.probe.formulas import Terms
 from gradaudit.probe.scheduler_names import (
     BY_POSITION,

@@ -133,6 +133,11 @@ BY_DIALECT: dict[str, dict[str, Making]] = {
             "basicsr/models/lr_scheduler.py", own.basicsr_cosine
         ),
     },
+    "audiocraft": {
+        "linear_warmup": _framework(
+            "audiocraft/optim/linear_warmup_lr_scheduler.py", f.constant_with_warmup
+        )
+    },
     "sb3-zoo": {
         "linear": _framework(
             "rl_zoo3/utils.py (linear_schedule); it is asked once a rollout, here at every step",
@@ -151,6 +156,11 @@ def _multi_step(terms: Terms) -> dict[str, object]:
         raise Lacking("`milestones` are not known")
     found: dict[str, object] = {"milestones": [round(at) for at in terms.milestones]}
     return found | _if_known(terms, gamma=("gamma", "lr_gamma", "lr_factor"))
+
+
+def _drops(terms: Terms) -> dict[str, object]:
+    """Of a framework that is not known: how far the rate drops must be said, too."""
+    return {"gamma": terms.needed("gamma", "lr_gamma", "lr_factor"), **_multi_step(terms)}
 
 
 def _if_known(terms: Terms, **names: tuple[str, ...]) -> dict[str, object]:
@@ -249,12 +259,13 @@ BY_WORD: tuple[tuple[str, Making | str], ...] = (
     ("restart", "where it restarts is not known by any key that has one meaning"),
     ("cycl", "its cycles are not known by any key that has one meaning"),
     ("cosine", _shape(f.cosine_once)),
-    ("multi_step", Making(CONVENTION, _NAMED, "", None, "MultiStepLR", _multi_step)),
-    ("multistep", Making(CONVENTION, _NAMED, "", None, "MultiStepLR", _multi_step)),
-    ("piecewise", Making(CONVENTION, _NAMED, "", None, "MultiStepLR", _multi_step)),
+    ("multi_step", Making(CONVENTION, _NAMED, "", None, "MultiStepLR", _drops)),
+    ("multistep", Making(CONVENTION, _NAMED, "", None, "MultiStepLR", _drops)),
+    ("piecewise", Making(CONVENTION, _NAMED, "", None, "MultiStepLR", _drops)),
     ("inverse", _shape(f.inverse_sqrt)),
-    ("exp", Making(CONVENTION, _NAMED, "", None, "ExponentialLR", _exponential)),
+    ("exponential", Making(CONVENTION, _NAMED, "", None, "ExponentialLR", _exponential)),
     ("poly", _shape(f.power, f"{_NAMED}; power 1 where none is written")),
+    ("linear_warmup", "what follows its warm-up is not said by its name"),
     ("linear", _shape(f.linear)),
     ("constant", _shape(f.constant_with_warmup)),
     ("fixed", _shape(f.constant_with_warmup)),
@@ -262,7 +273,10 @@ BY_WORD: tuple[tuple[str, Making | str], ...] = (
 """A word in the name of a schedule that no table has: its shape by convention, or why none."""
 
 NONE = Making(
-    CONVENTION, "no scheduler is named: the rate stays where it is", STEPS, f.constant_with_warmup
+    CONVENTION,
+    "the config names no scheduler: drawn without one; code or a launcher may still set one",
+    STEPS,
+    f.constant_with_warmup,
 )
 
 

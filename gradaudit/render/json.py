@@ -35,6 +35,7 @@ def check_document(results: list[FileResult], summary: Summary) -> str:
                 "dialect": dialect_of(result),
                 "units": [unit.name for unit in result.units],
                 "findings": [finding_object(finding) for finding in result.findings],
+                **_record(result),
             }
             for result in results
             if not result.skipped
@@ -53,6 +54,14 @@ def check_document(results: list[FileResult], summary: Summary) -> str:
         },
     }
     return written(document)
+
+
+def _record(result: FileResult) -> dict[str, Any]:
+    if not any(unit.measured for unit in result.units):
+        return {}
+    from gradaudit.render.record_json import record_object
+
+    return {"record": record_object(result)}
 
 
 def finding_object(finding: Finding) -> dict[str, Any]:

@@ -46,8 +46,9 @@ def panel_lines(measured: list[Measured], width: int) -> list[Line]:
     lines = _heading(record, width)
     for one in measured:
         lines += _optimizer_lines(one, width)
-    notes = [text for _, text in record.notes] + record.remarks + files_text(measured[0])
-    for text in notes:
+    for text in files_text(measured[0]):
+        lines += _row("files", text, width)
+    for text in [text for _, text in record.notes] + record.remarks:
         lines += _row("note", text, width, "warning")
     return lines
 
@@ -85,13 +86,17 @@ def _optimizer_lines(measured: Measured, width: int) -> list[Line]:
         scale = f", loss scale {number(figures.loss_scale)}" if figures.loss_scale else ""
         lines += _row("precision", figures.precision + scale, width)
     lines += _layer_lines(figures, width)
-    for text in lacking_text(measured):
-        lines += _row("too few", text, width, "warning")
+    lacking = lacking_text(measured)
+    if lacking:
+        lines += _row("too few", "; ".join(lacking), width, "warning")
     return lines
 
 
 def _steps_text(measured: Measured, figures: Figures) -> str:
-    text = f"{figures.steps} of {figures.optimizer} (steps {figures.first} to {figures.last})"
+    several = len(measured.record.optimizers) > 1
+    which = f"optimizer {measured.optimizer.index}, " if several else ""
+    span = f"{which}steps {figures.first} to {figures.last}"
+    text = f"{figures.steps} of {figures.optimizer} ({span})"
     if figures.skipped:
         text += f", {figures.skipped} skipped by the scaler"
     if not figures.warmup_over:
@@ -100,7 +105,7 @@ def _steps_text(measured: Measured, figures: Figures) -> str:
         return f"{text}, all inside the warm-up{left}; no norm is judged"
     if figures.warmup:
         text += f", {figures.warmup} of them warm-up"
-    return f"{text}, {len(figures.norms)} judged"
+    return f"{text}, {len(figures.norms)} norms to judge by"
 
 
 def _norm_lines(figures: Figures, width: int) -> list[Line]:
@@ -178,7 +183,7 @@ def _layer_lines(figures: Figures, width: int) -> list[Line]:
     for position, layer in enumerate(shown):
         label = "  layers" if position == 0 else ""
         name = fit(clean(layer.name), room)
-        filled = "█" * max(round(layer.share * bar), 1)
+        filled = "█" * max(round(layer.share * bar), layer.share >= 0.005)
         lines.append(
             [
                 piece(label.ljust(_MARGIN), "word"),

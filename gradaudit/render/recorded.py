@@ -163,11 +163,11 @@ def lacking_text(measured: Measured) -> list[str]:
     texts = []
     for more, codes in sorted(by_need.items(), key=lambda pair: (pair[0] is None, pair[0] or 0)):
         wanted = (
-            "steps after the warm-up, whose end is not known"
+            "steps after the warm-up, whose end is not known,"
             if more is None
             else f"{number(more)} more step{'s' if more != 1 else ''}"
         )
-        texts.append(f"{', '.join(sorted(codes))}: {wanted}")
+        texts.append(f"{wanted} for {', '.join(sorted(codes))}")
     return texts
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 OUTSIDE = {
     "norm": "`--source` or `--assume`",
     "observed": "`--observed-grad-norm`",
+    "record": "`--record`",
     "steps_per_epoch": "`--assume`",
     "world_size": "`--assume`",
 }
@@ -74,6 +75,8 @@ def derived(known: set[str]) -> frozenset[str]:
 def missing(rule: Rule, known: frozenset[str]) -> list[tuple[str, ...]]:
     """The needs of a rule that none of these settings meets, each as the names that would do."""
     needs = [need if isinstance(need, tuple) else (need,) for need in rule.needs]
+    if rule.scope == "record":
+        needs.append(("record",))
     return [need for need in needs if known.isdisjoint(need)]
 
 

@@ -219,6 +219,8 @@ def facts(rule: Rule, doc: RuleDoc) -> str:
             for need in rule.needs
         ]
         parts.append("needs " + ", ".join(needs))
+    if rule.scope == "record":
+        parts.append("needs a record (`--record`)")
     if rule.package:
         parts.append(f"of the plugin `{rule.package}`")
     if rule.profile != PROFILES[0]:

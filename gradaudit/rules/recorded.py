@@ -24,7 +24,7 @@ ELSEWHERE = (
     "another file."
 )
 
-STEPS_APART = "steps are not independent: the intervals are somewhat narrower than the truth"
+STEPS_APART = "intervals take steps as independent: where neighbours are alike they are too narrow"
 """Said wherever an interval is."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import isfinite
 
 from gradaudit.findings import ERROR, HIGH, MEDIUM, WARNING
 from gradaudit.rules import rule
@@ -104,10 +105,11 @@ def clip_before_unscale(measured: Measured, limits: Limits) -> Iterator[Finding]
         return
     last = shown[-1]
     clip = last.clips[-1]
-    seen = f"norms such as {number(clip.pre_clip_norm)}" if clip.pre_clip_norm else "scaled norms"
+    norm, after = clip.pre_clip_norm, last.post_clip_norm
+    seen = f"norms such as {number(norm)}" if norm and isfinite(norm) else "scaled norms"
     left = (
-        f" What reached the optimizer was {number(last.post_clip_norm)}."
-        if last.post_clip_norm is not None
+        f" What reached the optimizer was {number(after)}."
+        if after is not None and isfinite(after)
         else ""
     )
     learns = steps_by_gradient(measured)

@@ -79,8 +79,10 @@ def term_dominates_gradient(measured: Measured, limits: Limits) -> Iterator[Find
 
     Fix:
         Recommended: lower each auxiliary weight until the root mean square of its gradient, over
-        the steps at which the term is active, is the share that leaves the task 60 % of the
-        whole. Primary weights stay. It changes the objective: compare the task's own metric.
+        the steps at which the term is active, has its share: 60 % are meant for the largest
+        primary term, the rest for the auxiliary ones in equal parts. From 30 steps after the
+        warm-up, by no more than 100 times at once; primary weights stay. It changes the
+        objective: compare the task's own metric.
 
     Limits:
         share: summed share of the auxiliary terms; a term's share is the mean of its norm over

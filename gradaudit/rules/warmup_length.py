@@ -378,7 +378,8 @@ def observed_inside_warmup(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
         None: nothing is wrong in the file.
 
     False positives:
-        The warm-up is taken as linear. Epochs and steps are counted from 1.
+        The warm-up is taken as linear, but for DeepSpeed's (logarithmic by default) and OpenPCDet's
+        one-cycle (half a wave). Epochs and steps are counted from 1.
     """
     observed = unit.observed
     warmup = unit.warmup
@@ -388,7 +389,7 @@ def observed_inside_warmup(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
     if rate is None or not rate.inside_warmup:
         return
     evidence = []
-    if unit.number("warmup_start_factor") is None:
+    if unit.number("warmup_start_factor") is None and rate.shape == "linear":
         evidence.append("taken from 0: the file names no start factor")
     if rate.high > rate.low:
         value = f"{number(rate.low)} if it steps per epoch, up to {number(rate.high)} if per batch"
@@ -401,7 +402,7 @@ def observed_inside_warmup(unit: TrainingUnit, limits: Limits) -> Iterator[Findi
         severity=INFO,
         confidence=HIGH,
         key=warmup.setting.key,
-        label=f"linear to the peak over {warmup}",
+        label=f"{rate.shape} to the peak over {warmup}",
         related=[Related(place_of(peak, unit), f"peak rate {number(rate.peak)}")],
         why=[
             (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradaudit.plan.schedule import rate_at
+from gradaudit.plan.schedule import rate_at, rise_of
 from gradaudit.render.report.analyses import (
     NO_OBJECTION,
     UNKNOWN,
@@ -171,7 +171,11 @@ def _in_time(unit: TrainingUnit, warmup: Duration) -> tuple[float | None, str]:
 
 
 def _shape(unit: TrainingUnit) -> str:
-    start = unit.number("warmup_start_factor")
+    rise = rise_of(unit)
+    start = rise.start if rise else None
+    if rise is not None and start is not None and rise.shape != "linear":
+        framework = unit.composed.dialect["title"]
+        return f"{rise.shape} from {number(start)} x the peak, as {framework} does it"
     if start is None:
         return "taken as linear from 0, because the file names no start factor"
     return f"taken as linear from {number(start)} x the peak, as torch's `LinearLR` does"

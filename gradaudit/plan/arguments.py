@@ -1,7 +1,7 @@
 """Arguments of a scheduler or optimiser that are no canonical settings: `gamma`, `step_size`.
 
 They stand beside settings that the plan has found: in the section of the scheduler's name, in
-its `params`, `kwargs` or `init_args`, or beside the milestones and the rate. Knows no torch.
+its `params`, `kwargs` or `init_args`, or beside the milestones and the rate.
 """
 
 from __future__ import annotations
