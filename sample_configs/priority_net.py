@@ -98,18 +98,22 @@ class PriorityLoss(nn.Module):
 
     def terms(self, pred: Tensor, sigma: Tensor, target: Tensor) -> dict[str, tuple[Tensor, float]]:
         """Every term without its weight, and the weight; named as the YAML names the weights."""
+        mse_loss = F.mse_loss(pred, target)
+        ranking_loss = self.ranking_loss_fn(pred, target)
+        uncertainty_loss = F.mse_loss(sigma, (pred - target).abs().detach())
+
         # Keeps the predicted sigma within [0.01, 0.5]; the YAML has no key for its weight.
         out_of_bounds = F.relu(0.01 - sigma) + F.relu(sigma - 0.5)
+
         target_range = (target.max() - target.min()).clamp(min=1e-3)
         range_ratio = (pred.max() - pred.min()) / target_range
         mean_gap = (pred.mean() - target.mean()).abs() / target.mean()
         max_gap = F.relu(target.max() - pred.max()) / target.max()
         variance_ratio = pred.var() / target.var().clamp(min=self.variance_floor)
-        error = (pred - target).abs().detach()
         return {
-            "mse": (F.mse_loss(pred, target), self.mse_weight),
-            "ranking": (self.ranking_loss_fn(pred, target), self.ranking_weight),
-            "uncertainty": (F.mse_loss(sigma, error), self.uncertainty_weight),
+            "mse": (mse_loss, self.mse_weight),
+            "ranking": (ranking_loss, self.ranking_weight),
+            "uncertainty": (uncertainty_loss, self.uncertainty_weight),
             "uncertainty_bounds": (out_of_bounds.mean(), 0.5),
             "calib_mean": (mean_gap, self.calib_mean_weight),
             "calib_max": (max_gap, self.calib_max_weight),
@@ -118,17 +122,23 @@ class PriorityLoss(nn.Module):
         }
 
     def forward(self, pred: Tensor, sigma: Tensor, target: Tensor) -> Tensor:
-        term = {n: weight * loss for n, (loss, weight) in self.terms(pred, sigma, target).items()}
-        calib_loss = term["calib_mean"] + term["calib_max"] + term["calib_range"]
-        total_loss: Tensor = (
-            term["mse"]
-            + term["ranking"]
-            + term["uncertainty"]
-            + term["uncertainty_bounds"]
+        terms = self.terms(pred, sigma, target)
+
+        def weighted(name: str) -> Tensor:
+            loss, weight = terms[name]
+            return weight * loss
+
+        uncertainty_bounds_loss = weighted("uncertainty_bounds")
+        calib_loss = weighted("calib_mean") + weighted("calib_max") + weighted("calib_range")
+        min_variance_penalty = weighted("min_variance")
+        return (
+            weighted("mse")
+            + weighted("ranking")
+            + weighted("uncertainty")
+            + uncertainty_bounds_loss
             + calib_loss
-            + term["min_variance"]
+            + min_variance_penalty
         )
-        return total_loss
 
 
 def load(path: Path | str) -> dict[str, Any]:
