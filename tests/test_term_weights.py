@@ -116,3 +116,30 @@ def test_a_longer_name_is_not_taken_for_a_shorter_one(tmp_path: Path) -> None:
                                    "gradient_norm": 50.0, "active": True})  # fmt: skip
     after, _ = fixed(tmp_path, CONFIG.format(calib="8.0"), entries)
     assert "calib: 0.089 " in after  # three auxiliary terms: 8 x (0.4 / 3 / 0.6) / 20
+
+
+OTHER_NAMES = """\
+optimizer: adamw
+learning_rate: 1.0e-3
+model:
+  depth: 4
+train:
+  main_weight: 1.0
+  depth_weight: 8.0   # metres
+"""
+
+
+def test_a_weight_is_found_by_the_terms_name_and_its_number(tmp_path: Path) -> None:
+    """Neither name is known for a loss; `model.depth` is another number."""
+    renamed = {"mse": "main", "calib": "depth"}
+    entries = [{**e, "terms": e["terms"][:2]} if e["kind"] == "terms" else e for e in lines()]
+    for entry in entries:
+        for term in entry.get("terms", ()):
+            term["name"] = renamed[term["name"]]
+    roles = [{"kind": "term", "name": "main", "role": "primary"},
+             {"kind": "term", "name": "depth", "role": "auxiliary"}]  # fmt: skip
+    after, _ = fixed(tmp_path, OTHER_NAMES, [*entries, *roles])
+    assert after == OTHER_NAMES.replace("8.0 ", "0.27 ")
+    assert fixed(tmp_path, after, [*entries, *roles])[0] == after
+    twice = OTHER_NAMES + "  depth: 8.0\n"
+    assert fixed(tmp_path, twice, [*entries, *roles])[0] == twice  # which of the two is not known
