@@ -124,19 +124,18 @@ learning_rate: 1.0e-3
 model:
   depth: 4
 train:
-  main_weight: 1.0
   depth_weight: 8.0   # metres
 """
 
 
 def test_a_weight_is_found_by_the_terms_name_and_its_number(tmp_path: Path) -> None:
     """Neither name is known for a loss; `model.depth` is another number."""
-    renamed = {"mse": "main", "calib": "depth"}
+    renamed = {"mse": "heading", "calib": "depth"}
     entries = [{**e, "terms": e["terms"][:2]} if e["kind"] == "terms" else e for e in lines()]
     for entry in entries:
         for term in entry.get("terms", ()):
             term["name"] = renamed[term["name"]]
-    roles = [{"kind": "term", "name": "main", "role": "primary"},
+    roles = [{"kind": "term", "name": "heading", "role": "primary"},
              {"kind": "term", "name": "depth", "role": "auxiliary"}]  # fmt: skip
     after, _ = fixed(tmp_path, OTHER_NAMES, [*entries, *roles])
     assert after == OTHER_NAMES.replace("8.0 ", "0.27 ")
