@@ -138,8 +138,10 @@ def _clip(run: DryRun, width: int) -> list[Line]:
         text += f" ({number(low)} to {number(high)})"
         if run.clip_norm is not None and low <= run.clip_norm <= high:
             return prose(f"{text}; {number(run.clip_norm)} is as good", width)
-    if run.about.get("adaptive") and run.clip_norm is not None:
-        text += "; under an adaptive optimiser a tighter one costs little"
+    if run.clip_norm is not None and run.norm is not None:
+        text += f"; {number(run.clip_norm)} acts at {run.clipped} of {run.norm.count} steps"
+        if run.about.get("adaptive") and run.clipped == run.norm.count:
+            text += ", which under an adaptive optimiser only normalises"
     return prose(text, width)
 
 
