@@ -50,7 +50,8 @@ def heading(text: str) -> list[Line]:
 def _head(run: DryRun, path: str, directory: str, width: int) -> list[Line]:
     about = run.about
     steps, asked = about.get("steps") or 0, about.get("steps_asked") or 0
-    warmup = min(about.get("warmup_steps") or 0, steps)
+    whole = about.get("warmup_steps") or 0
+    warmup = min(whole, steps)
     lines: list[Line] = [[piece(clean(f"{path}, {about.get('unit')}"), "path")]]
     taken = f"{steps} steps" if steps == asked else f"{steps} of {asked} steps"
     if warmup:
@@ -75,7 +76,7 @@ def _head(run: DryRun, path: str, directory: str, width: int) -> list[Line]:
     if steps and warmup >= steps:
         lines += prose(
             f"all {steps} steps lie inside the warm-up: the model hardly moved, and no weight or "
-            f"threshold is recommended. Take --steps {warmup + 100}, or shorten the warm-up for "
+            f"threshold is recommended. Take --steps {whole + 100}, or shorten the warm-up for "
             "this run with --set",
             width, style="warning",
         )  # fmt: skip
@@ -86,7 +87,7 @@ def _terms(run: DryRun, width: int) -> list[Line]:
     if not run.terms:
         return []
     lines = heading(f"Loss terms, steps {run.first} to {run.last}")
-    room = max(min(max(len(term.name) for term in run.terms), width - 52), 8)
+    room = max(min(max(len(term.name) for term in run.terms), width - 54), 5)
     lines.append([piece(
         f"  {'term':<{room}} {'weight':>8} {'value':>8} {'norm':>8} {'share':>7} {'squares':>8} "
         f"{'active':>7}", "dim",

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from gradaudit.evidence.dry_run import DryRun
     from gradaudit.render.layout import Line
 
+WIDE = 76
+"""Columns from which a row of a weight has room for its interval."""
+
 LEAST_CAUSE = 0.05
 """Share of the squared norm below which a term is no cause worth a line."""
 
@@ -79,14 +82,16 @@ def _weights(run: DryRun, held: Collection[str], width: int) -> list[Line]:
         )
     lines = prose("weights: lower what leads the training; primary weights stay", width)
     room = max(len(advice.name) for advice in balance.advice)
-    room = max(min(room, width - 50), 8)
+    room = max(min(room, width - 60 if width >= WIDE else width - 38), 5)
     for advice in balance.advice:
         where = "" if advice.name in held else " *"
         low, high = max(advice.low, 1e-9), advice.high
         row = (
             f"    {fit(clean(advice.name), room):<{room}} {number(advice.weight):>7} -> "
-            f"{number(advice.new):<8} x {number(advice.wanted)} ({number(low)} to {number(high)})"
+            f"{number(advice.new):<8} x {number(advice.wanted)}"
         )
+        if width >= WIDE:
+            row += f" ({number(low)} to {number(high)})"
         lines.append([piece(row + where, "fix")])
     if any(advice.name not in held for advice in balance.advice):
         lines += prose(
@@ -129,8 +134,9 @@ def _weights(run: DryRun, held: Collection[str], width: int) -> list[Line]:
 def _clip(run: DryRun, width: int) -> list[Line]:
     if run.clip_advice is None:
         why = run.clip_why or "no norm was measured"
-        if run.norm is not None and run.norm.tail is not None and run.norm.tail > EVEN:
-            why += f" (95th percentile {times(run.norm.tail)} the median)"
+        tail = run.norm.tail if run.norm is not None else None
+        if "more steps" not in why and tail is not None and tail > EVEN:
+            why += f" (95th percentile {times(tail)} the median)"
         return prose(f"clip threshold: none, {why}", width)
     text = f"clip threshold: {number(run.clip_advice)}, the 90th percentile"
     if run.clip_interval is not None:
