@@ -36,7 +36,8 @@ def judge_record(
     chosen = {rule.code for rule, _ in active}
     beside = _tellers(chosen, options, settings)
     for unit in result.units:
-        have = result.known[unit.name][0]
+        have, off, _ = result.known[unit.name]
+        have = have | off  # what the file switches off can be held against the run, too
         said = {finding.rule.code for finding in result.findings if finding.unit == unit.name}
         called = active + [pair for pair in beside if said & set(TELLS[pair[0].code])]
         for measured in unit.measured:

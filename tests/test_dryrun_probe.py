@@ -403,24 +403,24 @@ def test_a_device_that_is_not_there(name: str) -> None:
 def test_entries_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [*sys.path])
-    (tmp_path / "mine.py").write_text("import no_such_package\n")
-    (tmp_path / "broken.py").write_text("1 / 0\n")
-    (tmp_path / "fine.py").write_text("def build(config): return 3\nnumber = 4\n")
+    (tmp_path / "lacking_one.py").write_text("import no_such_package\n")
+    (tmp_path / "broken_one.py").write_text("1 / 0\n")
+    (tmp_path / "fine_one.py").write_text("def build(config): return 3\nnumber = 4\n")
     for text, said in {
-        "fine": "takes MODULE:FUNCTION",
+        "fine_one": "takes MODULE:FUNCTION",
         "nowhere_at_all:build": "there is no module `nowhere_at_all`",
         "gone.py:build": "there is no such file",
-        "mine:build": "it imports `no_such_package`, which is missing",
-        "broken:build": "ZeroDivisionError: division by zero (broken.py:1)",
-        "fine:biuld": "has no `biuld`; did you mean `build`?",
-        "fine:number": "is a int, not a function",
+        "lacking_one:build": "it imports `no_such_package`, which is missing",
+        "broken_one:build": "ZeroDivisionError: division by zero (broken_one.py:1)",
+        "fine_one:biuld": "has no `biuld`; did you mean `build`?",
+        "fine_one:number": "is a int, not a function",
     }.items():
         with pytest.raises(DryRunError) as caught:
             load_entry(text)
         assert said in str(caught.value), text
-    build = load_entry("fine.py:build")
+    build = load_entry("fine_one.py:build")
     with pytest.raises(DryRunError, match="returned a int without model, batches, losses"):
-        build_training(build, Config({}, {}, "main"), "fine.py:build")
+        build_training(build, Config({}, {}, "main"), "fine_one.py:build")
 
 
 def returns(made: Any, config: Config) -> Any:

@@ -52,7 +52,8 @@ writes this page for any directory with an index. Of {day}.
 
 That a value is broken by a factor from a list says nothing of how often people make that slip, and
 what a rule does not know (a setting that the file does not have) is not among the mutants. The
-share is one of *visible* faults.
+share is one of *visible* faults. Rules on records (GA9) judge a run and not a file: no operator
+breaks one for them, their own examples and tests hold them.
 """
 
 

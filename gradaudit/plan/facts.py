@@ -119,6 +119,14 @@ def _decisive(norms: list[Setting]) -> Setting:
     return norms[0]
 
 
+_OPEN_WHERE_NULL = frozenset((
+    "total_steps", "epochs", "steps_per_epoch", "micro_batch", "global_batch", "accumulation",
+    "world_size", "dataset_size", "total_tokens",
+))  # fmt: skip
+"""Numbers that a training always has: null (or -1) leaves them to the framework, and does not turn
+anything off as `clip_norm: null` does."""
+
+
 def _assume(units: list[TrainingUnit], name: str, text: str, problems: list[str]) -> None:
     """State what no file says. What a config writes wins; what the source shows does not."""
     unit_name, _, setting_name = name.rpartition(".")
@@ -152,7 +160,8 @@ def _assume(units: list[TrainingUnit], name: str, text: str, problems: list[str]
         problems.append(f"--assume {name}: no unit `{unit_name}`{hint}")
     for unit in chosen:
         present = unit.settings.get(setting_name)
-        if present is None or present in unit.norms:
+        open_ = setting_name in _OPEN_WHERE_NULL and present is not None and present.value is None
+        if present is None or present in unit.norms or open_:
             unit.settings[setting_name] = Setting(
                 setting_name, value, origin=ASSUMED, raw=text, key="--assume",
             )  # fmt: skip

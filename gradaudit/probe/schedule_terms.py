@@ -173,7 +173,7 @@ def _warmup(unit: TrainingUnit, length: _Length, making: Making) -> tuple[int, l
     calls = length.calls(warmup.value, warmup.unit, "the warm-up")
     whole = ceil(calls - 1e-9) if making.rounds_up else round(calls)
     if making.basis == TORCH and key_of(making.built) in ("onecyclelr", "linearlr", "cycliclr"):
-        return 0, ["its own rise is the warm-up"]
+        return 0, [f"the warm-up of {warmup} is left out: {making.built} rises by itself"]
     return whole, []
 
 

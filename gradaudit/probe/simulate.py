@@ -13,6 +13,7 @@ from gradaudit.probe.bounds import bounds_of
 from gradaudit.probe.lengths import batch_of, clock_of
 from gradaudit.probe.schedule_terms import plan_schedule
 from gradaudit.probe.simulated import Fact, Missing, Schedule, Simulation
+from gradaudit.rules.text import listed
 from gradaudit.settings import did_you_mean
 
 TYPE_CHECKING = False
@@ -125,7 +126,8 @@ def _of_batch(unit: TrainingUnit, batch: Batch) -> list[Missing]:
         if getattr(batch, name) is None
     ]
     if batch.global_batch is None and lacks:
-        why = " and ".join(lacks) + (" is" if len(lacks) == 1 else " are") + " not known"
+        named = listed(lacks)
+        why = f"{named} {'is' if len(lacks) == 1 else 'are'} not known"
         return [Missing("samples per step", why, tuple(lacks))]
     return []
 

@@ -259,7 +259,7 @@ def _lacks(missing: Missing) -> str:
     if not missing.assume:
         return text
     options = [f"`--assume {name}=...`" for name in missing.assume]
-    said = " or ".join(options) if missing.what != "samples per step" else " and ".join(options)
+    said = " or ".join(options) if missing.what != "samples per step" else " ".join(options)
     return f"{text}. Say it with {said}"
 
 

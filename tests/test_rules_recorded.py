@@ -1,0 +1,288 @@
+"""The bounds of the rules on records, and the false positives that they name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from record_support import audit_recorded, record_of
+
+from gradaudit.findings import Finding
+
+ADAMW = "optimizer: adamw\nlearning_rate: 1.0e-3\n"
+SGD = "optimizer: sgd\nlearning_rate: 0.1\n"
+
+
+def found(
+    config: str,
+    steps: list[dict[str, Any]],
+    optimizer: dict[str, Any] | None = None,
+    more: list[dict[str, Any]] | None = None,
+    ranks: int = 1,
+) -> dict[str, Finding]:
+    first = {"kind": "optimizer", "class": "AdamW", "module": "torch.optim.adamw",
+             "layers": ["a.weight", "b.weight"], "shapes": [[4, 4], [4, 4]]}  # fmt: skip
+    record = record_of([{**first, **(optimizer or {})}, *steps, *(more or [])], ranks)
+    return {finding.rule.code: finding for finding in audit_recorded(config, record).findings}
+
+
+def run(count: int, **step: Any) -> list[dict[str, Any]]:
+    """`count` equal steps."""
+    return [{"kind": "step", "step": 1, "to": count, "events": "ZBS", "learning_rate": [1e-3],
+             **step}]  # fmt: skip
+
+
+def varied(count: int, norms: list[float], **step: Any) -> list[dict[str, Any]]:
+    """Steps whose norm goes through a list, again and again."""
+    return [
+        {**run(1, **step)[0], "step": n, "to": n, "pre_clip_norm": norms[n % len(norms)],
+         "post_clip_norm": norms[n % len(norms)]}
+        for n in range(1, count + 1)
+    ]  # fmt: skip
+
+
+# The config against the run
+
+
+def test_more_backward_calls_than_planned_are_an_info() -> None:
+    config = ADAMW + "gradient_accumulation_steps: 2\n"
+    assert found(config, run(9, backward_calls=4))["GA904"].severity == "info"
+    assert found(config, run(9, backward_calls=1))["GA904"].severity == "warning"
+    assert "GA904" not in found(config, run(9, backward_calls=2))
+
+
+def test_backward_calls_of_a_closure_are_no_accumulation() -> None:
+    config = "optimizer: lbfgs\nlearning_rate: 1.0e-3\ngradient_accumulation_steps: 1\n"
+    steps = run(9, backward_calls=5, closure_calls=5)
+    assert "GA904" not in found(config, steps, {"class": "LBFGS"})
+
+
+def test_more_samples_in_batch_norm_than_in_the_batch_are_an_info() -> None:
+    config = ADAMW + "batch_size: 32\n"
+    for seen, severity in ((64, "info"), (16, "warning")):
+        steps = run(9, batch_norm=[{"mode": "train", "batch": seen, "calls": 1}])
+        assert found(config, steps)["GA903"].severity == severity
+    last = [{**run(1, batch_norm=[{"mode": "train", "batch": 5, "calls": 1}])[0], "step": 9}]
+    steps = run(9, batch_norm=[{"mode": "train", "batch": 32, "calls": 1}]) + last
+    assert "GA903" not in found(config, steps)  # the last batch of an epoch is smaller
+
+
+@pytest.mark.parametrize(
+    ("written", "dtype", "autocast", "fires"),
+    [
+        ("bf16-mixed", "float32", "bfloat16", False),
+        ("bf16-mixed", "bfloat16", None, False),
+        ("bf16-mixed", "float32", None, True),
+        ("bf16-mixed", "float32", "float16", True),
+        ("fp16-mixed", "float32", "float16", False),
+        ("fp32", "float32", "bfloat16", True),
+        ("fp32", "float32", None, False),
+    ],
+)
+def test_precision(written: str, dtype: str, autocast: str | None, fires: bool) -> None:
+    casts = [{"device": "cuda", "dtype": autocast}] if autocast else []
+    config = ADAMW + f"precision: {written}\n"
+    steps = run(9, autocast=casts)
+    assert ("GA905" in found(config, steps, {"dtypes": {f"torch.{dtype}": 2}})) == fires
+    sharded = {"dtypes": {f"torch.{dtype}": 2}, "sharded": True}
+    assert "GA905" not in found(config, steps, sharded)
+
+
+@pytest.mark.parametrize(
+    ("written", "name", "module", "fires"),
+    [
+        ("adamw", "AdamW", "torch.optim.adamw", False),
+        ("adamw", "AdamW8bit", "bitsandbytes.optim.adamw", False),
+        ("adamw", "Adam", "torch.optim.adam", True),
+        ("adamw", "FusedAdam", "deepspeed.ops.adam", False),
+        ("adamw", "SGD", "torch.optim.sgd", True),
+        ("adamw", "OurOwn", "project.optim", False),
+        ("sgd", "RMSprop", "torch.optim.rmsprop", True),
+    ],
+)
+def test_optimisers(written: str, name: str, module: str, fires: bool) -> None:
+    config = f"optimizer: {written}\nlearning_rate: 1.0e-3\n"
+    assert ("GA906" in found(config, run(9), {"class": name, "module": module})) == fires
+
+
+def test_hyperparameters_of_any_group_count() -> None:
+    config = ADAMW + "weight_decay: 0.1\nbetas: [0.9, 0.95]\n"
+    groups = [{"weight_decay": 0.1, "betas": [0.9, 0.95]}, {"weight_decay": 0.0}]
+    assert "GA907" not in found(config, run(9), {"groups": groups})
+    groups = [{"weight_decay": 0.1, "betas": [0.9, 0.999]}]
+    assert "(0.9, 0.999)" in found(config, run(9), {"groups": groups})["GA907"].message
+    assert "GA907" not in found(config, run(9), {"groups": [{"lr": 1.0}]})
+
+
+def test_what_a_trainer_hides_is_not_compared() -> None:
+    config = ADAMW + "gradient_clip_norm: 1.0\ngradient_accumulation_steps: 4\nprecision: bf16\n"
+    steps = varied(30, [3.0, 4.0, 5.0], backward_calls=1)
+    note = {"kind": "note", "topic": "deepspeed", "text": "DeepSpeed: partial"}
+    types = {"dtypes": {"torch.float32": 2}}
+    assert {"GA902", "GA904", "GA905"} <= set(found(config, steps, types))
+    assert not {"GA902", "GA904", "GA905"} & set(found(config, steps, types, [note]))
+
+
+def test_no_clip_is_an_info_where_the_norm_never_needed_one() -> None:
+    config = ADAMW + "gradient_clip_norm: 5.0\n"
+    assert found(config, varied(30, [1.0, 2.0]))["GA902"].severity == "info"
+    assert found(config, varied(30, [1.0, 9.0]))["GA902"].severity == "warning"
+    assert "GA902" not in found(config, varied(4, [1.0, 9.0]))
+
+
+def test_a_clip_that_the_file_switches_off() -> None:
+    clips = [{"what": "norm", "clip_norm": 1.0}]
+    steps = run(9, events="ZBCS", clips=clips)
+    config = "optimizer: adamw\nlearning_rate: 1.0e-3\nmax_grad_norm: null\n"
+    assert "the file says no clip" in found(config, steps)["GA902"].message
+
+
+# What is left out
+
+
+def test_clips_of_parts_that_cover_everything_together() -> None:
+    clips = [
+        {"what": "norm", "clip_norm": 1.0, "covered": 1, "of": 2},
+        {"what": "norm", "clip_norm": 1.0, "covered": 1, "of": 2},
+    ]
+    assert "GA921" not in found(ADAMW, run(9, events="ZBCCS", clips=clips))
+    assert found(ADAMW, run(9, events="ZBCS", clips=clips[:1]))["GA921"].severity == "info"
+
+
+def test_frozen_groups_and_shards_need_no_gradient() -> None:
+    steps = run(20, layer_norms=[0.5, None], learning_rate=[1e-3, 0.0])
+    assert "GA922" in found(ADAMW, steps)
+    groups = {"groups": [{"tensors": 1}, {"tensors": 1}]}
+    assert "GA922" not in found(ADAMW, steps, groups)
+    assert "GA922" not in found(ADAMW, steps, {"sharded": True})
+    assert "GA922" not in found(ADAMW, run(9, layer_norms=[0.5, None]))
+
+
+def test_weights_that_do_not_move() -> None:
+    steps = run(30, layer_norms=[0.5, 0.5], update_ratio=[1e-3, 0.0], weight_norms=[1.0, 1.0])
+    assert "do not move: `b.weight`" in found(ADAMW, steps)["GA922"].message
+    bias = {"bias_before_batch_norm": [1]}
+    assert "GA922" not in found(ADAMW, steps, bias)
+
+
+# The norm
+
+
+def test_one_outlier_is_no_heavy_tail_below_fifty_times() -> None:
+    norms = [1.0, 1.1, 0.9, 1.05]
+    steps = varied(120, norms)
+    steps[60] |= {"pre_clip_norm": 40.0, "post_clip_norm": 40.0}
+    assert "GA933" not in found(ADAMW, steps)
+    steps[60] |= {"pre_clip_norm": 60.0, "post_clip_norm": 60.0}
+    assert "GA933" in found(ADAMW, steps)
+
+
+def test_a_norm_that_falls_is_not_reported() -> None:
+    steps = [{**step, "pre_clip_norm": 50 * 0.95 ** step["step"]} for step in varied(80, [1.0])]
+    assert "GA935" not in found(ADAMW, steps)
+
+
+def test_a_hidden_clip_needs_steps_below_it() -> None:
+    same = varied(40, [0.5])
+    assert "GA936" not in found(ADAMW, same)  # a constant gradient has one norm
+    assert "GA936" in found(ADAMW, varied(40, [0.5, 0.5000001, 0.5, 0.4]))
+    assert "GA936" not in found(ADAMW, varied(19, [0.5, 0.5000001, 0.5, 0.4]))
+    seen = varied(40, [0.5, 0.5000001, 0.5, 0.4], clips=[{"what": "norm", "clip_norm": 0.5}])
+    assert "GA936" not in found(ADAMW, seen)
+
+
+def test_a_clip_far_above_all_norms() -> None:
+    clips = [{"what": "norm", "clip_norm": 50.0}]
+    steps = varied(120, [1.0, 2.0, 1.5], events="ZBCS", clips=clips)
+    assert "GA932" in found(ADAMW + "gradient_clip_norm: 50.0\n", steps)
+    assert "GA932" not in found(ADAMW + "gradient_clip_norm: 9.0\n", steps)
+
+
+# Layers
+
+
+def test_a_bias_before_batch_norm_is_not_dead() -> None:
+    steps = run(30, layer_norms=[0.5, 6.7e-9])
+    assert "GA941" in found(SGD, steps, {"class": "SGD", "module": "torch.optim.sgd"})
+    bias = {"class": "SGD", "module": "torch.optim.sgd", "bias_before_batch_norm": [1]}
+    assert "GA941" not in found(SGD, steps, bias)
+
+
+def test_a_tiny_gradient_is_an_info_under_adam() -> None:
+    steps = run(30, layer_norms=[0.5, 6.7e-9])
+    assert found(ADAMW, steps)["GA941"].severity == "info"
+    dead = found(ADAMW, run(30, layer_norms=[0.5, 0.0]))
+    assert dead["GA941"].severity == "warning"
+    assert "GA941" not in found(ADAMW, run(19, layer_norms=[0.5, 0.0]))
+
+
+def test_embeddings_and_vectors_are_not_compared() -> None:
+    steps = run(30, layer_norms=[1.0, 1e-5])
+    sgd = {"class": "SGD", "module": "torch.optim.sgd"}
+    assert "GA942" in found(SGD, steps, sgd)
+    assert "GA942" not in found(SGD, steps, {**sgd, "layers": ["a.weight", "embed.weight"]})
+    assert "GA942" not in found(SGD, steps, {**sgd, "shapes": [[4, 4], [16]]})
+
+
+def test_gradients_that_bear_an_unknown_scale_are_not_judged() -> None:
+    steps = run(30, layer_norms=[0.5, 0.0], unscaled=False)
+    assert "GA941" not in found(ADAMW, steps)
+    known = run(30, layer_norms=[0.5, 0.0], unscaled=False, loss_scale=1024.0)
+    assert "GA941" in found(ADAMW, known)  # the recorder has divided it out
+
+
+@pytest.mark.parametrize(
+    ("ratio", "expected"), [(0.2, "warning"), (5e-3, None), (2e-5, None), (1e-6, "info")]
+)
+def test_update_ratios(ratio: float, expected: str | None) -> None:
+    steps = run(30, update_ratio=[ratio, ratio], weight_norms=[1.0, 1.0])
+    finding = found(ADAMW, steps).get("GA943")
+    assert (finding.severity if finding else None) == expected
+    vectors = found(ADAMW, steps, {"shapes": [[4], [4]]})
+    assert "GA943" not in vectors
+    zero = run(30, update_ratio=[ratio, ratio], weight_norms=[0.0, 0.0])
+    assert "GA943" not in found(ADAMW, zero)
+
+
+def test_a_rate_that_moves_weights_as_usual_is_not_too_high() -> None:
+    config = "optimizer: adamw\nlearning_rate: 0.02\n"
+    steps = run(30, learning_rate=[0.02], update_ratio=[1e-3, 1e-3], weight_norms=[1.0, 1.0])
+    assert found(config, steps)["GA201"].severity == "info"
+    steps = run(30, learning_rate=[0.02], update_ratio=[0.1, 0.1], weight_norms=[1.0, 1.0])
+    high = found(config, steps)["GA201"]
+    assert (high.severity, high.confidence) != ("info", "medium")
+
+
+# Health
+
+
+def test_overflows_that_a_scaler_skips_are_no_nan() -> None:
+    broken = {"pre_clip_norm": "inf", "post_clip_norm": "nan", "non_finite": ["a.weight"]}
+    steps = varied(30, [1.0, 1.2], loss_scale=1024.0)
+    steps[1] |= {**broken, "skipped": True, "events": "ZBUK"}
+    assert "GA951" not in found(ADAMW, steps)
+    steps[5] |= broken
+    finding = found(ADAMW, steps)["GA951"]
+    assert "step 6, first in `a.weight`" in finding.message
+
+
+def test_a_scaler_that_finds_its_scale_is_not_reported() -> None:
+    steps = varied(100, [1.0, 1.2], loss_scale=1024.0)
+    for step in steps[:10]:
+        step["skipped"] = True
+    assert "GA952" not in found(ADAMW, steps)
+    for step in steps[30::7]:
+        step["skipped"] = True
+    assert "skipped 10 of 80" in found(ADAMW, steps)["GA952"].message
+    low = varied(100, [1.0, 1.2], loss_scale=1024.0)
+    low[-1]["loss_scale"] = 0.5
+    assert "fell to 0.5" in found(ADAMW, low)["GA952"].message
+
+
+def test_ranks_that_agree_and_ranks_that_do_not() -> None:
+    agree = run(9, pre_clip_norm=[1.0, 1.0], post_clip_norm=[1.0, 1.0])
+    assert "GA953" not in found(ADAMW, agree, ranks=2)
+    differ = run(9, pre_clip_norm=[1.0, 1.5], post_clip_norm=[1.0, 1.5])
+    assert "norms 1 and 1.5 at step 1" in found(ADAMW, differ, ranks=2)["GA953"].message
+    note = {"kind": "note", "topic": "zero", "text": "ZeRO: partial"}
+    assert "GA953" not in found(ADAMW, differ, more=[note], ranks=2)
