@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 
 from gradaudit.evidence.gram import RESAMPLES, interval_of
-from gradaudit.evidence.statistics import median, quantile, quantile_interval, wilson
+from gradaudit.evidence.statistics import median, quantile, series_quantile, series_share
 from gradaudit.evidence.terms import (
     EVEN,
     Balance,
@@ -46,7 +46,8 @@ TOP_LAYERS = 5
 
 @dataclass
 class Spread:
-    """A series of norms: percentiles with intervals of 95 % between order statistics."""
+    """A series of norms: percentiles with intervals of 95 % between order statistics, which count
+    steps that are like their neighbours for less."""
 
     count: int
     median: float
@@ -149,8 +150,8 @@ def _read_norms(run: DryRun, record: Record, warmup: int) -> None:
     run.norm = spread(norms)
     run.clip_norm = run.about.get("clip_norm")
     if run.clip_norm is not None:
-        run.clipped = sum(norm > run.clip_norm for norm in norms)
-        run.clipped_interval = wilson(run.clipped, len(norms))
+        above = [norm > run.clip_norm for norm in norms]
+        run.clipped, run.clipped_interval = sum(above), series_share(above)
     enough = len(steps) > warmup
     run.clip_advice, run.clip_interval, run.clip_why = clip_advice(norms if enough else [])
     ratios = [
@@ -188,8 +189,8 @@ def spread(norms: Sequence[float]) -> Spread:
     """Raises: ValueError where there are none."""
     middle, high = percentiles(norms)
     return Spread(
-        len(norms), middle, high, max(norms), quantile_interval(norms, 0.5),
-        quantile_interval(norms, 0.95),
+        len(norms), middle, high, max(norms), series_quantile(norms, 0.5),
+        series_quantile(norms, 0.95),
     )  # fmt: skip
 
 
@@ -201,7 +202,7 @@ def clip_advice(norms: Sequence[float]) -> tuple[float | None, Interval | None, 
     middle, high = percentiles(norms)
     if middle <= 0 or high / middle > EVEN:
         return None, None, "fix what makes the spikes first"
-    return quantile(norms, CLIP_SHARE), quantile_interval(norms, CLIP_SHARE), ""
+    return quantile(norms, CLIP_SHARE), series_quantile(norms, CLIP_SHARE), ""
 
 
 def _read_rates(line: dict[str, Any]) -> tuple[list[RateTest], float | None]:
