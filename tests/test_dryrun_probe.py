@@ -295,6 +295,29 @@ def test_a_small_batch_that_turns_the_gradient_is_told_from_noise() -> None:
     assert turned is None or turned.low < honest.low
 
 
+@pytest.mark.parametrize(("size", "turns"), [(2, True), (16, False)])
+def test_batch_norm_at_two_samples_turns_the_gradient(size: int, turns: bool) -> None:
+    """A loss that is a mean over samples: with BatchNorm on its running statistics the expected
+    gradient is the same at any batch; on those of two samples it is another one."""
+    from gradaudit.evidence.gram import size_cosine
+
+    made = training(dropout=0.0)
+    made.losses = lambda model, batch: {"mse": two_losses(model, batch)["mse"]}
+    for x, _ in batches(50, size=64, seed=5):
+        made.model(x)  # settles the running statistics
+    some, found = batches(96, size=size, seed=20), []
+    for frozen_norm in (False, True):
+        bias = frozen.size_bias(
+            made, some, list(made.model.parameters()), DEVICE, frozen_norm=frozen_norm
+        )
+        found.append(size_cosine(bias.dots, bias.small, bias.joined))
+    own, without = found
+    assert own is not None
+    assert without is not None
+    assert without.low > 0.99
+    assert own.value < 0.9 if turns else own.low > 0.98
+
+
 def test_what_does_not_fit_is_done_in_part_or_left_out() -> None:
     assert frozen.kept_batches(1000, 4, 24, kept_bytes=4 * 1000 * 4 * 5) == 5
     made, some = training(), batches(12)
