@@ -88,7 +88,7 @@ def evaluate(sample: ModuleType, model: torch.nn.Module) -> tuple[float, float]:
 
 
 def measure(sample: ModuleType, config: dict[str, Any], steps: int, seed: int) -> Run:
-    model = sample.build(config, seed)
+    model = sample.build_model(config, seed)
     records = sample.train(config, steps, seed, steps_per_epoch=STEPS_PER_EPOCH, model=model)
     norms = torch.tensor([record.pre_clip_norm for record in records])
     mse, pair_accuracy = evaluate(sample, model)
@@ -122,7 +122,7 @@ def directions(sample: ModuleType, config: dict[str, Any], seed: int) -> dict[in
 
     The reference is estimated from other data, so the largest size shows the sampling noise.
     """
-    model = sample.build(config, seed)
+    model = sample.build_model(config, seed)
     sample.train(config, DIRECTION_STEPS, seed, steps_per_epoch=STEPS_PER_EPOCH, model=model)
     reference = expected_gradient(sample, model, config, max(BATCH_SIZES), HELD_OUT_SEED + 1)
     return {

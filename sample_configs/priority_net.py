@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -96,37 +96,49 @@ class PriorityLoss(nn.Module):
         self.min_variance_weight = config["min_variance_weight"]
         self.variance_floor = config["variance_floor"]
 
-    def forward(self, pred: Tensor, sigma: Tensor, target: Tensor) -> Tensor:
+    def terms(self, pred: Tensor, sigma: Tensor, target: Tensor) -> dict[str, tuple[Tensor, float]]:
+        """Every term without its weight, and the weight; named as the YAML names the weights."""
         mse_loss = F.mse_loss(pred, target)
         ranking_loss = self.ranking_loss_fn(pred, target)
         uncertainty_loss = F.mse_loss(sigma, (pred - target).abs().detach())
 
-        # Keeps the predicted sigma within [0.01, 0.5]; the YAML has no key for it.
+        # Keeps the predicted sigma within [0.01, 0.5]; the YAML has no key for its weight.
         out_of_bounds = F.relu(0.01 - sigma) + F.relu(sigma - 0.5)
-        uncertainty_bounds_loss = 0.5 * out_of_bounds.mean()
 
         target_range = (target.max() - target.min()).clamp(min=1e-3)
         range_ratio = (pred.max() - pred.min()) / target_range
         mean_gap = (pred.mean() - target.mean()).abs() / target.mean()
         max_gap = F.relu(target.max() - pred.max()) / target.max()
-        calib_loss = (
-            self.calib_mean_weight * mean_gap
-            + self.calib_max_weight * max_gap
-            + self.calib_range_weight * F.relu(1.0 - range_ratio)
-        )
-
         variance_ratio = pred.var() / target.var().clamp(min=self.variance_floor)
-        min_variance_penalty = self.min_variance_weight * torch.relu(0.5 - variance_ratio)
+        return {
+            "mse": (mse_loss, self.mse_weight),
+            "ranking": (ranking_loss, self.ranking_weight),
+            "uncertainty": (uncertainty_loss, self.uncertainty_weight),
+            "uncertainty_bounds": (out_of_bounds.mean(), 0.5),
+            "calib_mean": (mean_gap, self.calib_mean_weight),
+            "calib_max": (max_gap, self.calib_max_weight),
+            "calib_range": (F.relu(1.0 - range_ratio), self.calib_range_weight),
+            "min_variance": (torch.relu(0.5 - variance_ratio), self.min_variance_weight),
+        }
 
-        total_loss: Tensor = (
-            self.mse_weight * mse_loss
-            + self.ranking_weight * ranking_loss
-            + self.uncertainty_weight * uncertainty_loss
+    def forward(self, pred: Tensor, sigma: Tensor, target: Tensor) -> Tensor:
+        terms = self.terms(pred, sigma, target)
+
+        def weighted(name: str) -> Tensor:
+            loss, weight = terms[name]
+            return weight * loss
+
+        uncertainty_bounds_loss = weighted("uncertainty_bounds")
+        calib_loss = weighted("calib_mean") + weighted("calib_max") + weighted("calib_range")
+        min_variance_penalty = weighted("min_variance")
+        return (
+            weighted("mse")
+            + weighted("ranking")
+            + weighted("uncertainty")
             + uncertainty_bounds_loss
             + calib_loss
             + min_variance_penalty
         )
-        return total_loss
 
 
 def load(path: Path | str) -> dict[str, Any]:
@@ -135,7 +147,7 @@ def load(path: Path | str) -> dict[str, Any]:
     return section
 
 
-def build(config: Config, seed: int = 0) -> PriorityNet:
+def build_model(config: Config, seed: int = 0) -> PriorityNet:
     torch.manual_seed(seed)
     return PriorityNet(config)
 
@@ -177,12 +189,12 @@ def train(
     model: PriorityNet | None = None,
     on_step: Callable[[StepRecord], None] = lambda record: None,
 ) -> list[StepRecord]:
-    """Train for `steps` optimiser steps; pass `model` (from `build`) to keep what was trained."""
+    """Train for `steps` optimiser steps; `model` (from `build_model`) is what is trained."""
     if config["scheduler"] not in ("cosine", "constant"):
         raise ValueError(f"unknown scheduler {config['scheduler']!r}")
     if config["batch_size"] < 2:
         raise ValueError("batch_size must be at least 2: the ranking loss compares pairs")
-    model = model or build(config, seed)
+    model = model or build_model(config, seed)
     torch.manual_seed(seed)  # dropout
     generator = torch.Generator().manual_seed(seed)  # data
     loss_fn = PriorityLoss(config)
@@ -215,6 +227,34 @@ def train(
         if step % steps_per_epoch == 0:
             scheduler.step()
     return records
+
+
+def build(config: Config) -> Any:
+    """For `gradaudit dryrun --entry`: the model, its batches, and the loss term by term.
+
+    `config` is the whole YAML file; the seed is that of the command.
+    """
+    from gradaudit.probe.protocol import Training  # training itself does not need gradaudit
+
+    section = config["priority_net"]
+    generator = torch.Generator().manual_seed(torch.initial_seed() % 2**32)
+    loss_fn = PriorityLoss(section)
+
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        while True:
+            yield make_batch(section["batch_size"], generator)
+
+    def losses(model: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[str, tuple[Tensor, float]]:
+        strain, target = batch
+        return loss_fn.terms(*model(strain), target)
+
+    def total(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        strain, target = batch
+        loss: Tensor = loss_fn(*model(strain), target)
+        return loss
+
+    model = PriorityNet(section)
+    return Training(model, batches(), losses, total=total, steps_per_epoch=10)
 
 
 def main() -> None:

@@ -240,7 +240,7 @@ def test_accumulation_averages_the_micro_batches(
     import torch
 
     accumulated = sample.train(config | {"gradient_accumulation_steps": 3}, steps=1)[0].loss
-    model = sample.build(config, 0)
+    model = sample.build_model(config, 0)
     torch.manual_seed(0)  # as `train` does, before the first dropout
     generator = torch.Generator().manual_seed(0)
     loss_fn = sample.PriorityLoss(config)

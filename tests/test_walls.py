@@ -54,7 +54,7 @@ ARROWS: dict[str, set[str]] = {
     "fixing": {"audit", "fix", "source"},
     # what is learnt by running torch: what runs inside of a training has no import of ours at all;
     # how long a schedule runs is told once, in `rules.lengths`
-    "probe": {"audit", "options", "plan", "rules", "settings", "syntax"},
+    "probe": {"audit", "evidence", "options", "plan", "rules", "settings", "syntax"},
     # from findings to the screen: anything but the audit that made them
     "render": {
         "compare", "dialects", "edits", "evidence", "findings", "fix", "plan", "rules", "source",

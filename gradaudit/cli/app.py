@@ -346,6 +346,59 @@ def probe(
 
 
 @app.command()
+def dryrun(
+    file: Annotated[str, typer.Argument(help="A config file.", metavar="FILE")],
+    entry: Annotated[
+        str | None,
+        typer.Option(
+            help="The function that hands over your training: train.py:build or pkg.module:build. "
+            "Without it only what the config alone allows is simulated.",
+            metavar="MODULE:FUNCTION",
+        ),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps to train.")] = 100,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Write the record here. Default: .gradaudit/dryrun/TIME.",
+        ),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda or mps.", callback=_one_of(("cpu", "cuda", "mps")))
+    ] = "cpu",
+    seed: Annotated[int, typer.Option(min=0, help="Of Python, numpy and torch.")] = 0,
+    unit: Annotated[
+        str | None, typer.Option(help="The training unit that is measured.", metavar="NAME")
+    ] = None,
+    format: Annotated[
+        str,
+        typer.Option(
+            help="text or json, of a simulation; a measurement's is its record.",
+            callback=_one_of(("text", "json")),
+        ),
+    ] = "text",
+    assume: Assume = None,
+    set: Set = None,
+    config: Config = None,
+    isolated: Isolated = False,
+    exit_zero: ExitZero = False,
+    color: Color = "auto",
+) -> None:
+    """Train a few steps of your own training and measure each loss term's gradient."""
+    values = locals()
+    from gradaudit.cli.dryrun import DryRunArguments, run_dryrun
+
+    own = DryRunArguments(
+        *(values.pop(name) for name in ("entry", "steps", "output", "device", "seed", "unit"))
+    )
+    values["paths"] = [values.pop("file")]
+    raise typer.Exit(run_dryrun(_arguments(**values), own))
+
+
+@app.command()
 def explain(
     rule: Annotated[str, typer.Argument(help="A rule's code or name.", metavar="RULE")],
     color: Color = "auto",

@@ -55,7 +55,7 @@ def find_terms(
     groups: dict[str, dict[str, LossTerm]] = {}
     for candidate in candidates:
         name = candidate.name
-        setting = _weight(candidate, composed)
+        setting = weight_of(candidate, composed)
         if setting is None or setting.number is None:
             continue
         tokens = tuple(token for token in name.split("_") if token)
@@ -144,7 +144,7 @@ def role_of(tokens: tuple[str, ...], roles: dict[str, str]) -> str:
     return "unknown"
 
 
-def _weight(candidate: TermCandidate, composed: Composed) -> Setting | None:
+def weight_of(candidate: TermCandidate, composed: Composed) -> Setting | None:
     target, _ = composed.value_of(candidate.value)
     if type(target) is not Scalar:
         return None

@@ -7,6 +7,7 @@ from math import isfinite, sqrt
 
 from gradaudit.dialects import GENERIC
 from gradaudit.plan.loss_terms import role_of
+from gradaudit.plan.term_keys import find_key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def shares_of(measured: Measured) -> list[TermShare]:
     steps = measured.terms
     names = list(dict.fromkeys(name for step in steps for name in step.names))
     own = _terms_of(names, measured.unit.loss_terms)
+    _add_unknown(own, measured)
     said = {line.get("name"): line.get("role") for line in measured.record.others.get("term", [])}
     means: list[float] = []
     found: list[TermShare] = []
@@ -116,6 +118,16 @@ def _terms_of(names: list[str], terms: list[LossTerm]) -> dict[str, LossTerm]:
         if len(close) == 1:
             found[name] = close[0]
     return found
+
+
+def _add_unknown(found: dict[str, LossTerm], measured: Measured) -> None:
+    """Terms whose weight stands under a name that makes no loss by itself: `depth_weight`."""
+    for step in measured.terms[:1]:
+        for name, weight in zip(step.names, step.weights, strict=True):
+            if name not in found and weight:
+                term = find_key(measured.unit, name, weight)
+                if term is not None:
+                    found[name] = term
 
 
 def _plain(name: str) -> str:

@@ -1,0 +1,250 @@
+"""`gradaudit dryrun`: a few steps of the user's own training, measured."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+
+from gradaudit.audit import audit_path
+from gradaudit.cli.common import UsageError, fault, options_of, quoted
+from gradaudit.render.output import use_color, width_of, write_lines
+from gradaudit.settings import BadSettings, Finder, did_you_mean
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TextIO
+
+    from gradaudit.audit import FileResult
+    from gradaudit.cli.options import CheckArguments
+    from gradaudit.evidence.dry_run import DryRun
+    from gradaudit.plan.model import TrainingUnit
+
+DEFAULT_OUTPUT = os.path.join(".gradaudit", "dryrun")
+HOW_TO_GET_TORCH = (
+    "torch is not installed: `pip install torch` (the CPU build is enough: add "
+    "`--index-url https://download.pytorch.org/whl/cpu`)"
+)
+
+
+class DryRunArguments:
+    """What only `dryrun` takes."""
+
+    def __init__(
+        self,
+        entry: str | None,
+        steps: int,
+        output: str | None,
+        device: str,
+        seed: int,
+        unit: str | None,
+    ) -> None:
+        self.entry = entry
+        self.steps = steps
+        self.output = output
+        self.device = device
+        self.seed = seed
+        self.unit = unit
+
+
+def run_dryrun(arguments: CheckArguments, own: DryRunArguments) -> int:
+    import gc
+    from importlib.util import find_spec
+
+    gc.enable()  # off for short commands; a training makes cycles that hold memory
+
+    if find_spec("torch") is None:
+        return fault(HOW_TO_GET_TORCH)
+    if own.entry is None:
+        return _simulate(arguments, own)
+    if arguments.format == "json":
+        return fault("--format json is of a simulation; with --entry read the record in --output")
+    try:
+        finder = Finder(arguments.config, arguments.isolated)
+        options = options_of(arguments, finder)
+        path = arguments.paths[0]
+        result = audit_path(path, options, finder)
+        unit = _unit_of(result, own)
+    except OSError as error:
+        return fault(f"{arguments.paths[0]}: {error.strerror}")
+    except (BadSettings, UsageError) as error:
+        return fault(str(error))
+    for problem in result.problems:
+        fault(f"{path}: {problem}")
+    return _measure(arguments, own, result, unit)
+
+
+def _simulate(arguments: CheckArguments, own: DryRunArguments) -> int:
+    """Without an entry: what the config alone allows. Nothing is measured, nothing is found."""
+    from gradaudit.probe.simulate import NoUnit, run_simulation
+    from gradaudit.render.simulate import SAID, as_json, simulation_lines
+
+    if own.output is not None:
+        return fault("--output is of a measurement: give --entry, or leave it out")
+    path = arguments.paths[0]
+    try:
+        finder = Finder(arguments.config, arguments.isolated)
+        simulations = run_simulation(path, own.unit, options_of(arguments, finder), finder)
+    except OSError as error:
+        return fault(f"{path}: {error.strerror}")
+    except (BadSettings, UsageError, NoUnit) as error:
+        return fault(str(error))
+    if arguments.format == "json":
+        units = [as_json(simulation) for simulation in simulations]
+        document = {"schema": 1, "source": "simulated", "note": SAID, "units": units}
+        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        return 0
+    lines = simulation_lines(simulations, width_of(sys.stdout))
+    write_lines(lines, use_color(arguments.color, sys.stdout))
+    return 0
+
+
+def _unit_of(result: FileResult, own: DryRunArguments) -> TrainingUnit:
+    """The training that is measured: the named one, the only one, or that of the entry's name.
+
+    Raises: UsageError.
+    """
+    if result.tree is None or result.composed is None:
+        said = "; ".join(f"line {f.place.line}: {f.message}" for f in result.findings)
+        raise UsageError(f"{result.path} cannot be read: {said or 'it does not parse'}")
+    if not result.units:
+        raise UsageError(f"{result.path} holds no training settings")
+    names = tuple(unit.name for unit in result.units)
+    assert own.entry is not None
+    module = os.path.basename(own.entry.rpartition(":")[0].removesuffix(".py"))
+    wanted = own.unit
+    if wanted is None:
+        if len(names) == 1:
+            return result.units[0]
+        wanted = module.rpartition(".")[2]
+        if wanted not in names:
+            raise UsageError(
+                f"{result.path} holds {len(names)} trainings: say which is measured with "
+                f"--unit {'|'.join(names)}"
+            )
+    for unit in result.units:
+        if unit.name == wanted:
+            return unit
+    hint = did_you_mean(wanted, names) or f"; units: {', '.join(names)}"
+    raise UsageError(f"--unit: {result.path} has no unit `{wanted}`{hint}")
+
+
+def _measure(
+    arguments: CheckArguments, own: DryRunArguments, result: FileResult, unit: TrainingUnit
+) -> int:
+    from gradaudit.compose.plain import TooLarge
+    from gradaudit.probe.dryrun import device_of, run_dry
+    from gradaudit.probe.entry import build_training, load_entry
+    from gradaudit.probe.protocol import DryRunError
+    from gradaudit.probe.recipe import recipe_of
+    from gradaudit.probe.state import seed_all
+
+    assert own.entry is not None
+    directory = own.output or os.path.join(DEFAULT_OUTPUT, time.strftime("%Y%m%d-%H%M%S"))
+    about = {
+        "program": os.path.basename(own.entry.rpartition(":")[0]), "entry": own.entry,
+        "unit": unit.name, "config": result.path,
+    }  # fmt: skip
+    try:
+        device = device_of(own.device)
+        config = _config(result, unit)
+        function = load_entry(own.entry)
+        seed_all(own.seed)
+        training = build_training(function, config, own.entry)
+        recipe = recipe_of(unit, _steps_per_epoch(training))
+        with _open(directory) as file:
+
+            def write(line: dict[str, Any]) -> None:
+                file.write(json.dumps(line, allow_nan=False) + "\n")
+
+            bar = Progress(own.steps, sys.stderr)
+            try:
+                run_dry(
+                    training, recipe, steps=own.steps, seed=own.seed, device=device, write=write,
+                    about=about, progress=bar.show,
+                )  # fmt: skip
+            finally:
+                bar.end()
+    except (DryRunError, TooLarge) as error:
+        return fault(str(error))
+    except OSError as error:
+        return fault(f"{directory}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        return fault(f"interrupted; what was measured so far is in {directory}")
+    return _show(arguments, unit, directory, result.path)
+
+
+def _config(result: FileResult, unit: TrainingUnit) -> Any:
+    from gradaudit.compose.plain import plain_config
+    from gradaudit.probe.protocol import Config
+
+    assert result.composed is not None
+    whole, section = plain_config(result.composed, unit.mapping)
+    return Config(whole, section, unit.name)
+
+
+def _steps_per_epoch(training: Any) -> float | None:
+    if training.steps_per_epoch:
+        return float(training.steps_per_epoch)
+    try:
+        return float(len(training.batches))
+    except TypeError:
+        return None
+
+
+def _open(directory: str) -> TextIO:
+    os.makedirs(directory, exist_ok=True)
+    return open(os.path.join(directory, "rank-0.jsonl"), "w", encoding="utf-8")
+
+
+def _show(arguments: CheckArguments, unit: TrainingUnit, directory: str, path: str) -> int:
+    from gradaudit.evidence.dry_run import read_dry_run
+    from gradaudit.evidence.record_reader import read_record
+    from gradaudit.plan.measured import Measured
+    from gradaudit.plan.terms import shares_of
+    from gradaudit.render.dryrun import dry_run_lines
+
+    record = read_record(directory)
+    shares = shares_of(Measured(unit, record, record.optimizers[0])) if record.terms else []
+    run = read_dry_run(record, {share.name: share.role for share in shares})
+    held = {share.name for share in shares if share.setting is not None}
+    again = f"gradaudit fix {quoted(path)} --record {quoted(directory)}"
+    if unit.name != "main":
+        again += f" --unit {quoted(unit.name)}"
+    lines = dry_run_lines(run, path, directory, held, again, width_of(sys.stdout))
+    write_lines(lines, use_color(arguments.color, sys.stdout))
+    return 1 if is_wanting(run) and not arguments.exit_zero else 0
+
+
+def is_wanting(run: DryRun) -> bool:
+    """Whether something should be changed: what ends with exit code 1."""
+    return run.balance.dominated and bool(run.balance.advice)
+
+
+class Progress:
+    """A line on a terminal that says how far the run is; nothing where there is none."""
+
+    def __init__(self, steps: int, stream: TextIO) -> None:
+        self._steps = steps
+        self._stream = stream
+        self._live = stream.isatty()
+        self._shown = 0.0
+        self._started = time.monotonic()
+
+    def show(self, step: int, norm: float) -> None:
+        now = time.monotonic()
+        if not self._live or (now - self._shown < 0.1 and step < self._steps):
+            return
+        self._shown = now
+        left = (now - self._started) / step * (self._steps - step)
+        text = f"step {step} of {self._steps}  gradient norm {norm:.4g}  about {left:.0f} s left"
+        if step == self._steps:
+            text = f"{step} steps; now measuring at these weights"
+        self._stream.write(f"\r\x1b[K{text}")
+        self._stream.flush()
+
+    def end(self) -> None:
+        if self._live:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()

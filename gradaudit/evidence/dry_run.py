@@ -1,0 +1,235 @@
+"""What a dry run's record says, as numbers: for the screen and for whoever reads the record."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from math import isfinite
+
+from gradaudit.evidence.gram import RESAMPLES, interval_of
+from gradaudit.evidence.statistics import median, quantile, series_quantile, series_share
+from gradaudit.evidence.terms import (
+    EVEN,
+    Balance,
+    TermSummary,
+    balance,
+    norms_with,
+    percentiles,
+    summarise,
+    without_each,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from gradaudit.evidence.record import Record, Terms
+
+    Interval = tuple[float, float]
+
+CLIP_STEPS = 100
+"""Steps after the warm-up below which no threshold is recommended: the 90th percentile of 100 steps
+of a heavy-tailed series is known to a factor of 3, of 50 steps to a factor of 5."""
+
+CLIP_SHARE = 0.9
+"""The percentile that is recommended as a clip threshold (google-research/tuning_playbook, "the
+90th percentile of gradient norms as an initial guess")."""
+
+LEAST_COSINE = 0.9
+"""Cosine of the expected gradients of a micro-batch and of four in one, below which the small one
+is said to train another objective. 0.97 is what sampling alone left at 9600 samples
+(docs/measurements.md)."""
+
+TOP_LAYERS = 5
+
+
+@dataclass
+class Spread:
+    """A series of norms: percentiles with intervals of 95 % between order statistics, which count
+    steps that are like their neighbours for less."""
+
+    count: int
+    median: float
+    p95: float
+    max: float
+    median_interval: Interval | None
+    p95_interval: Interval | None
+
+    @property
+    def tail(self) -> float | None:
+        """95th percentile over median: 1.5 to 4 for most trainings, above 10 something is wrong."""
+        return self.p95 / self.median if self.median > 0 else None
+
+
+@dataclass
+class RateTest:
+    """Losses at a multiple of the learning rate beside those at the rate itself.
+
+    change  mean over the second half of the steps of the loss's relative difference, with its
+            interval of 95 % over batches; None where the run was not finite.
+    """
+
+    factor: float
+    diverged: bool
+    change: float | None = None
+    interval: Interval | None = None
+
+
+@dataclass
+class DryRun:
+    """All that is said of a dry run. Every norm is that of steps after the warm-up."""
+
+    about: dict[str, Any] = field(default_factory=dict)
+    first: int = 0
+    last: int = 0
+    terms: list[TermSummary] = field(default_factory=list)
+    values: dict[str, float] = field(default_factory=dict)
+    samples: dict[str, str] = field(default_factory=dict)
+    without_graph: list[str] = field(default_factory=list)
+    without: dict[str, float] = field(default_factory=dict)
+    balance: Balance = field(default_factory=Balance)
+    norm: Spread | None = None
+    norm_after: Spread | None = None
+    clip_norm: float | None = None
+    clipped: int = 0
+    clipped_interval: Interval = (0.0, 1.0)
+    clip_advice: float | None = None
+    clip_interval: Interval | None = None
+    clip_why: str = ""
+    update_ratio: float | None = None
+    layers: list[tuple[str, float]] = field(default_factory=list)
+    frozen: dict[str, Any] = field(default_factory=dict)
+    noise: dict[str, Any] = field(default_factory=dict)
+    batch_norm: dict[str, Any] = field(default_factory=dict)
+    bias: dict[str, Any] = field(default_factory=dict)
+    rates: list[RateTest] = field(default_factory=list)
+    learning_rate: float | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def read_dry_run(record: Record, roles: Mapping[str, str]) -> DryRun:
+    """Sum up the record of a dry run. `roles`: of its terms, by name (`primary`, ...)."""
+    run = DryRun(about=_only(record, "trajectory"))
+    warmup = run.about.get("warmup_steps") or 0
+    after = [terms for terms in record.terms if terms.step > warmup]
+    shown = after or record.terms
+    if shown:
+        run.first, run.last = shown[0].step, shown[-1].step
+    run.terms = summarise(shown)
+    for line in record.others.get("term", []):
+        run.values[line["name"]] = line.get("median_value") or 0.0
+        run.samples[line["name"]] = line.get("samples") or "unknown"
+        if line.get("without_graph") == line.get("steps"):
+            run.without_graph.append(line["name"])
+    run.without = without_each(shown)
+    run.balance = balance(after, roles)
+    _read_norms(run, record, warmup)
+    _read_advice(run, after)
+    run.frozen, run.noise = _only(record, "frozen"), _only(record, "noise")
+    run.batch_norm, run.bias = _only(record, "batch_norm_noise"), _only(record, "batch_size_bias")
+    run.rates, run.learning_rate = _read_rates(_only(record, "rate_test"))
+    run.notes = list(run.about.get("notes") or [])
+    return run
+
+
+def _only(record: Record, kind: str) -> dict[str, Any]:
+    found = record.others.get(kind, [])
+    return found[-1] if found else {}
+
+
+def _read_norms(run: DryRun, record: Record, warmup: int) -> None:
+    steps = [step for optimizer in record.optimizers[:1] for step in optimizer.steps]
+    after = [step for step in steps if step.step > warmup] or steps
+    norms = [s.pre_clip_norm for s in after if s.pre_clip_norm is not None]
+    norms = [norm for norm in norms if isfinite(norm)]
+    if not norms:
+        return
+    if not run.first:
+        run.first, run.last = after[0].step, after[-1].step
+    run.norm = spread(norms)
+    run.clip_norm = run.about.get("clip_norm")
+    if run.clip_norm is not None:
+        above = [norm > run.clip_norm for norm in norms]
+        run.clipped, run.clipped_interval = sum(above), series_share(above)
+    enough = len(steps) > warmup
+    run.clip_advice, run.clip_interval, run.clip_why = clip_advice(norms if enough else [])
+    ratios = [
+        ratio
+        for step in after
+        for ratio, shape in zip(step.update_ratio, record.optimizers[0].shapes, strict=False)
+        if ratio is not None and len(shape) >= 2
+    ]
+    run.update_ratio = median(ratios) if ratios else None
+    run.layers = _layers(record, after)
+
+
+def _layers(record: Record, steps: Sequence[Any]) -> list[tuple[str, float]]:
+    """The tensors with the largest share of the squared norm, post-clip, largest first."""
+    names = record.optimizers[0].layers
+    squares = [0.0] * len(names)
+    for step in steps:
+        total = sum(n * n for n in step.layer_norms if n is not None and isfinite(n))
+        for at, norm in enumerate(step.layer_norms[: len(names)]):
+            if norm is not None and isfinite(norm) and total:
+                squares[at] += norm * norm / total / len(steps)  # steps weigh alike
+    ranked = sorted(zip(names, squares, strict=True), key=lambda pair: -pair[1])
+    return ranked[:TOP_LAYERS]
+
+
+def _read_advice(run: DryRun, after: Sequence[Terms]) -> None:
+    if run.balance.advice:
+        factors = {a.name: a.new / a.weight for a in run.balance.advice}
+        norms = norms_with(after, factors)
+        if norms:
+            run.norm_after = spread(norms)
+
+
+def spread(norms: Sequence[float]) -> Spread:
+    """Raises: ValueError where there are none."""
+    middle, high = percentiles(norms)
+    return Spread(
+        len(norms), middle, high, max(norms), series_quantile(norms, 0.5),
+        series_quantile(norms, 0.95),
+    )  # fmt: skip
+
+
+def clip_advice(norms: Sequence[float]) -> tuple[float | None, Interval | None, str]:
+    """A threshold, its interval, and why there is none."""
+    if len(norms) < CLIP_STEPS:
+        missing = CLIP_STEPS - len(norms)
+        return None, None, f"{missing} more steps after the warm-up are needed ({CLIP_STEPS})"
+    middle, high = percentiles(norms)
+    if middle <= 0 or high / middle > EVEN:
+        return None, None, "fix what makes the spikes first"
+    return quantile(norms, CLIP_SHARE), series_quantile(norms, CLIP_SHARE), ""
+
+
+def _read_rates(line: dict[str, Any]) -> tuple[list[RateTest], float | None]:
+    factors, losses = line.get("factors") or [], line.get("losses") or []
+    runs = dict(zip(factors, losses, strict=False))
+    base = [loss for loss in runs.get(1.0, []) if isinstance(loss, (int, float))]
+    if not base:
+        return [], None
+    found = []
+    for factor, values in runs.items():
+        if factor == 1.0:
+            continue
+        own = [value for value in values if isinstance(value, (int, float))]
+        if len(own) < len(base):
+            found.append(RateTest(factor, True))
+            continue
+        half = len(base) // 2
+        size = sum(abs(value) for value in base[half:]) / (len(base) - half)
+        apart = (
+            [(a - b) / size for a, b in zip(own[half:], base[half:], strict=True)] if size else []
+        )
+        if not apart:
+            continue
+        draw = random.Random(0)
+        means = [
+            sum(draw.choice(apart) for _ in apart) / len(apart) for _ in range(RESAMPLES)
+        ]  # fmt: skip
+        mean = sum(apart) / len(apart)
+        found.append(RateTest(factor, False, mean, interval_of(means)))
+    return found, line.get("learning_rate")

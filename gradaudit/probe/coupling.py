@@ -1,0 +1,87 @@
+"""Whether a term of the loss treats the samples of a batch apart: measured, not guessed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from gradaudit.probe.batches import cut, size_of
+from gradaudit.probe.gradients import read_terms
+from gradaudit.probe.state import put_random, same_buffers, take_random
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gradaudit.probe.protocol import Training
+
+MEAN, SUM, COUPLED, UNKNOWN = "mean", "sum", "coupled", "unknown"
+"""A mean over samples; a sum over samples; neither: it compares samples, or takes statistics of the
+batch; not seen active on any batch, or a batch that cannot be cut in halves."""
+
+TOLERANCE = 1e-3
+"""Relative. float32 reductions differ by 1e-6; the weakest coupling met (a variance ratio at batch
+64) by 1e-2."""
+
+
+def batch_norms(model: torch.nn.Module) -> list[torch.nn.Module]:
+    """The BatchNorm layers that normalise with the statistics of the batch."""
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    return [
+        module
+        for module in model.modules()
+        if isinstance(module, _BatchNorm) and (module.training or not module.track_running_stats)
+    ]
+
+
+@torch.no_grad()
+def couplings(training: Training, batches: Sequence[Any], device: torch.device) -> dict[str, str]:
+    """Term -> how it treats the samples of a batch.
+
+    In `eval()`, so that neither BatchNorm nor dropout couples anything, a mean over samples has
+    on the whole batch the mean of its values on the halves, and a sum their sum. What has neither
+    compares samples with each other. Changes nothing (`same_buffers`).
+    """
+    seen: dict[str, set[str]] = {}
+    with same_buffers(training.model, device):
+        training.model.eval()
+        for batch in batches:
+            size = size_of(batch)
+            if size is None or size < 2:
+                continue
+            half = size // 2
+            parts = [cut(batch, 0, 2 * half), cut(batch, 0, half), cut(batch, half, 2 * half)]
+            values: list[dict[str, float]] = []
+            generators = take_random(device)
+            try:
+                for part in parts:
+                    put_random(generators, device)
+                    returned = read_terms(training.losses(training.model, part))
+                    values.append({term.name: float(term.tensor) for term in returned})
+            except (RuntimeError, ValueError, IndexError):
+                continue  # a batch of half the size is none to this model
+            for name, whole in values[0].items():
+                kind = _kind(whole, values[1].get(name), values[2].get(name))
+                seen.setdefault(name, set()).add(kind)
+    return {name: _decide(kinds) for name, kinds in seen.items()}
+
+
+def _kind(whole: float, first: float | None, second: float | None) -> str:
+    if first is None or second is None:
+        return UNKNOWN
+    scale = max(abs(whole), abs(first), abs(second))
+    if not scale < float("inf") or scale < 1e-12:
+        return UNKNOWN
+    if abs(whole - (first + second) / 2) <= TOLERANCE * scale:
+        return MEAN
+    if abs(whole - (first + second)) <= TOLERANCE * scale:
+        return SUM
+    return COUPLED
+
+
+def _decide(kinds: set[str]) -> str:
+    if COUPLED in kinds:
+        return COUPLED
+    known = kinds - {UNKNOWN}
+    return known.pop() if len(known) == 1 else UNKNOWN if not known else COUPLED

@@ -1,0 +1,349 @@
+"""A whole dry run: the trajectory, then what is measured at the weights where it ended.
+
+Everything goes out as lines of the record (docs/record.md); nothing is judged here.
+"""
+
+from __future__ import annotations
+
+import statistics
+from datetime import UTC, datetime
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from gradaudit.evidence import gram
+from gradaudit.probe import frozen
+from gradaudit.probe.batches import Ended, Stream, size_of
+from gradaudit.probe.coupling import COUPLED, SUM, UNKNOWN, batch_norms, couplings
+from gradaudit.probe.entry import users_fault
+from gradaudit.probe.protocol import DryRunError
+from gradaudit.probe.recipe import make_optimizer
+from gradaudit.probe.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from gradaudit.probe.protocol import Training
+    from gradaudit.probe.recipe import Recipe
+
+    Write = Callable[[dict[str, Any]], None]
+
+SCHEMA = 1
+FROZEN_BATCHES = 64
+"""Micro-batches for what is measured at fixed weights: 16 large ones of 4."""
+
+TERM_BATCHES = 24
+"""Of these, those whose gradients are kept term by term."""
+
+RATE_STEPS = 20
+RATE_FACTORS = (0.5, 1.0, 2.0, 4.0)
+COUPLING_BATCHES = 8
+
+
+def device_of(name: str) -> torch.device:
+    """Raises: DryRunError where this machine, or this build of torch, has no such device."""
+    if name == "cuda" and not torch.cuda.is_available():
+        built = "" if torch.version.cuda else ": this torch is a build for the CPU only"
+        raise DryRunError(f"--device cuda: no CUDA device{built}; take --device cpu")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise DryRunError("--device mps: no MPS device on this machine; take --device cpu")
+    return torch.device(name)
+
+
+def run_dry(
+    training: Training,
+    recipe: Recipe,
+    *,
+    steps: int,
+    seed: int,
+    device: torch.device,
+    write: Write,
+    about: dict[str, Any],
+    progress: Callable[[int, float], None] = lambda step, norm: None,
+) -> Trajectory:
+    """Train `steps` steps and measure. `about`: what the lines say of the command (`program`,
+    `unit`, `config`, `entry`).
+
+    Raises: DryRunError for what its user can mend.
+    """
+    try:
+        return _run(training, recipe, steps, seed, device, write, about, progress)
+    except DryRunError:
+        raise
+    except Exception as error:
+        said = str(error)
+        if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+            isinstance(error, RuntimeError)
+            and ("can't allocate memory" in said or "out of memory" in said)
+        ):
+            raise _too_large(training, device, error) from error
+        fault = users_fault(error)
+        if fault:
+            raise DryRunError(fault) from error
+        raise
+
+
+def _run(
+    training: Training,
+    recipe: Recipe,
+    steps: int,
+    seed: int,
+    device: torch.device,
+    write: Write,
+    about: dict[str, Any],
+    progress: Callable[[int, float], None],
+) -> Trajectory:
+    def out(line: dict[str, Any]) -> None:
+        write(to_json(line))
+
+    training.model.to(device)
+    training.model.train()
+    optimizer = training.optimizer
+    if optimizer is None:
+        held = [p for p in training.model.parameters() if p.requires_grad]
+        optimizer = make_optimizer(recipe, held)
+    elif isinstance(optimizer, torch.optim.LBFGS):
+        raise DryRunError(
+            "LBFGS evaluates the loss several times a step, which a dry run does not: "
+            "`gradaudit probe -- python train.py` measures such a training"
+        )
+    if training.optimizer is not None:
+        recipe.notes.insert(0, f"the optimiser is the script's own {type(optimizer).__name__}; the "
+                            "config's settings of one are not used")  # fmt: skip
+    out(_header(about, steps, device))
+    out(_optimizer_line(training, optimizer))
+    adaptive = recipe.adaptive and not isinstance(optimizer, torch.optim.SGD)
+    stream = Stream(training.batches, device, training.move)
+    trajectory = Trajectory(training, recipe, optimizer, stream, device, out)
+    trajectory.run(steps, progress)
+    out({
+        "kind": "trajectory", **about, "seed": seed, "steps": trajectory.done,
+        "steps_asked": steps, "stopped": trajectory.stopped,
+        "optimizer": type(optimizer).__name__,
+        "accumulation": recipe.accumulation, "micro_batch": recipe.micro_batch,
+        "clip_norm": recipe.clip_norm, "warmup_steps": recipe.warmup_steps,
+        "total_steps": recipe.total_steps, "notes": recipe.notes, "adaptive": adaptive,
+        "elements": sum(p.numel() for p in trajectory.parameters),
+        "self_check": trajectory.self_check, "total_checked": training.total is not None,
+    })  # fmt: skip
+    unknown = sorted(set(training.primary) - trajectory.values.keys())
+    if unknown:
+        known = ", ".join(trajectory.values)
+        raise DryRunError(f"`primary` names {unknown[0]!r}, which is no term; terms: {known}")
+    batches = _some(stream, FROZEN_BATCHES)
+    kinds = couplings(training, batches[:COUPLING_BATCHES], device)
+    for name, values in trajectory.values.items():
+        out({
+            "kind": "term", "name": name, "samples": kinds.get(name, UNKNOWN),
+            "steps": len(values), "without_graph": trajectory.graphless.get(name, 0),
+            "median_value": statistics.median(values), "role": _role(name, training.primary),
+        })  # fmt: skip
+    if batches and (not trajectory.stopped or "loader" in trajectory.stopped):
+        _measure_frozen(trajectory, batches, kinds, out)
+    why = "steps" if trajectory.done == steps else "script_ended"
+    if trajectory.stopped.startswith("interrupted"):
+        why = "interrupted"
+    out({"kind": "stop", "why": why, "steps": trajectory.done})
+    return trajectory
+
+
+def _role(name: str, primary: Collection[str]) -> str:
+    """What the script says of a term; empty where it says nothing."""
+    if not primary:
+        return ""
+    return "primary" if name in primary else "auxiliary"
+
+
+def _measure_frozen(
+    trajectory: Trajectory, batches: list[Any], kinds: dict[str, str], out: Write
+) -> None:
+    training, device = trajectory.training, trajectory.device
+    sizes = {size_of(batch) for batch in batches}
+    size = sizes.pop() if len(sizes) == 1 else None
+    layers = batch_norms(training.model)
+    found = frozen.frozen_products(training, batches[:TERM_BATCHES], trajectory.parameters, device)
+    out(_frozen_line(found, size))
+    out(_noise_line(found, size, bool(layers), kinds))
+    if layers:
+        noise = frozen.batch_norm_noise(training, batches, device)
+        out({"kind": "batch_norm_noise", "micro_batch": size, "layers": noise})
+    if layers or COUPLED in kinds.values():
+        out(_bias_line(trajectory, batches, size, bool(layers)))
+    last = batches[-RATE_STEPS:]
+    if len(last) == RATE_STEPS:
+        losses = frozen.rate_test(
+            training, trajectory.optimizer, last, device,
+            factors=RATE_FACTORS, clip_norm=trajectory.recipe.clip_norm,
+        )  # fmt: skip
+        rate = trajectory.optimizer.param_groups[0]["lr"]
+        factor = trajectory.recipe.factor(max(trajectory.done, 1))
+        out({
+            "kind": "rate_test", "learning_rate": rate, "share_of_peak": factor,
+            "factors": list(RATE_FACTORS), "losses": losses,
+        })  # fmt: skip
+
+
+def _frozen_line(found: frozen.Frozen, size: int | None) -> dict[str, Any]:
+    """Noise-corrected cosines of the terms, and how far each stands out of its noise."""
+    line: dict[str, Any] = {"kind": "frozen", "micro_batch": size, "names": found.names}
+    if not found.dots:
+        return {**line, "batches": 0, "why": found.why}
+    count = len(found.names)
+    own = [gram.block(found.dots, count, i, i) for i in range(count)]
+    cosines: list[list[Any]] = [[None] * count for _ in range(count)]
+    for i in range(count):
+        for j in range(i + 1, count):
+            cross = gram.block(found.dots, count, i, j)
+            cosine = gram.corrected_cosine(own[i], own[j], cross)
+            if cosine is not None:
+                cosines[i][j] = cosines[j][i] = [cosine.value, cosine.low, cosine.high]
+    active = [any(dots[a][a] > 0 for a in range(len(dots))) for dots in own]
+    return {
+        **line, "batches": len(found.dots) // count, "cosines": cosines,
+        "signal_to_noise": [
+            gram.signal_to_noise(dots) if on else None for dots, on in zip(own, active, strict=True)
+        ],
+    }  # fmt: skip
+
+
+def _noise_line(
+    found: frozen.Frozen, size: int | None, has_batch_norm: bool, kinds: dict[str, str]
+) -> dict[str, Any]:
+    """The gradient noise scale, or why there is none."""
+    line: dict[str, Any] = {"kind": "noise", "micro_batch": size}
+    coupled = sorted(name for name, kind in kinds.items() if kind == COUPLED)
+    unknown = sorted(name for name, kind in kinds.items() if kind == UNKNOWN)
+    if has_batch_norm:
+        return {**line, "refused": "BatchNorm couples the samples of a batch"}
+    if coupled:
+        names = ", ".join(f"`{name}`" for name in coupled)
+        return {**line, "refused": f"{names}: not a mean over independent samples"}
+    if size is None or unknown or not kinds:
+        why = "batches differ in size or cannot be cut" if size is None else "it was not active"
+        return {**line, "refused": f"whether the terms couple samples is not known: {why}"}
+    if SUM in kinds.values():
+        return {**line, "refused": "a term is summed over the batch, so its scale grows with it"}
+    if not found.dots:
+        return {**line, "refused": found.why}
+    dots = gram.summed(found.dots, len(found.names))
+    if len(dots) < gram.FEWEST_BATCHES:
+        return {**line, "refused": f"{len(dots)} batches; it takes {gram.FEWEST_BATCHES}"}
+    scale = gram.noise_scale(dots, size)
+    return {
+        **line, "batches": len(dots), "noise_scale": scale.value, "low": scale.low,
+        "high": scale.high, "lower_bound_only": scale.low_only,
+    }  # fmt: skip
+
+
+def _bias_line(
+    trajectory: Trajectory, batches: list[Any], size: int | None, has_batch_norm: bool
+) -> dict[str, Any]:
+    """Where the expected gradient of a micro-batch points beside that of four in one."""
+    training, device = trajectory.training, trajectory.device
+    line: dict[str, Any] = {
+        "kind": "batch_size_bias", "micro_batch": size,
+        "large": size * frozen.JOINED if size else None,
+    }  # fmt: skip
+    bias = frozen.size_bias(training, batches, trajectory.parameters, device)
+    line["batches"] = bias.small
+    if not bias.dots:
+        return {**line, "why": bias.why}
+    cosine = gram.size_cosine(bias.dots, bias.small, bias.joined)
+    line["cosine"] = None if cosine is None else [cosine.value, cosine.low, cosine.high]
+    if has_batch_norm:
+        without = frozen.size_bias(
+            training, batches, trajectory.parameters, device, frozen_norm=True
+        )
+        if without.dots:
+            cosine = gram.size_cosine(without.dots, without.small, without.joined)
+            line["cosine_frozen_norm"] = (
+                None if cosine is None else [cosine.value, cosine.low, cosine.high]
+            )
+    return line
+
+
+def _some(stream: Stream, count: int) -> list[Any]:
+    """The next batches, of the commonest size: the last one of an epoch is often smaller."""
+    batches: list[Any] = []
+    try:
+        for _ in range(count):
+            batches.append(stream.take())
+    except Ended:
+        pass
+    sizes = [size_of(batch) for batch in batches]
+    most = max(set(sizes), key=sizes.count) if sizes else None
+    return [batch for batch, size in zip(batches, sizes, strict=True) if size == most]
+
+
+def _header(about: dict[str, Any], steps: int, device: torch.device) -> dict[str, Any]:
+    import os
+    import platform
+
+    return {
+        "kind": "header", "schema": SCHEMA, "source": "dryrun", "rank": 0, "world_size": 1,
+        "pid": os.getpid(), "torch": torch.__version__, "python": platform.python_version(),
+        "device": device.type, "program": about.get("program", ""), "steps_asked": steps,
+        "skip_steps": 0, "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }  # fmt: skip
+
+
+_GROUP = (
+    "weight_decay", "betas", "eps", "momentum", "nesterov", "fused", "foreach", "amsgrad",
+    "dampening", "alpha", "maximize",
+)  # fmt: skip
+
+
+def _optimizer_line(training: Training, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    names = {id(p): name for name, p in training.model.named_parameters()}
+    held = [p for group in optimizer.param_groups for p in group["params"]]
+    inside = {id(p) for p in held}
+    groups = []
+    for group in optimizer.param_groups:
+        own = {name: group[name] for name in _GROUP if name in group}
+        groups.append({
+            "tensors": len(group["params"]), "elements": sum(p.numel() for p in group["params"]),
+            "learning_rate": float(group["lr"]), "initial_learning_rate": float(group["lr"]),
+            **{k: list(v) if isinstance(v, tuple) else v for k, v in own.items()},
+        })  # fmt: skip
+    dtypes: dict[str, int] = {}
+    for parameter in held:
+        dtypes[str(parameter.dtype)] = dtypes.get(str(parameter.dtype), 0) + 1
+    return {
+        "kind": "optimizer", "optimizer": 0, "class": type(optimizer).__name__,
+        "module": type(optimizer).__module__, "groups": groups,
+        "layers": [names.get(id(p), f"?{at}") for at, p in enumerate(held)],
+        "shapes": [list(p.shape) for p in held], "dtypes": dtypes,
+        "model_tensors": len(names),
+        "not_in_optimizer": [
+            name for name, p in training.model.named_parameters()
+            if p.requires_grad and id(p) not in inside
+        ],
+        "batch_norm_layers": len(batch_norms(training.model)), "sharded": False,
+    }  # fmt: skip
+
+
+def to_json(value: Any) -> Any:
+    """Tensors as numbers; numbers that JSON has not as words."""
+    if isinstance(value, dict):
+        return {key: to_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_json(item) for item in value]
+    if isinstance(value, torch.Tensor):
+        value = value.item() if value.numel() == 1 else value.tolist()
+    if isinstance(value, float):
+        if isfinite(value):
+            return value
+        return "nan" if value != value else "inf" if value > 0 else "-inf"
+    return value
+
+
+def _too_large(training: Training, device: torch.device, error: BaseException) -> DryRunError:
+    elements = sum(p.numel() for p in training.model.parameters())
+    size = sum(p.numel() * p.element_size() for p in training.model.parameters()) / 2**30
+    said = str(error).split("\n")[0][:160]
+    return DryRunError(
+        f"out of memory on {device.type}: the model has {elements:,} parameters ({size:.1f} GiB), "
+        "and its gradients, the optimiser's state and the activations come on top. Take smaller "
+        f"batches or a smaller copy of the model in `build`, or another --device ({said})"
+    )

@@ -1,0 +1,155 @@
+"""From `--entry pkg.module:build` to a `Training`: imports the user's code, because they asked."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from gradaudit.probe.protocol import DryRunError, Training
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gradaudit.probe.protocol import Config
+
+OPTIONAL = ("optimizer", "total", "steps_per_epoch", "primary", "move")
+
+
+def load_entry(text: str) -> Callable[[Config], Any]:
+    """The function that `pkg.module:function` or `path/to/file.py:function` names.
+
+    The current directory is looked in first, as `python script.py` and `python -m` do.
+
+    Raises: DryRunError.
+    """
+    module_name, colon, name = text.rpartition(":")
+    if not colon or not module_name or not name:
+        raise DryRunError(f"--entry {text}: takes MODULE:FUNCTION, as in train.py:build")
+    sys.path.insert(0, os.getcwd())
+    is_file = module_name.endswith(".py")
+    try:
+        module = _from_file(module_name) if is_file else importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name and (module_name == error.name or module_name.startswith(f"{error.name}.")):
+            near = module_name.replace(".", os.sep) + ".py"
+            hint = f"; there is a file {near} that failed to import" if os.path.exists(near) else ""
+            raise DryRunError(
+                f"--entry {text}: there is no module `{error.name}` here or on the path{hint}; "
+                "run from the directory that holds it, or name the file: path/to/train.py:build"
+            ) from error
+        raise DryRunError(f"--entry {text}: it imports `{error.name}`, which is missing") from error
+    except DryRunError:
+        raise
+    except Exception as error:
+        raise DryRunError(f"--entry {text}: importing it failed: {_said(error)}") from error
+    function = getattr(module, name, None)
+    if function is None:
+        from gradaudit.settings import did_you_mean
+
+        known = tuple(n for n, v in vars(module).items() if callable(v) and not n.startswith("_"))
+        raise DryRunError(
+            f"--entry {text}: `{module_name}` has no `{name}`{did_you_mean(name, known)}"
+        )
+    if not callable(function):
+        kind = type(function).__name__
+        raise DryRunError(f"--entry {text}: `{name}` is a {kind}, not a function")
+    return function  # type: ignore[no-any-return]
+
+
+def _from_file(path: str) -> Any:
+    if not os.path.isfile(path):
+        raise DryRunError(f"--entry {path}: there is no such file")
+    folder, base = os.path.split(os.path.abspath(path))
+    sys.path.insert(0, folder)  # what it imports from beside itself
+    name = base.removesuffix(".py")
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickled workers look for their module there
+    spec.loader.exec_module(module)
+    return module
+
+
+def build_training(function: Callable[[Config], Any], config: Config, entry: str) -> Training:
+    """Call `build` and look at what it returns.
+
+    Raises: DryRunError.
+    """
+    try:
+        made = function(config)
+    except DryRunError:
+        raise
+    except Exception as error:
+        hint = ""
+        if isinstance(error, KeyError):
+            keys = ", ".join(list(config)[:8])
+            hint = f"; the config is the whole file (its keys: {keys}), `config.unit` the section "
+            hint += f"`{config.unit_name}`"
+        raise DryRunError(f"{entry} failed: {_said(error)}{hint}") from error
+    if isinstance(made, Training):
+        training = made
+    else:
+        missing = [name for name in ("model", "batches", "losses") if not hasattr(made, name)]
+        if missing:
+            raise DryRunError(
+                f"{entry} returned a {type(made).__name__} without {', '.join(missing)}: it must "
+                "return a gradaudit.probe.protocol.Training (model, batches, losses), or an "
+                "object with these attributes"
+            )
+        more = {name: getattr(made, name) for name in OPTIONAL if getattr(made, name, None)}
+        training = Training(made.model, made.batches, made.losses, **more)
+    _check(training, entry)
+    return training
+
+
+def _check(training: Training, entry: str) -> None:
+    import torch
+
+    if not isinstance(training.model, torch.nn.Module):
+        kind = type(training.model).__name__
+        raise DryRunError(f"{entry}: `model` is a {kind}, not a torch.nn.Module")
+    if not callable(training.losses):
+        raise DryRunError(f"{entry}: `losses` is not a function of (model, batch)")
+    if not hasattr(training.batches, "__iter__"):
+        kind = type(training.batches).__name__
+        raise DryRunError(f"{entry}: `batches` is a {kind}, which cannot be iterated over")
+    if training.optimizer is not None and not isinstance(training.optimizer, torch.optim.Optimizer):
+        kind = type(training.optimizer).__name__
+        raise DryRunError(f"{entry}: `optimizer` is a {kind}, not a torch.optim.Optimizer")
+    if not any(p.requires_grad for p in training.model.parameters()):
+        raise DryRunError(f"{entry}: no parameter of the model requires a gradient")
+
+
+def users_fault(error: BaseException) -> str:
+    """What to say of an error that came up under the user's own code, or in torch on its behalf;
+    empty for one that is gradaudit's."""
+    if _own_frames(error):
+        return f"your code failed: {_said(error)}"
+    frames = traceback.extract_tb(error.__traceback__)
+    in_torch = bool(frames) and f"{os.sep}torch{os.sep}" in frames[-1].filename
+    return f"torch refused: {_said(error)}" if in_torch else ""
+
+
+def _own_frames(error: BaseException) -> list[traceback.FrameSummary]:
+    """The frames that are neither gradaudit's nor an installed package's or Python's."""
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+    python = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
+    return [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith((here, python, "<"))
+        and f"{os.sep}site-packages{os.sep}" not in frame.filename
+        and f"{os.sep}bin{os.sep}" not in frame.filename
+    ]
+
+
+def _said(error: BaseException) -> str:
+    """The error and the line of the user's code that led to it."""
+    own = _own_frames(error)
+    where = f" ({os.path.relpath(own[-1].filename)}:{own[-1].lineno})" if own else ""
+    return f"{type(error).__name__}: {error}{where}"

@@ -1,0 +1,216 @@
+"""What is measured at fixed weights on many micro-batches: noise, and what a small batch changes.
+
+Every function leaves the training as it found it, bit by bit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from gradaudit.probe.batches import join, size_of
+from gradaudit.probe.coupling import batch_norms
+from gradaudit.probe.gradients import (
+    KEPT_BYTES,
+    dots_of,
+    read_terms,
+    term_gradients,
+    total_gradient,
+    weighted_sum,
+)
+from gradaudit.probe.state import same_buffers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor, nn
+
+    from gradaudit.probe.protocol import Training
+
+JOINED = 4
+"""Micro-batches that make one large batch: enough to see a bias, few enough to fit in memory."""
+
+
+class Frozen(NamedTuple):
+    """Inner products of the gradients of M micro-batches at the same weights.
+
+    names   of the T terms. dots: [M T][M T], batch major, weights included; empty where nothing
+            could be kept. why: the reason then.
+    """
+
+    names: list[str]
+    dots: list[list[float]]
+    why: str = ""
+
+
+def kept_batches(elements: int, terms: int, wanted: int, kept_bytes: int = KEPT_BYTES) -> int:
+    """How many batches' gradients of all terms fit."""
+    return min(wanted, kept_bytes // max(elements * terms * 4, 1))
+
+
+def frozen_products(
+    training: Training,
+    batches: Sequence[Any],
+    parameters: Sequence[Tensor],
+    device: torch.device,
+    kept_bytes: int = KEPT_BYTES,
+) -> Frozen:
+    """Gradients of every term on each of the batches, in training mode, and their products."""
+    names: list[str] = []
+    rows: list[Tensor] = []
+    elements = sum(p.numel() for p in parameters)
+    with same_buffers(training.model, device):
+        for batch in batches:
+            terms = read_terms(training.losses(training.model, batch))
+            if not names:
+                names = [term.name for term in terms]
+                fit = kept_batches(elements, len(names), len(batches), kept_bytes)
+                if fit < 2:
+                    return Frozen(names, [], f"{elements:,} elements x {len(names)} terms are too "
+                                  "many to keep for several batches")  # fmt: skip
+                batches = batches[:fit]
+            if [term.name for term in terms] != names:
+                return Frozen(names, [], "the terms change from batch to batch")
+            rows.append(term_gradients(terms, parameters))
+            if len(rows) == len(batches):
+                break
+    return Frozen(names, dots_of(torch.cat(rows)))
+
+
+class SizeBias(NamedTuple):
+    """Total gradients of M micro-batches and of M / `joined` large ones made of the same samples.
+
+    dots     [M + M / joined][M + M / joined], the small ones first.
+    members  for each large batch, the small ones in it.
+    """
+
+    small: int
+    joined: int
+    dots: list[list[float]]
+    why: str = ""
+
+
+def size_bias(
+    training: Training,
+    batches: Sequence[Any],
+    parameters: Sequence[Tensor],
+    device: torch.device,
+    *,
+    frozen_norm: bool = False,
+    kept_bytes: int = KEPT_BYTES,
+) -> SizeBias:
+    """Gradients of single micro-batches beside those of `JOINED` of them in one.
+
+    frozen_norm  with BatchNorm on its running statistics, so that only the loss couples samples.
+    """
+    elements = sum(p.numel() for p in parameters)
+    count = min(len(batches), kept_bytes // max(elements * 5, 1))
+    count -= count % JOINED
+    if any(size_of(batch) is None for batch in batches):
+        return SizeBias(0, JOINED, [], "batches of this kind cannot be joined")
+    if count < 2 * JOINED:
+        return SizeBias(0, JOINED, [], "too few batches, or too many parameters to keep")
+    with same_buffers(training.model, device):
+        if frozen_norm:
+            for module in batch_norms(training.model):
+                module.eval()
+        try:
+            rows = [_total(training, batch, parameters) for batch in batches[:count]]
+            for start in range(0, count, JOINED):
+                large = join(batches[start : start + JOINED])
+                rows.append(_total(training, large, parameters))
+        except RuntimeError as error:
+            return SizeBias(0, JOINED, [], f"batches cannot be joined ({error})")
+    return SizeBias(count, JOINED, dots_of(torch.stack(rows)))
+
+
+def _total(training: Training, batch: Any, parameters: Sequence[Tensor]) -> Tensor:
+    loss = weighted_sum(read_terms(training.losses(training.model, batch)))
+    return total_gradient(loss, parameters)
+
+
+@torch.no_grad()
+def batch_norm_noise(
+    training: Training, batches: Sequence[Any], device: torch.device
+) -> list[dict[str, Any]]:
+    """For each BatchNorm layer, how far a batch's mean strays from the mean of all batches.
+
+    `noise` is the standard deviation of the batch means over that of the activations, the median
+    over channels; `values` the numbers behind one mean: batch x positions.
+    """
+    layers = {id(module) for module in batch_norms(training.model)}
+    names = {id(module): name for name, module in training.model.named_modules()}
+    means: dict[int, list[Tensor]] = {}
+    variances: dict[int, list[Tensor]] = {}
+    values: dict[int, int] = {}
+
+    def look(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        x = inputs[0].detach().float()
+        dims = [d for d in range(x.dim()) if d != 1]
+        means.setdefault(id(module), []).append(x.mean(dims).cpu())
+        variances.setdefault(id(module), []).append(x.var(dims, unbiased=False).cpu())
+        values[id(module)] = x.numel() // x.shape[1]
+
+    handles = [
+        module.register_forward_pre_hook(look)
+        for module in training.model.modules()
+        if id(module) in layers
+    ]
+    try:
+        with same_buffers(training.model, device):
+            for batch in batches:
+                training.losses(training.model, batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    found = []
+    for key, own in means.items():
+        of = torch.stack(own)
+        if len(of) < 2:
+            continue
+        size = (torch.stack(variances[key]).mean(0) + of.var(0, unbiased=False)).sqrt()
+        ratio = of.std(0) / size.clamp(min=1e-12)
+        found.append({
+            "layer": names[key], "noise": float(ratio.median()), "values": values[key],
+        })  # fmt: skip
+    return found
+
+
+def rate_test(
+    training: Training,
+    optimizer: torch.optim.Optimizer,
+    batches: Sequence[Any],
+    device: torch.device,
+    *,
+    factors: Sequence[float],
+    clip_norm: float | None,
+) -> list[list[float]]:
+    """Losses of the next steps at several multiples of the learning rate, from the same state.
+
+    The same batches and random numbers for every factor. [factor][step]; a run ends where its loss
+    is not finite. Costs one copy of the training's state at a time.
+    """
+    from gradaudit.probe.state import same_training
+
+    rates = [group["lr"] for group in optimizer.param_groups]
+    found: list[list[float]] = []
+    for factor in factors:
+        losses: list[float] = []
+        with same_training(training.model, optimizer, device):
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
+            for batch in batches:
+                optimizer.zero_grad()
+                loss = weighted_sum(read_terms(training.losses(training.model, batch)))
+                losses.append(float(loss.detach()))
+                if not torch.isfinite(loss.detach()):
+                    break
+                loss.backward()
+                if clip_norm is not None:
+                    torch.nn.utils.clip_grad_norm_(training.model.parameters(), clip_norm)
+                optimizer.step()
+        found.append(losses)
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    return found

@@ -1,0 +1,224 @@
+"""Gradients of single loss terms: their inner products, without keeping more than fits.
+
+Each term costs one backward pass over the shared graph (`torch.autograd.grad` with
+`retain_graph`); `is_grads_batched` is slower and larger on a CPU and is not used. `.grad` and
+hooks of DDP stay untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import sqrt
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from gradaudit.probe.protocol import DryRunError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from torch import Tensor
+
+KEPT_BYTES = 512 * 2**20
+"""Gradients kept at a time. What needs more is done in parts: blocks of parameters, each with its
+own backward passes."""
+
+
+class Term(NamedTuple):
+    """One term of the loss of one batch. tensor: without the weight, a scalar."""
+
+    name: str
+    tensor: Tensor
+    weight: float
+
+    @property
+    def has_graph(self) -> bool:
+        return bool(self.tensor.requires_grad)
+
+
+class Products(NamedTuple):
+    """Inner products of the weighted gradients of one batch.
+
+    gram        [T][T] between terms. total_norm: 2-norm of their sum.
+    difference  for each extra loss the 2-norm of its gradient minus the sum of the terms'.
+    extra_norms the 2-norm of each extra loss's gradient.
+    layers      squared norm of each term in each parameter: [T][parameters].
+    """
+
+    gram: list[list[float]]
+    total_norm: float
+    difference: list[float]
+    extra_norms: list[float]
+    layers: list[list[float]]
+
+    def norm(self, term: int) -> float:
+        """2-norm of one weighted term's gradient."""
+        return sqrt(max(self.gram[term][term], 0.0))
+
+    def cosines(self) -> list[list[float | None]]:
+        """Cosines between terms; None where a gradient is zero."""
+        norms = [self.norm(i) for i in range(len(self.gram))]
+        return [
+            [
+                min(max(dot / (norms[i] * norms[j]), -1.0), 1.0) if norms[i] and norms[j] else None
+                for j, dot in enumerate(row)
+            ]
+            for i, row in enumerate(self.gram)
+        ]
+
+
+def read_terms(returned: Any) -> list[Term]:
+    """What `losses` returned, looked at.
+
+    Raises: DryRunError where it is not `{name: (scalar tensor, weight)}`.
+    """
+    if not isinstance(returned, Mapping) or not returned:
+        kind = type(returned).__name__
+        raise DryRunError(
+            f"`losses` returned a {kind}: it must return {{name: (tensor, weight)}}, one a term"
+        )
+    terms = []
+    for name, pair in returned.items():
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise DryRunError(
+                f"term `{name}`: takes (tensor, weight), the tensor without its weight; "
+                f"got a {type(pair).__name__}"
+            )
+        tensor, weight = pair
+        if not isinstance(tensor, torch.Tensor):
+            tensor = torch.as_tensor(float(tensor))  # a term that is off in this batch
+        if tensor.numel() != 1:
+            raise DryRunError(
+                f"term `{name}` has the shape {tuple(tensor.shape)}: reduce it to one number, as "
+                "the training does (mean or sum)"
+            )
+        terms.append(Term(str(name), tensor.reshape(()), float(weight)))
+    return terms
+
+
+def weighted_sum(terms: Sequence[Term]) -> Tensor:
+    """The loss: the sum of weight x term.
+
+    Raises: DryRunError where no term has a graph.
+    """
+    parts = [term.weight * term.tensor for term in terms if term.has_graph]
+    if not parts:
+        raise DryRunError(
+            "no term of the loss has a graph: nothing can be trained. Is the model called under "
+            "`torch.no_grad()`, or is a tensor detached (`.detach()`, `.item()`) on its way?"
+        )
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
+
+
+def products(
+    terms: Sequence[Term],
+    parameters: Sequence[Tensor],
+    extra: Sequence[Tensor] = (),
+    kept_bytes: int = KEPT_BYTES,
+) -> Products:
+    """The inner products of the terms' weighted gradients; `extra` are losses to hold against the
+    sum. Frees the graph."""
+    count = len(terms)
+    gram = [[0.0] * count for _ in terms]
+    layers: list[list[float]] = [[] for _ in terms]
+    square, differences, extras = 0.0, [0.0] * len(extra), [0.0] * len(extra)
+    graphs = [*(term.tensor if term.has_graph else None for term in terms), *extra]
+    every = blocks(parameters, len(graphs), kept_bytes)
+    for place, block in enumerate(every):
+        last_block = place == len(every) - 1
+        columns = list(_gradients(graphs, block, keep=not last_block))
+        for at, parameter in enumerate(block):
+            rows = [_flat(column[at], parameter) for column in columns]
+            own = torch.stack(rows[:count]) if count else torch.zeros(0)
+            weights = torch.tensor([term.weight for term in terms], dtype=own.dtype)
+            own = own * weights.to(own.device)[:, None]
+            dots = (own @ own.T).double().tolist() if own.device.type != "mps" else (
+                (own @ own.T).cpu().double().tolist()
+            )  # fmt: skip
+            for i in range(count):
+                layers[i].append(dots[i][i])
+                for j in range(count):
+                    gram[i][j] += dots[i][j]
+            together = own.sum(0)
+            square += _square(together)
+            for k, row in enumerate(rows[count:]):
+                differences[k] += _square(row - together)
+                extras[k] += _square(row)
+        del columns
+    return Products(
+        gram, sqrt(square), [sqrt(d) for d in differences], [sqrt(e) for e in extras], layers
+    )
+
+
+def total_gradient(loss: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """The gradient as one flat vector in float32."""
+    (column,) = _gradients([loss], parameters, keep=False)
+    return torch.cat([_flat(g, p) for g, p in zip(column, parameters, strict=True)])
+
+
+def term_gradients(terms: Sequence[Term], parameters: Sequence[Tensor]) -> Tensor:
+    """[T, elements]: the weighted gradient of each term as a flat vector in float32."""
+    graphs = [term.tensor if term.has_graph else None for term in terms]
+    rows = []
+    for term, column in zip(terms, _gradients(graphs, parameters, keep=False), strict=True):
+        flat = torch.cat([_flat(g, p) for g, p in zip(column, parameters, strict=True)])
+        rows.append(term.weight * flat)
+    return torch.stack(rows)
+
+
+def dots_of(vectors: Tensor, columns: int = 2**20) -> list[list[float]]:
+    """All inner products of the rows of `vectors`, summed in double precision."""
+    count = vectors.shape[0]
+    total = torch.zeros(count, count, dtype=torch.float64)
+    for start in range(0, vectors.shape[1], columns):
+        part = vectors[:, start : start + columns]
+        part = part.cpu() if part.device.type == "mps" else part
+        part = part.double()
+        total += (part @ part.T).cpu()
+    return total.tolist()  # type: ignore[no-any-return]
+
+
+def blocks(parameters: Sequence[Tensor], columns: int, kept_bytes: int) -> list[list[Tensor]]:
+    """Runs of parameters whose gradients, `columns` times over, fit; one at least in each."""
+    found: list[list[Tensor]] = [[]]
+    size = 0
+    for parameter in parameters:
+        need = parameter.numel() * 4 * columns
+        if found[-1] and size + need > kept_bytes:
+            found.append([])
+            size = 0
+        found[-1].append(parameter)
+        size += need
+    return found
+
+
+def _gradients(
+    graphs: Sequence[Tensor | None], parameters: Sequence[Tensor], keep: bool
+) -> Iterator[Sequence[Tensor | None]]:
+    last = max((at for at, graph in enumerate(graphs) if graph is not None), default=-1)
+    for at, graph in enumerate(graphs):
+        if graph is None:
+            yield [None] * len(parameters)
+        else:
+            yield torch.autograd.grad(
+                graph, list(parameters), retain_graph=keep or at < last, allow_unused=True
+            )
+
+
+def _flat(gradient: Tensor | None, parameter: Tensor) -> Tensor:
+    if gradient is None:
+        dtype = torch.float64 if parameter.dtype == torch.float64 else torch.float32
+        return torch.zeros(parameter.numel(), dtype=dtype, device=parameter.device)
+    if gradient.is_sparse:
+        gradient = gradient.to_dense()
+    kept = gradient.detach().reshape(-1)
+    return kept if kept.dtype in (torch.float32, torch.float64) else kept.float()
+
+
+def _square(vector: Tensor) -> float:
+    kept = vector.cpu() if vector.device.type == "mps" else vector
+    return float(kept.double().square().sum())

@@ -1,0 +1,170 @@
+"""What a dry run names as causes, in the order of what was measured, and what it recommends."""
+
+from __future__ import annotations
+
+from gradaudit.evidence.dry_run import LEAST_COSINE
+from gradaudit.evidence.terms import CAP, EVEN, FEWEST_STEPS
+from gradaudit.render.dryrun_text import number, prose
+from gradaudit.render.layout import clean, fit, piece
+from gradaudit.rules.text import percent, times
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from gradaudit.evidence.dry_run import DryRun
+    from gradaudit.render.layout import Line
+
+WIDE = 76
+"""Columns from which a row of a weight has room for its interval."""
+
+LEAST_CAUSE = 0.05
+"""Share of the squared norm below which a term is no cause worth a line."""
+
+
+def causes(run: DryRun, width: int) -> list[Line]:
+    """The terms that make the gradient, largest share of the squared norm first."""
+    named = [term for term in run.terms if term.energy >= LEAST_CAUSE]
+    if not named or run.norm is None or len(run.terms) < 2:
+        return []
+    lines: list[Line] = [[], [piece("What makes the gradient large, most first", "heading")]]
+    for place, term in enumerate(named, 1):
+        rest = run.without.get(term.name)
+        text = f"`{term.name}`: {percent(term.energy)} of the squared norm"
+        if term.active_share < 0.5:
+            text += f", all of it at the {percent(term.active_share)} of steps where it is active"
+        if rest is not None:
+            text += (
+                f"; without it the 95th percentile is {number(rest)}, not {number(run.norm.p95)}"
+            )
+        lines += prose(text, width, f"  {place}. ")
+    rest_energy = sum(term.energy for term in run.terms if term not in named)
+    if rest_energy:
+        lines += prose(
+            f"all others together: {percent(rest_energy)} of the squared norm",
+            width,
+            "     ",
+            "dim",
+        )
+    return lines
+
+
+def advice_lines(run: DryRun, held: Collection[str], again: str, width: int) -> list[Line]:
+    """Weights, threshold, batch: each with what it rests on, or why there is none."""
+    lines: list[Line] = [[], [piece("What to change", "heading")]]
+    lines += _weights(run, held, width)
+    lines += _clip(run, width)
+    lines += _batch(run, width)
+    if run.balance.dominated and any(a.name in held for a in run.balance.advice):
+        lines += prose(
+            f"`{again}` shows the new weights as a diff; with `--write` it writes them. Then dry "
+            "run again: gradients change when weights do.",
+            width,
+        )
+    return lines
+
+
+def _weights(run: DryRun, held: Collection[str], width: int) -> list[Line]:
+    balance = run.balance
+    if balance.why_not:
+        text = f"weights: none, {balance.why_not}"
+        if balance.helpers_unnamed:
+            text += " by its name; Training(primary=[...]) says which terms are the task"
+        if balance.missing:
+            text += f"; {balance.missing} more are needed ({FEWEST_STEPS})"
+        return prose(text, width)
+    assert balance.reference is not None
+    if not balance.advice or not balance.dominated:
+        return prose(
+            f"weights: none, the auxiliary terms do not lead the training (`"
+            f"{balance.reference.name}` has a norm of {number(balance.reference.rms)})",
+            width,
+        )
+    lines = prose("weights: lower what leads the training; primary weights stay", width)
+    room = max(len(advice.name) for advice in balance.advice)
+    room = max(min(room, width - 60 if width >= WIDE else width - 38), 5)
+    for advice in balance.advice:
+        where = "" if advice.name in held else " *"
+        low, high = max(advice.low, 1e-9), advice.high
+        row = (
+            f"    {fit(clean(advice.name), room):<{room}} {number(advice.weight):>7} -> "
+            f"{number(advice.new):<8} x {number(advice.wanted)}"
+        )
+        if width >= WIDE:
+            row += f" ({number(low)} to {number(high)})"
+        lines.append([piece(row + where, "fix")])
+    if any(advice.name not in held for advice in balance.advice):
+        lines += prose(
+            "* the file has no key that is known to be this weight: change it by hand",
+            width,
+            "    ",
+            "dim",
+        )
+    for term in balance.rare:
+        lines += prose(
+            f"`{term.name}` stays: active at {term.active} of {term.steps} steps, which is too few "
+            f"to judge, though its norm is {number(term.rms)} then; take more --steps",
+            width,
+            "    ",
+            "warning" if term.rms > balance.reference.rms else "dim",
+        )
+    capped = [f"`{advice.name}`" for advice in balance.advice if advice.is_off]
+    if capped:
+        lines += prose(
+            f"{', '.join(capped)}: wants less than x {number(CAP)}, the most of one round. At such "
+            "a weight the penalty is effectively off: is it needed, and in these units?",
+            width, "    ", "dim",
+        )  # fmt: skip
+    if run.norm is not None and run.norm_after is not None:
+        after, before = run.norm_after, run.norm
+        text = (
+            f"at these very weights of the model the median would be {number(after.median)} and "
+            f"the 95th percentile {number(after.p95)}"
+        )
+        if after.p95 > 0:
+            text += f", {times(before.p95 / after.p95)} lower"
+        lines += prose(text, width, "    ")
+    lines += prose(
+        "it changes the objective: compare the task's own metric before and after", width, "    ",
+        "dim",
+    )  # fmt: skip
+    return lines
+
+
+def _clip(run: DryRun, width: int) -> list[Line]:
+    if run.clip_advice is None:
+        why = run.clip_why or "no norm was measured"
+        tail = run.norm.tail if run.norm is not None else None
+        if "more steps" not in why and tail is not None and tail > EVEN:
+            why += f" (95th percentile {times(tail)} the median)"
+        return prose(f"clip threshold: none, {why}", width)
+    text = f"clip threshold: {number(run.clip_advice)}, the 90th percentile"
+    if run.clip_interval is not None:
+        low, high = run.clip_interval
+        text += f" ({number(low)} to {number(high)})"
+        if run.clip_norm is not None and low <= run.clip_norm <= high:
+            return prose(f"{text}; {number(run.clip_norm)} is as good", width)
+    if run.clip_norm is not None and run.norm is not None:
+        text += f"; {number(run.clip_norm)} acts at {run.clipped} of {run.norm.count} steps"
+        if run.about.get("adaptive") and run.clipped == run.norm.count:
+            text += ", which under an adaptive optimiser only normalises"
+    return prose(text, width)
+
+
+def _batch(run: DryRun, width: int) -> list[Line]:
+    cosine = run.bias.get("cosine")
+    if not cosine or cosine[2] >= LEAST_COSINE:
+        return []
+    large, small = run.bias["large"], run.bias["micro_batch"]
+    frozen = run.bias.get("cosine_frozen_norm")
+    if frozen and frozen[1] >= LEAST_COSINE:
+        return prose(
+            f"normalisation: BatchNorm alone turns the gradient at {small} samples (with its "
+            f"running statistics the cosine is {frozen[0]:.2f}): GroupNorm, frozen statistics, or "
+            f"a micro-batch of {large}",
+            width,
+        )
+    return prose(
+        f"batch: raise the micro-batch from {small} to {large} or more; accumulation is no help",
+        width,
+    )

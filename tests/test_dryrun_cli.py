@@ -1,0 +1,216 @@
+"""`gradaudit dryrun` as a user runs it: on the sample, into a record, into a fix."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import shutil
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gradaudit.__main__ import main
+from gradaudit.cli.dryrun import HOW_TO_GET_TORCH
+
+SAMPLES = Path(__file__).resolve().parent.parent / "sample_configs"
+CONFIG = "enhanced_training.yaml"
+torch_only = [pytest.mark.torch, pytest.mark.slow]
+TWO_STEPS_AN_EPOCH = ["--set", "priority_net.learning_rate=2e-3", "--assume", "steps_per_epoch=2"]
+
+
+@pytest.fixture
+def sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in (CONFIG, "priority_net.py"):
+        shutil.copy(SAMPLES / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "priority_net", raising=False)
+    return tmp_path
+
+
+def dryrun(*words: str) -> int:
+    return main(["dryrun", CONFIG, "--entry", "priority_net.py:build", *words])
+
+
+def test_without_torch_one_line_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sample: Path
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert dryrun() == 2
+    said = capsys.readouterr()
+    assert said.err == f"gradaudit: error: {HOW_TO_GET_TORCH}\n"
+    assert "pip install torch" in said.err
+    assert not said.out
+
+
+class TestUsage:
+    pytestmark = torch_only
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (["--entry", "priority_net:nothing"], "has no `nothing`"),
+            (["--entry", "gone.py:build"], "holds 4 trainings: say which is measured with --unit"),
+            (["--unit", "priority_nut"], "has no unit `priority_nut`; did you mean"),
+            (["--entry", "gone.py:build", "--unit", "priority_net"], "there is no such file"),
+        ],
+    )
+    def test_messages(
+        self, words: list[str], said: str, sample: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert dryrun(*words) == 2
+        assert said in capsys.readouterr().err
+
+    def test_files_that_cannot_be_read(
+        self, sample: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (sample / "broken.yaml").write_text("a: [1\n")
+        for name, said in (
+            ("broken.yaml", "cannot be read: line"), ("gone.yaml", "No such file"),
+        ):  # fmt: skip
+            assert main(["dryrun", name, "--entry", "priority_net.py:build"]) == 2
+            assert said in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The directory in which it ran once, and its screen at 80 columns."""
+    folder = tmp_path_factory.mktemp("sample")
+    for name in (CONFIG, "priority_net.py"):
+        shutil.copy(SAMPLES / name, folder / name)
+    screen = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(screen):
+        patch.chdir(folder)
+        patch.setattr("sys.path", [*sys.path])
+        patch.delitem(sys.modules, "priority_net", raising=False)
+        patch.setenv("COLUMNS", "80")
+        assert dryrun("--steps", "60", "-o", "record", *TWO_STEPS_AN_EPOCH) == 1
+    return folder, screen.getvalue()
+
+
+class TestSample:
+    """One dry run under the protocol of docs/measurements.md, read and applied."""
+
+    pytestmark = torch_only
+
+    def test_causes_are_named_in_measured_order(self, ran: tuple[Path, str]) -> None:
+        screen = ran[1]
+        order = [screen.index(f"{place}. `{name}`") for place, name in
+                 enumerate(("min_variance", "calib_range"), 1)]  # fmt: skip
+        assert order == sorted(order)
+        text = " ".join(screen.split())
+        assert "add up to their sum's and to the script's own loss" in text
+        assert "noise scale: none, BatchNorm couples" in text
+        assert "clip threshold: none" in text
+        assert all(len(line) <= 80 for line in screen.splitlines() if "/" not in line)
+
+    def test_the_record_is_whole(self, ran: tuple[Path, str]) -> None:
+        text = (ran[0] / "record" / "rank-0.jsonl").read_text()
+        lines = [json.loads(line) for line in text.splitlines()]
+        kinds = [line["kind"] for line in lines]
+        assert kinds[0] == "header"
+        assert kinds[-1] == "stop"
+        assert kinds.count("terms") == kinds.count("step") == 60
+        for kind in ("trajectory", "frozen", "noise", "batch_norm_noise", "batch_size_bias",
+                     "rate_test"):  # fmt: skip
+            assert kinds.count(kind) == 1
+        (about,) = [line for line in lines if line["kind"] == "trajectory"]
+        assert about["warmup_steps"] == 12
+        assert about["total_checked"]
+        rates = [line["learning_rate"][0] for line in lines if line["kind"] == "step"]
+        assert rates[0] == pytest.approx(0.02 * 2e-3)
+        assert max(rates) == pytest.approx(2e-3)
+
+    def test_fix_writes_the_weights_and_nothing_else(
+        self,
+        ran: tuple[Path, str],
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        sample = ran[0]
+        monkeypatch.chdir(sample)
+        words = ["fix", CONFIG, "--record", "record", "--unit", "priority_net", "--write",
+                 "--select", "GA401,GA402,GA961", "--exit-zero"]  # fmt: skip
+        before = (sample / CONFIG).read_text().splitlines()
+        assert main(words) == 0
+        assert "by the measured norms" in " ".join(capsys.readouterr().out.split())
+        after = (sample / CONFIG).read_text().splitlines()
+        changed = {
+            old.split(":")[0].strip(): (value(old), value(new))
+            for old, new in zip(before, after, strict=True)
+            if old != new
+        }
+        assert {"calib_max_weight", "calib_range_weight", "min_variance_weight"} <= set(changed)
+        assert not {"ranking_weight", "mse_weight"} & set(changed)
+        assert all(old > new >= 0.01 * old for old, new in changed.values())
+        assert main(words) == 0  # the same record is not applied twice
+        assert (sample / CONFIG).read_text().splitlines() == after
+
+
+def value(line: str) -> float:
+    return float(line.split(":")[1].split("#")[0])
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+def test_the_config_is_handed_over_as_its_framework_loads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Bases, overrides, types and the unit's section."""
+    (tmp_path / "base.yaml").write_text("train: {learning_rate: 0.5, width: 3, name: x}\n")
+    (tmp_path / "c.yaml").write_text(
+        "_base_: base.yaml\ntrain:\n  optimizer: sgd\n  learning_rate: 0.1\n  width: 4\n"
+    )
+    (tmp_path / "mine.py").write_text(
+        "import json\n"
+        "def build(config):\n"
+        "    with open('seen.json', 'w') as file:\n"
+        "        json.dump({'whole': config, 'unit': config.unit}, file)\n"
+        "    raise ValueError('seen')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    assert main(["dryrun", "c.yaml", "--entry", "mine.py:build", "--set", "train.width=7"]) == 2
+    assert "mine.py:build failed: ValueError: seen (mine.py:5)" in capsys.readouterr().err
+    seen: dict[str, Any] = json.loads((tmp_path / "seen.json").read_text())
+    assert seen["whole"]["train"]["learning_rate"] == 0.1
+    assert seen["whole"]["train"]["width"] == 7
+    assert seen["whole"]["train"]["name"] == "x"
+    assert seen["unit"] in (seen["whole"], seen["whole"]["train"])
+
+
+class TestWithoutEntry:
+    pytestmark = torch_only
+
+    def test_it_says_first_that_nothing_was_measured(
+        self, sample: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["dryrun", CONFIG, "--unit", "priority_net"]) == 0
+        said = capsys.readouterr().out
+        assert said.startswith("simulated from the config alone: no gradient was computed\n")
+        assert not (sample / ".gradaudit").exists()
+        assert main(["dryrun", CONFIG, "--unit", "priority_net", "--format", "json"]) == 0
+        assert json.loads(capsys.readouterr().out)["source"] == "simulated"
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (["--output", "x"], "--output is of a measurement"),
+            (["--unit", "nobody"], "has no unit `nobody`"),
+        ],
+    )
+    def test_messages(
+        self, words: list[str], said: str, sample: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["dryrun", CONFIG, *words]) == 2
+        assert said in capsys.readouterr().err
+
+    def test_json_is_not_of_a_measurement(
+        self, sample: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert dryrun("--format", "json") == 2
+        assert "read the record" in capsys.readouterr().err

@@ -1,0 +1,153 @@
+"""What the screen of a dry run says of a record: no torch needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from record_support import record_of
+
+from gradaudit.evidence.dry_run import clip_advice, read_dry_run
+from gradaudit.render.dryrun import dry_run_lines
+from gradaudit.render.layout import plain
+
+ROLES = {"mse": "primary", "calib": "auxiliary", "var": "auxiliary"}
+
+
+def lines(
+    steps: int = 120, warmup: int = 0, var_every: int = 10, calib: float = 4.0
+) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = [
+        {"kind": "optimizer", "class": "AdamW", "layers": ["a.weight", "a.bias"],
+         "shapes": [[2, 2], [2]], "groups": []},
+    ]  # fmt: skip
+    for step in range(1, steps + 1):
+        acts = step % var_every == 0
+        norm = 50.0 if acts else 4.0 + 0.01 * step
+        found.append({
+            "kind": "step", "step": step, "events": "ZBCS", "learning_rate": [1e-3],
+            "pre_clip_norm": norm, "layer_norms": [norm * 0.8, norm * 0.6],
+        })  # fmt: skip
+        found.append({
+            "kind": "terms", "step": step, "total_norm": norm,
+            "cosines": [[1.0, 0.0, 0.0 if acts else None], [0.0, 1.0, 0.0 if acts else None],
+                        [0.0 if acts else None] * 2 + [1.0 if acts else None]],
+            "terms": [
+                {"name": "mse", "weight": 1.0, "gradient_norm": 1.0, "active": True},
+                {"name": "calib", "weight": 2.0, "gradient_norm": calib, "active": True},
+                {"name": "var", "weight": 10.0, "gradient_norm": 50.0 * acts, "active": acts},
+            ],
+        })  # fmt: skip
+    found.append({
+        "kind": "trajectory", "unit": "main", "entry": "t.py:build", "seed": 0, "steps": steps,
+        "steps_asked": steps, "stopped": "", "optimizer": "AdamW", "clip_norm": 2.0,
+        "warmup_steps": warmup, "elements": 6, "notes": [], "adaptive": True, "self_check": 0.0,
+    })  # fmt: skip
+    return found
+
+
+def screen(
+    entries: list[dict[str, Any]], width: int = 80, held: tuple[str, ...] = ("calib",)
+) -> str:
+    run = read_dry_run(record_of(entries, source="dryrun"), ROLES)
+    drawn = dry_run_lines(run, "c.yaml", "DIR", held, "gradaudit fix c.yaml --record DIR", width)
+    rows = [plain(line) for line in drawn]
+    assert all(len(row) <= width for row in rows)
+    return " ".join(" ".join(rows).split())
+
+
+def also(line: dict[str, Any], **more: Any) -> list[dict[str, Any]]:
+    return [*lines(**more), line]
+
+
+@pytest.mark.parametrize("width", [60, 80, 140])
+def test_causes_weights_and_the_command(width: int) -> None:
+    said = screen(lines(), width)
+    assert "1. `var`: 94 % of the squared norm, all of it at the 10 % of steps" in said
+    assert "without it the 95th percentile is 4.12, not 50" in said
+    assert "calib 2 -> 0.17 x 0.0833" in said
+    assert ("x 0.0833 (0.0833 to 0.0833)" in said) is (width > 60)
+    assert "var 10 -> 0.1 x 0.00667" in said
+    assert "* the file has no key that is known to be this weight" in said
+    assert "clip threshold: none, fix what makes the spikes first" in said
+    assert "`gradaudit fix c.yaml --record DIR` shows the new weights as a diff" in said
+    assert "largest layers, share of the squared norm: `a.weight` 64 %, `a.bias` 36 %" in said
+
+
+def test_nothing_is_recommended_inside_the_warm_up() -> None:
+    said = screen(lines(steps=50, warmup=60))
+    assert "all 50 steps lie inside the warm-up" in said
+    assert "Take --steps 160" in said
+    assert "weights: none, 0 steps after the warm-up; 30 more are needed (30)" in said
+    assert "clip threshold: none, 100 more steps after the warm-up are needed" in said
+
+
+def test_what_acts_too_rarely_is_said() -> None:
+    said = screen(lines(var_every=119))
+    assert "`var` stays: active at 1 of 120 steps, which is too few to judge" in said
+
+
+def test_a_balanced_loss_gets_a_threshold_and_no_weights() -> None:
+    said = screen(lines(var_every=1000, calib=0.1))
+    assert "weights: none, the auxiliary terms do not lead the training" in said
+    assert "clip threshold: 5.08, the 90th percentile" in said
+    assert "2 acts at 120 of 120 steps, which under an adaptive optimiser only normalises" in said
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            {"kind": "noise", "refused": "BatchNorm couples the samples of a batch"},
+            "noise scale: none, BatchNorm couples",
+        ),
+        (
+            {"kind": "noise", "noise_scale": 90.0, "low": 40.0, "high": "inf",
+             "lower_bound_only": True, "batches": 24, "micro_batch": 8},
+            "noise scale: above 40 samples; no upper end can be told (24 batches of 8",
+        ),
+        (
+            {"kind": "noise", "noise_scale": "inf", "low": 0.0, "high": "inf",
+             "lower_bound_only": True, "batches": 24, "micro_batch": 8},
+            "noise scale: cannot be told from noise",
+        ),
+        (
+            {"kind": "batch_size_bias", "micro_batch": 2, "large": 8, "batches": 64,
+             "cosine": [0.5, 0.4, 0.6], "cosine_frozen_norm": [0.99, 0.95, 1.0]},
+            "normalisation: BatchNorm alone turns the gradient at 2 samples",
+        ),
+        (
+            {"kind": "batch_size_bias", "micro_batch": 2, "large": 8, "batches": 64,
+             "cosine": [0.5, 0.4, 0.6], "cosine_frozen_norm": [0.5, 0.4, 0.6]},
+            "batch: raise the micro-batch from 2 to 8 or more",
+        ),
+        (
+            {"kind": "batch_size_bias", "micro_batch": 2, "large": 8, "batches": 64,
+             "cosine": None},
+            "noise hides whether they differ (64 batches)",
+        ),
+        (
+            {"kind": "rate_test", "learning_rate": 0.1, "factors": [1.0, 2.0],
+             "losses": [[1.0, 1.0, 1.0, 1.0], [1.0, "inf"]]},
+            "x 2: the loss is not finite",
+        ),
+        (
+            {"kind": "term", "name": "calib", "samples": "coupled", "steps": 9,
+             "without_graph": 9, "median_value": 0.5},
+            "`calib` never had a graph: nothing is trained by it",
+        ),
+    ],
+)  # fmt: skip
+def test_lines_of_the_record(line: dict[str, Any], said: str) -> None:
+    assert said in screen(also(line))
+
+
+def test_threshold_from_percentiles() -> None:
+    assert clip_advice([1.0] * 99)[0] is None
+    norms = [1.0 + 0.01 * (37 * n % 100) for n in range(100)]
+    threshold, interval, why = clip_advice(norms)
+    assert threshold == pytest.approx(1.891)
+    assert interval is not None
+    assert interval[0] < 1.891 < interval[1]
+    assert not why
+    assert clip_advice([*norms[:90], *[99.0] * 10])[2] == "fix what makes the spikes first"

@@ -1,0 +1,144 @@
+"""`fix --record`: weights from a dry run's record, through the whole flow of a fix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from record_support import write_record
+
+from gradaudit.evidence.record_reader import read_record
+from gradaudit.findings import RECOMMENDED, SAFE
+from gradaudit.fixing import fix_bytes
+from gradaudit.options import Options
+from gradaudit.settings import Settings
+
+CONFIG = """\
+optimizer: adamw
+learning_rate: 1.0e-3
+loss_weights:
+  mse: 1.0        # the task
+  calib: {calib}   # since v3
+  variance: 10.0
+"""
+
+
+def lines(
+    steps: int = 60, *, calib: float = 8.0, rare: int = 1, warmup: int = 0, scheduled: bool = False
+) -> list[dict[str, Any]]:
+    """mse has a norm of 1, calib of 20; variance acts at every `rare`-th step, with 300."""
+    found: list[dict[str, Any]] = [{"kind": "optimizer", "class": "AdamW", "groups": []}]
+    for step in range(1, steps + 1):
+        rate = 1e-3 * min(step / (warmup or 1), 1.0)
+        found.append({
+            "kind": "step", "step": step, "events": "ZBS", "learning_rate": [rate],
+            "pre_clip_norm": 20.0,
+        })  # fmt: skip
+        acts = step % rare == 0
+        term = [
+            {"name": "mse", "weight": 1.0, "value": 0.5, "gradient_norm": 1.0, "active": True},
+            {"name": "calib", "weight": calib + step * scheduled, "value": 0.5,
+             "gradient_norm": 20.0, "active": True},
+            {"name": "variance_loss", "weight": 10.0, "value": 0.0,
+             "gradient_norm": 300.0 if acts else 0.0, "active": acts},
+        ]  # fmt: skip
+        found.append({"kind": "terms", "step": step, "terms": term, "total_norm": 20.0})
+    return found
+
+
+def fixed(tmp_path: Path, text: str, entries: list[dict[str, Any]]) -> tuple[str, list[str]]:
+    """The text after `fix --record`, and why findings of the loss have no fix."""
+    options = Options()
+    folder = write_record(tmp_path / "record", entries, source="dryrun")
+    options.record = read_record(str(folder))
+    done = fix_bytes(text.encode(), "c.yaml", options, Settings(), (SAFE, RECOMMENDED), True)
+    text = done.outcome.text if done.outcome is not None else text
+    return text, [f.no_fix for f in done.after.findings if f.rule.code in ("GA401", "GA961")]
+
+
+def test_auxiliary_weights_come_down_by_the_formula_and_nothing_else(tmp_path: Path) -> None:
+    """pi: 0.6 for mse, 0.2 for each of two. calib: 8 x (0.2 / 0.6) / 20 = 0.13; variance: the
+    hundredth of one round, for (0.2 / 0.6) / 300 is less."""
+    text = CONFIG.format(calib="8.0")
+    after, _ = fixed(tmp_path, text, lines())
+    assert after == text.replace("8.0 ", "0.13 ").replace("10.0", "0.1")
+
+
+def test_the_same_record_is_not_applied_twice(tmp_path: Path) -> None:
+    once, said = fixed(tmp_path, CONFIG.format(calib="8.0"), lines())
+    assert fixed(tmp_path, once, lines())[0] == once
+    assert all("measure again" in text for text in said)
+
+
+def test_a_weight_that_changed_since_is_left_alone(tmp_path: Path) -> None:
+    text = CONFIG.format(calib="4.0")
+    after, _ = fixed(tmp_path, text, lines())
+    assert after == text.replace("10.0", "0.1")
+
+
+def test_steps_inside_the_warm_up_do_not_count(tmp_path: Path) -> None:
+    text = CONFIG.format(calib="8.0")
+    after, said = fixed(tmp_path, text, lines(40, warmup=30))
+    assert after == text
+    assert any("more are needed" in reason for reason in said)
+
+
+@pytest.mark.parametrize(("rare", "changes"), [(50, True), (200, False)])
+def test_a_term_that_hardly_acts_stays(tmp_path: Path, rare: int, changes: bool) -> None:
+    """Once in 50 steps is 2 %, once in 200 less than 1 %."""
+    after, _ = fixed(tmp_path, CONFIG.format(calib="8.0"), lines(200, rare=rare))
+    assert ("variance: 10.0" not in after) is changes
+
+
+def test_a_weight_on_a_schedule_stays(tmp_path: Path) -> None:
+    after, _ = fixed(tmp_path, CONFIG.format(calib="8.0"), lines(scheduled=True))
+    assert "calib: 8.0 " in after
+    assert "variance: 0.1" in after
+
+
+def test_what_the_script_calls_the_task_is_not_touched(tmp_path: Path) -> None:
+    roles = [
+        {"kind": "term", "name": name, "role": role}
+        for name, role in (("mse", "primary"), ("calib", "primary"), ("variance_loss", "auxiliary"))
+    ]
+    after, _ = fixed(tmp_path, CONFIG.format(calib="8.0"), [*lines(), *roles])
+    assert "calib: 8.0 " in after
+    assert "variance: 10.0" not in after
+
+
+def test_a_longer_name_is_not_taken_for_a_shorter_one(tmp_path: Path) -> None:
+    """`calib_bounds` is in no file; it must not be given the weight of `calib`."""
+    entries = lines()
+    for entry in entries:
+        if entry["kind"] == "terms":
+            entry["terms"].append({"name": "calib_bounds", "weight": 0.5, "value": 0.1,
+                                   "gradient_norm": 50.0, "active": True})  # fmt: skip
+    after, _ = fixed(tmp_path, CONFIG.format(calib="8.0"), entries)
+    assert "calib: 0.089 " in after  # three auxiliary terms: 8 x (0.4 / 3 / 0.6) / 20
+
+
+OTHER_NAMES = """\
+optimizer: adamw
+learning_rate: 1.0e-3
+model:
+  depth: 4
+train:
+  depth_weight: 8.0   # metres
+"""
+
+
+def test_a_weight_is_found_by_the_terms_name_and_its_number(tmp_path: Path) -> None:
+    """Neither name is known for a loss; `model.depth` is another number."""
+    renamed = {"mse": "heading", "calib": "depth"}
+    entries = [{**e, "terms": e["terms"][:2]} if e["kind"] == "terms" else e for e in lines()]
+    for entry in entries:
+        for term in entry.get("terms", ()):
+            term["name"] = renamed[term["name"]]
+    roles = [{"kind": "term", "name": "heading", "role": "primary"},
+             {"kind": "term", "name": "depth", "role": "auxiliary"}]  # fmt: skip
+    after, _ = fixed(tmp_path, OTHER_NAMES, [*entries, *roles])
+    assert after == OTHER_NAMES.replace("8.0 ", "0.27 ")
+    assert fixed(tmp_path, after, [*entries, *roles])[0] == after
+    twice = OTHER_NAMES + "  depth: 8.0\n"
+    assert fixed(tmp_path, twice, [*entries, *roles])[0] == twice  # which of the two is not known
