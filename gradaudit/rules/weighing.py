@@ -7,7 +7,7 @@ record that is about the same fault as one of the file is told in that one and n
 
 from __future__ import annotations
 
-from gradaudit.evidence.statistics import median, tail_ratio, wilson
+from gradaudit.evidence.statistics import median, tail_ratio
 from gradaudit.findings import CONFIDENCES, HIGH, INFO, MEDIUM, WARNING
 from gradaudit.plan.measured import ENOUGH_TO_JUDGE
 from gradaudit.plan.terms import shares_of
@@ -113,7 +113,7 @@ def _clip(finding: Finding, one: Measured) -> Verdict | None:
     if threshold is None or len(one.norms) < ENOUGH_TO_JUDGE or not one.clip_acts:
         return None
     clipped, count = one.clipped(threshold), len(one.norms)
-    low, high = wilson(clipped, count)
+    low, high = one.clip_interval(threshold)
     if high >= 0.5:
         if low > 0.5:
             return None  # GA931 says so, and is told in this finding
@@ -281,7 +281,7 @@ def _never_acts(finding: Finding, one: Measured) -> Verdict | None:
     if threshold is None or len(one.norms) < ENOUGH_TO_JUDGE:
         return None
     clipped, count = one.clipped(threshold), len(one.norms)
-    low, high = wilson(clipped, count)
+    low, high = one.clip_interval(threshold)
     text = f"the clip acts on {clipped} of {count} steps ({share_text(low, high)})"
     small = finding.rule.code == "GA103"
     if (small and high < 0.5) or (not small and low > 0):
