@@ -285,7 +285,8 @@ def term_gradients_conflict(measured: Measured, limits: Limits) -> Iterator[Find
                 evidence=[
                     (
                         f"95 % interval {number(cosine[1])} to {number(cosine[2])}, free of the "
-                        f"noise of single batches; both have {percent(small)} of the gradient or more"
+                        f"noise of single batches; both have {percent(small)} of the gradient "
+                        "or more"
                     )
                 ],
                 next="If both are wanted, look at what they ask of the same output.",
