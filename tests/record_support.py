@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from copy import deepcopy
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,6 +12,7 @@ from typing import Any
 from gradaudit.audit import FileResult, audit_source
 from gradaudit.evidence.record import Record
 from gradaudit.evidence.record_reader import read_record
+from gradaudit.findings import Finding
 from gradaudit.options import Options
 from gradaudit.settings import Settings
 from gradaudit.source import Source
@@ -89,3 +91,61 @@ def audit_recorded(
     options = options or Options()
     options.record = record
     return audit_source(Source("example.yaml", config), options, settings or Settings())
+
+
+ADAMW = "optimizer: adamw\nlearning_rate: 1.0e-3\n"
+SGD = "optimizer: sgd\nlearning_rate: 0.1\n"
+
+
+def optimizer(name: str = "AdamW", index: int = 0, **more: Any) -> dict[str, Any]:
+    return {
+        "kind": "optimizer", "optimizer": index, "class": name,
+        "module": f"torch.optim.{name.lower()}", "layers": ["a.weight", "b.weight"],
+        "shapes": [[4, 4], [4, 4]], "dtypes": {"torch.float32": 2}, **more,
+    }  # fmt: skip
+
+
+def steps(
+    norms: list[float], clip: float | None = None, rate: float = 1e-3, index: int = 0, **more: Any
+) -> list[dict[str, Any]]:
+    found = []
+    for number, norm in enumerate(norms, 1):
+        entry = {
+            "kind": "step", "optimizer": index, "step": number, "learning_rate": [rate],
+            "events": "ZBS" if clip is None else "ZBCS", "backward_calls": 1,
+            "pre_clip_norm": norm, "post_clip_norm": norm if clip is None else min(norm, clip),
+            "layer_norms": [norm * 0.8, norm * 0.6],
+        }  # fmt: skip
+        if clip is not None:
+            entry["clips"] = [{"what": "norm", "clip_norm": clip, "pre_clip_norm": norm,
+                               "covered": 2, "of": 2, "with_gradient": 2}]  # fmt: skip
+        found.append({**entry, **more})
+    return found
+
+
+def lognormal(count: int, middle: float = 1.0, spread: float = 0.3, seed: int = 0) -> list[float]:
+    draw = random.Random(seed)
+    return [round(middle * draw.lognormvariate(0, spread), 6) for _ in range(count)]
+
+
+def terms(count: int, norms: dict[str, float], weights: dict[str, float]) -> list[dict[str, Any]]:
+    return [
+        {
+            "kind": "terms",
+            "step": number,
+            "terms": [
+                {"name": name, "weight": weights[name], "gradient_norm": norm,
+                 "active": norm > 0}
+                for name, norm in norms.items()
+            ],
+        }
+        for number in range(1, count + 1)
+    ]  # fmt: skip
+
+
+def codes(config: str, record: Record, **more: Any) -> dict[str, Finding]:
+    return {f.rule.code: f for f in audit_recorded(config, record, **more).findings}
+
+
+def clip_config(optimizer_name: str, rate: str, threshold: str) -> str:
+    return f"optimizer: {optimizer_name}\nlearning_rate: {rate}\ngradient_clip_norm: {threshold}\n"

@@ -1,13 +1,13 @@
 """Small pure functions on measured series, each with its source.
 
-Steps of a training are not independent draws: the intervals here are those of independent ones, and
-so are narrower than the truth where neighbouring steps resemble each other.
+Steps of a training are not independent draws. `wilson` and `quantile_interval` take them as such;
+`series_share` and `series_quantile` count steps that resemble their neighbours for less.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from math import exp, inf, isfinite, lgamma, log, sqrt
+from math import ceil, exp, inf, isfinite, lgamma, log, sqrt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,15 +27,50 @@ def wilson(successes: int, count: int, z: float = Z95) -> tuple[float, float]:
     """
     if not 0 <= successes <= count:
         raise ValueError(f"{successes} of {count}")
-    if not count:
-        return 0.0, 1.0
-    share, square = successes / count, z * z
+    return _wilson(successes / count, count, z) if count else (0.0, 1.0)
+
+
+def _wilson(share: float, count: float, z: float) -> tuple[float, float]:
+    square = z * z
     centre = (share + square / (2 * count)) / (1 + square / count)
     half = z * sqrt(share * (1 - share) / count + square / (4 * count * count))
     half /= 1 + square / count
-    low = 0.0 if successes == 0 else max(centre - half, 0.0)
-    high = 1.0 if successes == count else min(centre + half, 1.0)
+    low = 0.0 if share == 0 else max(centre - half, 0.0)
+    high = 1.0 if share == 1 else min(centre + half, 1.0)
     return low, high
+
+
+def effective_count(hits: Sequence[bool]) -> float:
+    """How many independent draws tell as much about the share of `hits` as this series does.
+
+    n / (1 + 2 sum of the autocorrelations), summed from lag 1 on until one is below 1 / sqrt(n) or
+    the lag exceeds five times the sum (Sokal 1997); each is corrected for the bias of a short
+    series, about -1 / n a step of correlation time (Marriott & Pope 1954).
+    """
+    count = len(hits)
+    share = sum(hits) / count if count else 0.0
+    variance = share * (1 - share) * count
+    if count < 8 or not variance:
+        return float(count)
+    centred = [hit - share for hit in hits]
+    time = 1.0
+    for lag in range(1, count // 4):
+        product = sum(a * b for a, b in zip(centred, centred[lag:], strict=False))
+        correlation = product / variance + time / count
+        if correlation < 1 / sqrt(count):
+            break
+        time += 2 * correlation
+        if lag >= 5 * time:
+            break
+    return max(count / time, 1.0)
+
+
+def series_share(hits: Sequence[bool]) -> tuple[float, float]:
+    """Wilson's interval of 95 % of a share, with the effective number of steps."""
+    count = len(hits)
+    if not count:
+        return 0.0, 1.0
+    return _wilson(sum(hits) / count, effective_count(hits), Z95)
 
 
 def quantile(values: Sequence[float], share: float) -> float:
@@ -77,6 +112,24 @@ def quantile_interval(
         return None
     ordered = sorted(values)
     return ordered[low - 1], ordered[high]
+
+
+def series_quantile(values: Sequence[float], share: float) -> tuple[float, float] | None:
+    """`quantile_interval` with the effective number of steps: that of being above the quantile.
+
+    None where so few steps have no interval.
+    """
+    if not values:
+        return None
+    at = quantile(values, share)
+    few = max(int(effective_count([value > at for value in values])), 1)
+    ranks = quantile_interval(range(few), share)
+    if ranks is None:
+        return None
+    count, ordered = len(values), sorted(values)
+    low = int((ranks[0] + 0.5) / few * count - 0.5)
+    high = ceil((ranks[1] + 0.5) / few * count - 0.5)
+    return ordered[max(low, 0)], ordered[min(high, count - 1)]
 
 
 def _binomial_cdf(count: int, share: float) -> list[float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import isfinite
 
 from gradaudit.evidence.series import find_warmup
+from gradaudit.evidence.statistics import series_share
 from gradaudit.plan.values import optimizer_family
 
 TYPE_CHECKING = False
@@ -124,6 +125,10 @@ class Measured:
     def clipped(self, threshold: float) -> int:
         """At how many of the judged steps the norm was above a threshold."""
         return sum(norm > threshold for norm in self.norms)
+
+    def clip_interval(self, threshold: float) -> tuple[float, float]:
+        """The interval of 95 % of the share of such steps."""
+        return series_share([norm > threshold for norm in self.norms])
 
     @property
     def span(self) -> str:

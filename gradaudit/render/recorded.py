@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import isfinite
 
-from gradaudit.evidence.statistics import quantile, quantile_interval, wilson
+from gradaudit.evidence.statistics import quantile, series_quantile
 from gradaudit.rules.recorded_layers import update_ratios
 from gradaudit.rules.text import number
 
@@ -92,7 +92,7 @@ def figures_of(measured: Measured) -> Figures:
         norms=norms,
         all_norms=measured.series.norms_from(0),
         quantiles=[
-            (name, quantile(norms, share), quantile_interval(norms, share))
+            (name, quantile(norms, share), series_quantile(norms, share))
             for share, name in QUANTILES
             if norms
         ],
@@ -102,7 +102,7 @@ def figures_of(measured: Measured) -> Figures:
         clip_value=optimizer.clip_value,
         clip_acts=measured.clip_acts,
         clipped=clipped,
-        clip_interval=wilson(clipped, len(norms)),
+        clip_interval=measured.clip_interval(clip) if clip is not None else (0.0, 1.0),
         rates=(min(rates), max(rates)) if rates else None,
         backward_calls=optimizer.backward_calls,
         batch_norm=_batch_norm(measured),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from gradaudit.findings import APPLICABILITIES
 from gradaudit.rules import DOCS_URL, PROFILES
+from gradaudit.rules.examples import RECORD, RECORD_NOTE, lead_in, split
 from gradaudit.rules.symptoms import SYMPTOMS, anchor
 
 TYPE_CHECKING = False
@@ -29,11 +30,6 @@ SCRIPT = "train.py"
 
 MEASUREMENTS = "docs/measurements.md"
 PAGES = {MEASUREMENTS: "Measurements", "docs/measured.md": "What a record can tell"}
-RECORD = "--- record"
-"""Begins the second part of an example: what was recorded. `of 2 ranks` may follow."""
-
-RECORD_NOTE = "`to` and `every` stand for more steps like this one; a later line replaces a step."
-
 FAMILIES = {
     "GA0": "The file and the tool",
     "GA1": "Clipping",
@@ -126,11 +122,10 @@ def parse(rule: Rule) -> RuleDoc:
 
 
 def _example(rule: Rule, text: str) -> tuple[str, str]:
-    """The config of an example, and below a line `--- record` what was recorded."""
-    config, mark, record = f"{text}\n".partition(f"\n{RECORD}")
-    if bool(mark) != (rule.scope == "record"):
+    config, record = split(text)
+    if bool(record) != (rule.scope == "record"):
         raise BadDocs(rule, f"an example has a part `{RECORD}` where the rule is on records")
-    return (f"{config}\n", f"{RECORD}{record}") if mark else (config, "")
+    return config, record
 
 
 def _sections(rule: Rule) -> tuple[str, dict[str, str]]:
@@ -288,9 +283,7 @@ def _recorded(record: str) -> list[str]:
     """The second part of an example, as blocks of its page."""
     if not record:
         return []
-    head, _, lines = record.partition("\n")
-    of = head.removeprefix(RECORD).strip()
-    said = f"with this record{' ' + of if of else ''} (`--record DIR`). {RECORD_NOTE}"
+    said, lines = lead_in(record)
     return [said, _fenced("json", lines)]
 
 

@@ -24,7 +24,7 @@ ELSEWHERE = (
     "another file."
 )
 
-STEPS_APART = "intervals take steps as independent: where neighbours are alike they are too narrow"
+STEPS_APART = "intervals count steps that are like their neighbours for less"
 """Said wherever an interval is."""
 
 

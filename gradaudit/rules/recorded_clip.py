@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradaudit.evidence.statistics import median, quantile, quantile_interval, tail_ratio, wilson
+from gradaudit.evidence.statistics import median, quantile, series_quantile, tail_ratio, wilson
 from gradaudit.findings import HIGH, INFO, MEDIUM, RECOMMENDED, WARNING, Fix
 from gradaudit.plan.measured import ENOUGH_TO_RECOMMEND
 from gradaudit.plan.terms import balance_is_open
@@ -115,7 +115,7 @@ def clip_acts_on_most_steps(measured: Measured, limits: Limits) -> Iterator[Find
     if not measured.clip_acts and not measured.record.topics & PARTIAL:
         return  # no clip is called, or out of order: GA902, GA912, GA913 and GA921 say so
     clipped, count = measured.clipped(threshold), len(measured.norms)
-    low, high = wilson(clipped, count)
+    low, high = measured.clip_interval(threshold)
     if low <= limits["share"]:
         return
     middle = median(measured.norms)
@@ -213,9 +213,9 @@ def clip_never_acted(measured: Measured, limits: Limits) -> Iterator[Finding]:
         A clip that is meant as a last resort against one bad batch in a million.
     """
     threshold = measured.clip_norm
-    if threshold is None or not measured.enough("GA932", int(limits["steps"])):
+    if threshold is None or not measured.clip_acts:
         return
-    if not measured.clip_acts:
+    if not measured.enough("GA932", int(limits["steps"])):
         return
     largest, count = max(measured.norms), len(measured.norms)
     if largest <= 0 or threshold < limits["above"] * largest:
@@ -278,9 +278,14 @@ def clip_fix(measured: Measured, limits: Limits) -> tuple[Fix | None, str]:
             "first, then record again"
         )
     setting = measured.unit.settings.get("clip_norm") if measured.comparable else None
-    interval = quantile_interval(measured.norms, PERCENTILE)
+    interval = series_quantile(measured.norms, PERCENTILE)
     value = rounded(_p90(measured))
-    if setting is None or interval is None or value <= 0:
+    if interval is None:
+        return None, (
+            "neighbouring steps are so alike that the 90th percentile has no interval yet: record "
+            "more steps"
+        )
+    if setting is None or value <= 0:
         return None, ""
     edit = change(setting, int(value) if value == int(value) and "." not in setting.raw else value)
     if edit is None:

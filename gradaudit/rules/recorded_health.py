@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import isfinite
 
-from gradaudit.evidence.statistics import wilson
+from gradaudit.evidence.statistics import series_share
 from gradaudit.findings import ERROR, HIGH, MEDIUM, WARNING
 from gradaudit.rules import rule
 from gradaudit.rules.recorded import RECORD_PAGE, report, share_text, some
@@ -162,7 +162,7 @@ def loss_scale_collapses(measured: Measured, limits: Limits) -> Iterator[Finding
         return
     later = [step for step in steps if step.step > limits["settle"]]
     skipped = sum(step.skipped for step in later)
-    low, high = wilson(skipped, len(later))
+    low, high = series_share([step.skipped for step in later])
     last = scales[-1]
     if low <= limits["skipped"] and last >= limits["scale"]:
         return

@@ -7,14 +7,14 @@ record that is about the same fault as one of the file is told in that one and n
 
 from __future__ import annotations
 
-from gradaudit.evidence.statistics import median, tail_ratio, wilson
+from gradaudit.evidence.statistics import median, tail_ratio
 from gradaudit.findings import CONFIDENCES, HIGH, INFO, MEDIUM, WARNING
 from gradaudit.plan.measured import ENOUGH_TO_JUDGE
 from gradaudit.plan.terms import shares_of
 from gradaudit.rules import load
 from gradaudit.rules.batch import GAN
 from gradaudit.rules.recorded import PARTIAL, share_text, source, steps_by_gradient
-from gradaudit.rules.recorded_clip import norms_text
+from gradaudit.rules.recorded_clip import clip_fix, norms_text
 from gradaudit.rules.recorded_layers import update_ratios
 from gradaudit.rules.recorded_terms import shares_text
 from gradaudit.rules.text import number, percent
@@ -113,10 +113,11 @@ def _clip(finding: Finding, one: Measured) -> Verdict | None:
     if threshold is None or len(one.norms) < ENOUGH_TO_JUDGE or not one.clip_acts:
         return None
     clipped, count = one.clipped(threshold), len(one.norms)
-    low, high = wilson(clipped, count)
+    low, high = one.clip_interval(threshold)
     if high >= 0.5:
         if low > 0.5:
             return None  # GA931 says so, and is told in this finding
+        finding.fix, finding.no_fix = clip_fix(one, load()["GA931"].limits)
         return Verdict(
             f"the clip acts on {clipped} of {count} steps, which may be more or less than half "
             f"({percent(low)} to {percent(high)}); {norms_text(one)}",
@@ -281,7 +282,7 @@ def _never_acts(finding: Finding, one: Measured) -> Verdict | None:
     if threshold is None or len(one.norms) < ENOUGH_TO_JUDGE:
         return None
     clipped, count = one.clipped(threshold), len(one.norms)
-    low, high = wilson(clipped, count)
+    low, high = one.clip_interval(threshold)
     text = f"the clip acts on {clipped} of {count} steps ({share_text(low, high)})"
     small = finding.rule.code == "GA103"
     if (small and high < 0.5) or (not small and low > 0):
