@@ -130,7 +130,7 @@ def test_the_sample_says_all_that_is_known_of_28_9(in_root: Path) -> None:
         (["--assume", "nrom=batch"], "did you mean `norm`?"),
         (["--assume", "norm=bogus"], "takes one of batch"),
         (["--assume", "world_size=many"], "takes a number"),
-        (["--unit", "priority_net"], "give --observed-grad-norm too"),
+        (["--unit", "priority_net"], "give --observed-grad-norm or --record too"),
         (["--unit", "priority_nett", "--observed-grad-norm", "9"], "did you mean `priority_net`?"),
         (["--set", "nosuch.key=1"], "no section `nosuch`"),
         (["--select", "GA1O1"], "did you mean `GA101`?"),

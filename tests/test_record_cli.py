@@ -257,3 +257,19 @@ def test_a_sparkline_shows_the_largest_of_each_cell() -> None:
     assert sparkline([5.0] * 3, 20) == (BLOCKS[0] * 3, 0)
     assert sparkline([0.0, 1.0], 20)[0] == BLOCKS[0] + BLOCKS[-1]
     assert sparkline([1.0] * 100, 10, 50)[1] == 5
+
+
+def test_what_was_withdrawn_is_counted_and_told(folder: Path) -> None:
+    (folder / "train.yaml").write_text(CONFIG.replace("8", "4") + "norm: batch\n")
+    lines = entries()
+    for line in lines:
+        if line["kind"] == "step":
+            line["batch_norm"] = [{"mode": "train", "batch": 32, "calls": 1}]
+    write_record(folder / "probe", lines, started="2999-01-01T00:00:00Z")
+    ran = run_cli("check", "train.yaml", "--record", "probe", "--select", "GA301")
+    assert "withdrawn GA301 batch-norm-tiny-batch: BatchNorm saw 32 samples" in ran.out
+    assert "No findings in 1 file (1 withdrawn by the record)." in ran.out
+    shown = run_cli("check", "train.yaml", "--record", "probe", "--format", "json")
+    (withdrawn,) = json.loads(shown.out)["files"][0]["record"]["withdrawn"]
+    assert withdrawn["code"] == "GA301"
+    assert "32 samples" in withdrawn["reason"]

@@ -110,7 +110,26 @@ notes = st.fixed_dictionaries(
         "text": st.just("t"),
     }
 )
-records = st.lists(st.one_of(steps, steps, optimizers, terms, notes), max_size=8)
+three = st.lists(odd, max_size=4)
+dry_run = st.one_of(
+    st.fixed_dictionaries(
+        {"kind": st.just("batch_norm_noise"), "layers": st.lists(
+            st.fixed_dictionaries({}, optional={"layer": odd, "noise": odd}) | odd, max_size=3)}
+    ),
+    st.fixed_dictionaries(
+        {"kind": st.just("batch_size_bias"), "micro_batch": odd, "large": odd, "cosine": three},
+        optional={"cosine_frozen_norm": three},
+    ),
+    st.fixed_dictionaries(
+        {"kind": st.just("noise"), "low": odd, "high": odd, "micro_batch": odd},
+        optional={"noise_scale": odd, "lower_bound_only": st.booleans()},
+    ),
+    st.fixed_dictionaries(
+        {"kind": st.just("frozen"), "names": st.lists(st.just("mse") | odd, max_size=3),
+         "cosines": st.lists(st.lists(three | odd, max_size=3) | odd, max_size=3)}
+    ),
+)  # fmt: skip
+records = st.lists(st.one_of(steps, steps, optimizers, terms, notes, dry_run), max_size=8)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])

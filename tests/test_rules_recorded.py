@@ -286,3 +286,63 @@ def test_ranks_that_agree_and_ranks_that_do_not() -> None:
     assert "norms 1 and 1.5 at step 1" in found(ADAMW, differ, ranks=2)["GA953"].message
     note = {"kind": "note", "topic": "zero", "text": "ZeRO: partial"}
     assert "GA953" not in found(ADAMW, differ, more=[note], ranks=2)
+
+
+# What a dry run measured of batches
+
+
+def test_cosines_that_noise_hides_say_nothing() -> None:
+    line = {"kind": "batch_size_bias", "micro_batch": 6, "large": 24, "batches": 64}
+    for cosine, fires in (
+        (None, False),
+        ([0.5, 0.2, 0.9], False),
+        ([0.5, 0.4, 0.6], True),
+        ([0.5, 0.4], False),
+        ("nan", False),
+    ):
+        assert ("GA972" in found(ADAMW, run(9), more=[{**line, "cosine": cosine}])) == fires
+
+
+@pytest.mark.parametrize(
+    ("noise", "expected"), [(0.1, None), (0.35, "info"), (0.6, "warning"), (None, None)]
+)
+def test_batch_norm_noise(noise: float | None, expected: str | None) -> None:
+    layers = [{"layer": "a", "noise": 0.01}, {"layer": "b", "noise": noise}, "odd"]
+    finding = found(ADAMW, run(9), more=[{"kind": "batch_norm_noise", "layers": layers}])
+    assert (finding["GA971"].severity if "GA971" in finding else None) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "fires"),
+    [
+        ({"refused": "BatchNorm couples the samples of a batch"}, False),
+        ({"noise_scale": 900, "low": 600, "high": 1200, "micro_batch": 8}, True),
+        ({"noise_scale": 90, "low": 60, "high": 120, "micro_batch": 8}, False),
+        ({"noise_scale": 4, "low": 2, "high": 6, "micro_batch": 128}, True),
+        ({"low": 2, "high": None, "lower_bound_only": True, "micro_batch": 128}, False),
+        ({"low": 2, "high": 6, "lower_bound_only": True, "micro_batch": 128}, False),
+    ],
+)
+def test_noise_scale(line: dict[str, Any], fires: bool) -> None:
+    steps = run(9, backward_calls=1)
+    assert ("GA974" in found(ADAMW, steps, more=[{"kind": "noise", **line}])) == fires
+
+
+def test_terms_that_conflict_need_a_share_each() -> None:
+    def terms(norm: float) -> dict[str, Any]:
+        pair = [{"name": "mse", "weight": 1.0, "gradient_norm": 1.0},
+                {"name": "ce", "weight": 1.0, "gradient_norm": norm}]  # fmt: skip
+        return {"kind": "terms", "step": 1, "to": 30, "terms": pair}
+
+    cosine = [-0.6, -0.7, -0.5]
+    line = {"kind": "frozen", "names": ["mse", "ce"], "cosines": [[None, cosine], [cosine, None]]}
+    assert "GA973" in found(ADAMW, run(30), more=[terms(1.0), line])
+    assert "GA973" not in found(ADAMW, run(30), more=[terms(0.05), line])
+    assert "GA973" not in found(ADAMW, run(30), more=[line])
+
+
+def test_biases_of_a_record_that_does_not_name_them_are_left_out() -> None:
+    steps = run(30, layer_norms=[0.5, 6.7e-9])
+    layers = {"layers": ["a.weight", "a.bias"], "shapes": [[4, 4], [4]]}
+    assert "GA941" in found(ADAMW, steps, layers)
+    assert "GA941" not in found(ADAMW, steps, {**layers, "batch_norm_layers": 1})

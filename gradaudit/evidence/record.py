@@ -86,7 +86,7 @@ class Step:
         """Whether a clip by norm stands between the last backward and the step, and is given every
         tensor: then the threshold bounds the norm of the whole. Without events it is believed."""
         clip = self.norm_clip
-        if clip is None or clip.with_gradient == 0:
+        if clip is None or clip.with_gradient == 0 or self.clipped_while_scaled:
             return False
         together = sum(other.covered or 0 for other in self.clips)
         if clip.covered is not None and clip.of is not None and together < clip.of:
@@ -232,12 +232,7 @@ class OptimizerRecord:
         return Series(
             steps=[step.step for step in kept],
             epochs=[None] * len(kept),
-            pre_clip_norm=[
-                step.pre_clip_norm
-                if step.is_in_true_units and not step.clipped_while_scaled
-                else None
-                for step in kept
-            ],
+            pre_clip_norm=[step.pre_clip_norm if step.is_in_true_units else None for step in kept],
             post_clip_norm=[step.post_clip_norm for step in kept],
             clip_norm=[step.norm_clip.limit if step.norm_clip else None for step in kept],
             learning_rate=[s.learning_rate[0] if s.learning_rate else None for s in kept],

@@ -155,7 +155,7 @@ def _clip_text(figures: Figures) -> str:
         text += f" in the file, at {number(passed)} in the run"
     share = figures.clip_share
     if passed is not None and not figures.clip_acts:
-        text += ", but not in time or not over all tensors"
+        text += ", but not as it should (see the findings)"
     if share is None:
         return text
     low, high = figures.clip_interval
@@ -194,7 +194,9 @@ def _layer_lines(figures: Figures, width: int) -> list[Line]:
         )
     if len(figures.layers) > TOP:
         rest = sum(layer.share for layer in figures.layers[TOP:])
-        text = f"{len(figures.layers) - TOP} more tensors have {percent(rest)} of the squared norm"
+        more = len(figures.layers) - TOP
+        have = "tensors have" if more > 1 else "tensor has"
+        text = f"{more} more {have} {percent(rest)} of the squared norm"
         lines.append([piece(" " * _MARGIN), piece(text, "dim")])
     return lines
 

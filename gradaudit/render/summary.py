@@ -24,11 +24,12 @@ class Tally:
     parsed, units      whether its text could be read; the names of its units.
     in_run             it is read in one run with another file.
     problems           what the command line asked of it and could not be done.
+    withdrawn          findings that a record speaks against.
     """
 
     __slots__ = (
         "earlier", "errors", "fixable", "in_run", "infos", "parsed", "path", "problems", "silent",
-        "skipped", "speculative", "suppressed", "units", "unsure", "warnings",
+        "skipped", "speculative", "suppressed", "units", "unsure", "warnings", "withdrawn",
     )  # fmt: skip
 
     def __init__(self, result: FileResult) -> None:
@@ -40,6 +41,7 @@ class Tally:
         self.suppressed = result.suppressed
         self.unsure = result.unsure
         self.earlier = result.earlier
+        self.withdrawn = len(result.withdrawn)
         self.errors = severities.count(ERROR)
         self.warnings = severities.count(WARNING)
         self.infos = severities.count(INFO)
@@ -96,6 +98,7 @@ class Summary:
         self.suppressed = sum(tally.suppressed for tally in judged)
         self.unsure = sum(tally.unsure for tally in judged)
         self.earlier = sum(tally.earlier for tally in judged)
+        self.withdrawn = sum(tally.withdrawn for tally in judged)
         self.speculative = sum(tally.speculative for tally in judged)
         self.fixable = sum(tally.fixable for tally in judged)
         self.with_findings = sum(tally.total > 0 for tally in judged)
@@ -129,6 +132,8 @@ class Summary:
         if self.earlier:
             many = "s" if self.earlier != 1 else ""
             parts.append(f"{self.earlier} earlier finding{many} not shown")
+        if self.withdrawn:
+            parts.append(f"{self.withdrawn} withdrawn by the record")
         if self.suppressed:
             parts.append(f"{self.suppressed} suppressed")
         if self.unsure:

@@ -213,9 +213,9 @@ def clip_never_acted(measured: Measured, limits: Limits) -> Iterator[Finding]:
         A clip that is meant as a last resort against one bad batch in a million.
     """
     threshold = measured.clip_norm
-    if threshold is None or not measured.enough("GA932", int(limits["steps"])):
+    if threshold is None or not measured.clip_acts:
         return
-    if not measured.clip_acts:
+    if not measured.enough("GA932", int(limits["steps"])):
         return
     largest, count = max(measured.norms), len(measured.norms)
     if largest <= 0 or threshold < limits["above"] * largest:

@@ -23,14 +23,20 @@ def typical_gradients(measured: Measured, steps: int) -> dict[int, float]:
     """Position of a layer -> median over the steps of its root mean square gradient per element.
 
     Only layers with a gradient at `steps` steps. Biases before a BatchNorm have none by
-    construction (the layer subtracts them again) and are left out. Gradients that still bear the
-    loss scale are too.
+    construction (the layer subtracts them again) and are left out: those that the record names;
+    where it names none and there are BatchNorm layers, every bias. Gradients that still bear the
+    loss scale are left out too.
     """
     if not all(step.is_in_true_units for step in measured.after):
         return {}
+    optimizer = measured.optimizer
+    unnamed = bool(optimizer.batch_norm_layers) and not optimizer.bias_before_batch_norm
     found = {}
     for position, norms in enumerate(measured.layer_norms()):
-        if len(norms) >= steps and position not in measured.optimizer.bias_before_batch_norm:
+        bias = optimizer.layers[position].endswith("bias")
+        if position in optimizer.bias_before_batch_norm or (unnamed and bias):
+            continue
+        if len(norms) >= steps:
             found[position] = median(norms) / sqrt(measured.elements(position))
     return found
 

@@ -69,7 +69,7 @@ def clip_before_unscale(measured: Measured, limits: Limits) -> Iterator[Finding]
         --- record
         {"kind": "optimizer", "class": "SGD"}
         {"kind": "step", "step": 1, "to": 40, "events": "ZBCUS", "learning_rate": [0.1],
-         "pre_clip_norm": 54461, "post_clip_norm": 1.5e-5, "loss_scale": 65536,
+         "pre_clip_norm": 0.83, "post_clip_norm": 1.5e-5, "loss_scale": 65536,
          "clips": [{"what": "norm", "clip_norm": 1.0, "pre_clip_norm": 54461}]}
 
     Good:

@@ -284,4 +284,12 @@ TABLE: tuple[Any, ...] = (('gradaudit.rules.file', 'GA001', 'unparsable-file', '
  ('gradaudit.rules.recorded_terms', 'GA963', 'term-never-active', 'record', (), ('info',), 'high',
   {'active': 0.01, 'probes': 20}, (), 'default'),
  ('gradaudit.rules.recorded_terms', 'GA964', 'term-makes-spikes', 'record', (), ('warning',),
-  'medium', {'active': 0.3, 'over_others': 10, 'probes': 20}, (), 'default'))
+  'medium', {'active': 0.3, 'over_others': 10, 'probes': 20}, (), 'default'),
+ ('gradaudit.rules.recorded_batches', 'GA971', 'batch-norm-statistics-noisy', 'record', (),
+  ('warning', 'info'), 'medium', {'warning': 0.5, 'info': 0.3}, (), 'default'),
+ ('gradaudit.rules.recorded_batches', 'GA972', 'small-batch-biases-gradient', 'record', (),
+  ('warning',), 'medium', {'cosine': 0.7}, (), 'default'),
+ ('gradaudit.rules.recorded_batches', 'GA973', 'term-gradients-conflict', 'record', (), ('info',),
+  'medium', {'cosine': -0.2, 'share': 0.1}, (), 'default'),
+ ('gradaudit.rules.recorded_batches', 'GA974', 'batch-far-from-noise-scale', 'record', (),
+  ('info',), 'medium', {'ratio': 10}, (), 'default'))

@@ -14,7 +14,7 @@ from gradaudit.plan.terms import shares_of
 from gradaudit.rules import load
 from gradaudit.rules.batch import GAN
 from gradaudit.rules.recorded import PARTIAL, share_text, source, steps_by_gradient
-from gradaudit.rules.recorded_clip import norms_text
+from gradaudit.rules.recorded_clip import clip_fix, norms_text
 from gradaudit.rules.recorded_layers import update_ratios
 from gradaudit.rules.recorded_terms import shares_text
 from gradaudit.rules.text import number, percent
@@ -117,6 +117,7 @@ def _clip(finding: Finding, one: Measured) -> Verdict | None:
     if high >= 0.5:
         if low > 0.5:
             return None  # GA931 says so, and is told in this finding
+        finding.fix, finding.no_fix = clip_fix(one, load()["GA931"].limits)
         return Verdict(
             f"the clip acts on {clipped} of {count} steps, which may be more or less than half "
             f"({percent(low)} to {percent(high)}); {norms_text(one)}",
