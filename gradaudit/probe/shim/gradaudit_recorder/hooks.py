@@ -137,14 +137,16 @@ def _optimizer_made(optimizer: Any) -> None:
 @listener
 def _zeroed(optimizer: Any, module: Any) -> None:
     now = state.current
-    now.events.append("Z")
     if optimizer is not None:
-        now.watch(optimizer).forget_gradients()
+        watched = now.watch(optimizer)
+        watched.forget_gradients()
+        watched.events.append("Z")
         return
     ids = {id(parameter) for parameter in module.parameters()}
     for other, watched in now.optimizers.items():
         if not ids.isdisjoint(watched.ids_in(other)):
             watched.forget_gradients()
+            watched.events.append("Z")
 
 
 # backward
@@ -206,11 +208,11 @@ def _signature(optimizer: Any) -> list[Any]:
 @listener
 def _backward_ends(tensors: Any, before: dict[int, list[Any]] | None) -> None:
     now = state.current
-    now.events.append("B")
     root = _root_of(tensors)
     for optimizer, watched in now.optimizers.items():
         if before and id(optimizer) in before and before[id(optimizer)] == _signature(optimizer):
             continue
+        watched.events.append("B")
         watched.backward_calls += 1
         watched.before_clip = watched.before_scale = None
         watched.unknown_before = watched.unscaled = False
@@ -267,7 +269,7 @@ def _wrap_scaler(scaler_class: Any) -> None:
 
 @listener
 def _unscaled(optimizer: Any) -> None:
-    state.current.events.append("U")
+    state.current.happened("U", optimizer)
     if hasattr(optimizer, "param_groups"):
         for other, watched in state.current.optimizers.items():
             if other is optimizer or other.param_groups is optimizer.param_groups:
@@ -336,7 +338,7 @@ def _wrap_scheduler(scheduler: Any) -> None:
     def make(original: Any) -> Any:
         def step(self: Any, *words: Any, **named: Any) -> Any:
             if not getattr(self, "_is_initial", False):  # a scheduler's own first call
-                _scheduler_stepped()
+                _scheduler_stepped(self)
             return original(self, *words, **named)
 
         return step
@@ -345,5 +347,5 @@ def _wrap_scheduler(scheduler: Any) -> None:
 
 
 @listener
-def _scheduler_stepped() -> None:
-    state.current.events.append("L")
+def _scheduler_stepped(scheduler: Any) -> None:
+    state.current.happened("L", getattr(scheduler, "optimizer", None))

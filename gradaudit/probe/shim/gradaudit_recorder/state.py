@@ -38,6 +38,7 @@ class ClipCall:
 class Watched:
     """One optimizer. index: its number, given at its first step.
 
+    events          the calls that concerned it since its last step
     last_of_all     how many steps all optimizers together had done at its last one
     before_clip     the norm before the first clip since the last backward: a tensor, Norms, or None
     before_scale    the loss scale in it
@@ -51,6 +52,7 @@ class Watched:
 
     index: int | None = None
     step: int = 0
+    events: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_EVENTS))
     last_of_all: int = 0
     backward_calls: int = 0
     closure_calls: int = 0
@@ -90,7 +92,10 @@ class Watched:
 
 
 class State:
-    """Of the process. `events`, `batch_norm` and `autocast` are what came since the last step."""
+    """Of the process. `batch_norm` and `autocast`: what came since the last step of any optimizer.
+
+    clips  those that were given no parameter of any optimizer.
+    """
 
     def __init__(self) -> None:
         self.directory = os.environ["GRADAUDIT_PROBE_DIR"]
@@ -104,7 +109,6 @@ class State:
         self.in_backward = False
         self.in_clip = False
         self.stepping: list[weakref.ref[Any]] = []
-        self.events: deque[str] = deque(maxlen=MOST_EVENTS)
         self.clips: list[ClipCall] = []
         self.batch_norm: dict[tuple[str, int], int] = {}
         self.autocast: set[tuple[str, str]] = set()
@@ -119,6 +123,17 @@ class State:
         if found is None:
             found = self.optimizers[optimizer] = Watched()
         return found
+
+    def happened(self, event: str, optimizer: Any) -> None:
+        """A call that names an optimizer, or what shares its groups; else it is of all."""
+        groups = getattr(optimizer, "param_groups", None)
+        named = [
+            watched
+            for other, watched in self.optimizers.items()
+            if other is optimizer or other.param_groups is groups
+        ]
+        for watched in named or self.optimizers.values():
+            watched.events.append(event)
 
     def recording(self) -> bool:
         """False in forked children (data loaders) and after a fault of the recorder."""

@@ -89,7 +89,7 @@ def record(optimizer: Any, watched: Watched, skipped: bool) -> None:
     now.stepped += 1
     watched.step += 1
     watched.last_of_all = now.stepped
-    now.events.append("K" if skipped else "S")
+    watched.events.append("K" if skipped else "S")
     if watched.step > now.skip_steps:
         if watched.index is None:
             watched.index = next(now.indices)
@@ -111,7 +111,7 @@ def _begin_next(watched: Watched) -> None:
     watched.closure_calls = 0
     watched.clips, watched.stale = [], []
     watched.measured = watched.weights = watched.fused_scale = watched.found_inf = None
-    now.events.clear()
+    watched.events.clear()
     now.clips = []
     now.batch_norm, now.autocast = {}, set()
 
@@ -128,7 +128,7 @@ def _line(optimizer: Any, watched: Watched, skipped: bool) -> dict[str, Any]:
         "optimizer": watched.index,
         "step": watched.step,
         "time": time.perf_counter() - now.clock,
-        "events": "".join(now.events),
+        "events": "".join(watched.events),
         "backward_calls": watched.backward_calls,
         "learning_rate": [_number(group.get("lr")) for group in optimizer.param_groups],
         "pre_clip_norm": None,
