@@ -74,7 +74,7 @@ def _default_directory() -> str:
 
 
 def _run(request: Request) -> Outcome:
-    progress, terminal, output = _progress()
+    progress, terminal, output = _progress(request.skip_steps)
     try:
         return run(request, Listener(progress.show, progress.say, output))
     finally:
@@ -83,7 +83,9 @@ def _run(request: Request) -> Outcome:
         progress.close()
 
 
-def _progress() -> tuple[BarProgress | PlainProgress, Terminal | None, dict[int, int]]:
+def _progress(
+    left_out: int,
+) -> tuple[BarProgress | PlainProgress, Terminal | None, dict[int, int]]:
     """A bar where standard error is a terminal, with the command's output led above it."""
     from gradaudit.render.live import BarProgress, PlainProgress
 
@@ -91,7 +93,7 @@ def _progress() -> tuple[BarProgress | PlainProgress, Terminal | None, dict[int,
         return PlainProgress(), None, {}
     from gradaudit.probe.terminal import Terminal
 
-    bar = BarProgress()
+    bar = BarProgress(left_out)
     try:
         terminal = Terminal(bar.line)
     except (OSError, ImportError):

@@ -71,7 +71,8 @@ class PlainProgress:
 class BarProgress:
     """A bar at the foot of the terminal; the command's own output goes by above it."""
 
-    def __init__(self) -> None:
+    def __init__(self, left_out: int = 0) -> None:
+        """left_out: steps that go by at the beginning without being recorded."""
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
@@ -84,7 +85,7 @@ class BarProgress:
             transient=True,
             expand=True,
         )
-        waiting = "waiting for the first step"
+        waiting = f"leaving out {left_out} steps" if left_out else "waiting for the first step"
         self._task: Any = self._progress.add_task(waiting, total=None, facts="")
         self._progress.start()
 

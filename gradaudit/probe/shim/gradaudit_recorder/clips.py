@@ -22,7 +22,9 @@ def wrap_clips() -> None:
         ("clip_grad_value_", "value"),
         ("clip_grads_with_norm_", "with_norm"),
     ):
-        function = getattr(utils, name)
+        function = getattr(utils, name, None)
+        if function is None:  # older than 2.6
+            continue
         variables = getattr(function, "__code__", None) and function.__code__.co_freevars
         if variables and "func" in variables:
             cell = function.__closure__[variables.index("func")]

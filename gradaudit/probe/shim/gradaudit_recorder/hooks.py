@@ -37,7 +37,7 @@ def install() -> None:
     _wrap_optimizer(torch.optim.Optimizer)
     wrap_clips()
     _wrap_backward()
-    _wrap_scaler(torch.amp.GradScaler)
+    _wrap_scaler(getattr(torch.amp, "GradScaler", None) or torch.cuda.amp.GradScaler)
     _wrap_autocast(torch.amp.autocast_mode.autocast)
     for layer in (torch.nn.modules.batchnorm._BatchNorm, torch.nn.SyncBatchNorm):
         _wrap_batch_norm(layer)

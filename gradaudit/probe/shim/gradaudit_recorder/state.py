@@ -46,6 +46,8 @@ class Watched:
     unscaled        whether the gradients that are there have no loss scale in them
     zeroed          whether its gradients were zeroed since its last step
     stale           norms of what was left at backward calls since then
+    hidden_clip     whether a clip may act that cannot be seen
+    flat_pieces     whether its tensors are pieces that no DTensor marks: FSDP1
     measured        the norms that the step in progress saw
     weights         (positions, copies of the weights before the step), every tenth step
     """
@@ -72,6 +74,7 @@ class Watched:
     ids: frozenset[int] = frozenset()
     ids_of: tuple[int, ...] = ()
     hidden_clip: bool = False
+    flat_pieces: bool = False
     sharded: bool = False
 
     def ids_in(self, optimizer: Any) -> frozenset[int]:

@@ -225,6 +225,8 @@ def _read(line: dict[str, Any]) -> dict[str, Any]:
     if before is not None:
         total = before.total if isinstance(before, ClipCall) else before
         value = root_of_squares(total.values()) if isinstance(total, Norms) else _scalar(total)
+        if watched.flat_pieces and getattr(before, "what", "") != "fsdp":
+            value = None  # of this rank's pieces only
         line["pre_clip_norm"] = None if value is None else value / scale
     elif not unknown and line["layer_norms_are"] == "global":
         line["pre_clip_norm"] = line["post_clip_norm"]
@@ -314,7 +316,7 @@ def _note_what_is_partial(
     optimizer: Any, watched: Watched, classes: set[str], line: dict[str, Any]
 ) -> None:
     if "FullyShardedDataParallel" in classes:
-        watched.sharded = output.world_size() > 1
+        watched.sharded = watched.flat_pieces = output.world_size() > 1
         line.pop("replicas", None)
         output.note(
             "fsdp1",
