@@ -10,7 +10,7 @@ import time
 
 from gradaudit.cli.common import UsageError, fault, quoted
 from gradaudit.probe.launch import CannotRun, Listener, Outcome, Request, prepare, run
-from gradaudit.render.output import use_color, write_lines
+from gradaudit.render.output import use_color, width_of, write_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _say_what_was_seen(arguments: ProbeArguments, request: Request, outcome: Out
 
     shown = os.path.relpath(request.directory)
     shown = request.directory if shown.startswith("..") else shown
-    lines = seen_lines(outcome.seen, outcome.why)
+    lines = seen_lines(outcome.seen, outcome.why, width_of(sys.stdout))
     lines.append([piece(f"{'record':<18}", "dim"), piece(quoted(shown), "path")])
     sys.stderr.flush()
     write_lines(lines, use_color(arguments.color, sys.stdout))

@@ -114,6 +114,7 @@ class State:
         self.stepping: list[weakref.ref[Any]] = []
         self.clips: list[ClipCall] = []
         self.batch_norm: dict[tuple[str, int], int] = {}
+        self.batch_norm_seen = False
         self.autocast: set[tuple[str, str]] = set()
         self.scaler: Callable[[], Any] = lambda: None
         self.optimizers: weakref.WeakKeyDictionary[Any, Watched] = weakref.WeakKeyDictionary()

@@ -113,6 +113,7 @@ def _begin_next(watched: Watched) -> None:
     watched.measured = watched.weights = watched.fused_scale = watched.found_inf = None
     watched.events.clear()
     now.clips = []
+    now.batch_norm_seen = now.batch_norm_seen or bool(now.batch_norm)
     now.batch_norm, now.autocast = {}, set()
 
 
@@ -304,7 +305,8 @@ def _describe_where_new(optimizer: Any, watched: Watched) -> None:
     _note_what_is_partial(optimizer, watched, model.classes, line)
     line["sharded"] = watched.sharded
     output.write(line)
-    if model.batch_norm_layers and not now.batch_norm:
+    now.batch_norm_seen = now.batch_norm_seen or bool(now.batch_norm)
+    if model.batch_norm_layers and not now.batch_norm_seen:
         output.note(
             "batch_norm_unseen",
             "the model has BatchNorm layers, and none was called from Python before the first "
