@@ -208,7 +208,7 @@ def test_what_must_not_notice(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["model", "optimizer", "whole"])
+@pytest.mark.parametrize("mode", ["model", "optimizer", "both", "whole"])
 def test_compiled(tmp_path: Path, mode: str) -> None:
     both = run_both(tmp_path, "compiled.py", mode)
     assert_faithful(both)

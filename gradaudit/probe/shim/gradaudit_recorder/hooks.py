@@ -50,12 +50,17 @@ def install() -> None:
 
 
 def _before_step(optimizer: Any, args: Any, kwargs: Any) -> Any:
-    return None if hidden_by_fullgraph() else _step_begins(optimizer, args, kwargs)
+    return None if _step_is_hidden(optimizer) else _step_begins(optimizer, args, kwargs)
 
 
 def _after_step(optimizer: Any, args: Any, kwargs: Any) -> None:
-    if not hidden_by_fullgraph():
+    if not _step_is_hidden(optimizer):
         _step_ends(optimizer)
+
+
+def _step_is_hidden(optimizer: Any) -> bool:
+    """Torch's own optimizers leave the graph by themselves: no program has them in one graph."""
+    return hidden_by_fullgraph() and not type(optimizer).__module__.startswith("torch.optim")
 
 
 @listener
