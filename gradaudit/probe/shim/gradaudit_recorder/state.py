@@ -122,25 +122,31 @@ class State:
         self.indices = itertools.count()
 
     def watch(self, optimizer: Any) -> Watched:
-        """What is known of an optimizer; known from here on."""
+        """What is known of an optimizer; known from here on. A wrapper that shares its groups, as
+        Lightning has one, is the optimizer itself."""
         found = self.optimizers.get(optimizer)
         if found is None:
-            found = self.optimizers[optimizer] = Watched()
+            named = self._named(optimizer)
+            found = named[0] if named else Watched()
+            if not named:
+                self.optimizers[optimizer] = found
         return found
+
+    def _named(self, optimizer: Any) -> list[Watched]:
+        groups = getattr(optimizer, "param_groups", None)
+        return [
+            watched
+            for other, watched in self.optimizers.items()
+            if other is optimizer or (groups is not None and other.param_groups is groups)
+        ]
 
     def happened(self, event: str, optimizer: Any) -> None:
         """A call that names an optimizer, or what shares its groups; else it is of all."""
-        groups = getattr(optimizer, "param_groups", None)
-        named = [
-            watched
-            for other, watched in self.optimizers.items()
-            if other is optimizer or other.param_groups is groups
-        ]
-        for watched in named or self.optimizers.values():
+        for watched in self._named(optimizer) or self.optimizers.values():
             watched.events.append(event)
 
     def recording(self) -> bool:
-        """False in forked children (data loaders) and after a fault of the recorder."""
+        """False after a fault of the recorder, and where a fork was made past Python."""
         return self.active and os.getpid() == self.pid
 
 
