@@ -71,9 +71,27 @@ def test_two_optimizers(tmp_path: Path) -> None:
     assert {step["backward_calls"] for step in of_d} == {2}
     assert {step["backward_calls"] for step in of_g} == {1}
     assert {step["stale_gradients"] for step in of_d[1:]} == {0}
+    assert {step["events"] for step in of_g} == {"ZBS"}
+    assert [step["events"] for step in of_d[:4]] == ["ZBBS", "ZBBS", "BZBBS", "ZBBS"]
     groups = [optimizer["groups"][0] for optimizer in both.record.optimizers]
     assert [group["fused"] for group in groups] == [True, None]
     assert [group["foreach"] for group in groups] == [None, True]
+
+
+def test_one_backward_for_two_optimizers(tmp_path: Path) -> None:
+    """Each has its own calls: the second clip is not one before any backward. Sparse gradients, a
+    rate that is a tensor, a group that comes later."""
+    both = run_both(tmp_path, "joint.py")
+    assert_faithful(both)
+    sparse, dense = both.record.steps_of(0), both.record.steps_of(1)
+    assert {step["events"] for step in sparse[1:]} == {"ZBS"}
+    assert {step["events"] for step in dense[1:]} == {"LZBCS"}
+    assert [step["layer_norms"] for step in sparse] == near(both.kept["sparse"])
+    assert [step["pre_clip_norm"] for step in dense] == near(both.kept["dense"])
+    assert {step["stale_gradients"] for step in both.record.all_steps[2:]} == {0}
+    described = [o["layers"] for o in both.record.optimizers if o["optimizer"] == 1]
+    assert described == [["1.weight"], ["1.weight", "1.bias"]]
+    assert [len(step["layer_norms"]) for step in dense] == [1] * 5 + [2] * 7
 
 
 def test_a_closure(tmp_path: Path) -> None:
@@ -190,7 +208,7 @@ def test_what_must_not_notice(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["model", "optimizer", "whole"])
+@pytest.mark.parametrize("mode", ["model", "optimizer", "both", "whole"])
 def test_compiled(tmp_path: Path, mode: str) -> None:
     both = run_both(tmp_path, "compiled.py", mode)
     assert_faithful(both)

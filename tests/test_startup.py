@@ -188,3 +188,9 @@ def read_all(master: int) -> str:
         chunks.append(chunk)
     os.close(master)
     return b"".join(chunks).decode()
+
+
+def test_the_help_of_probe_loads_nothing_of_the_probe(config: Path) -> None:
+    modules = modules_of("probe", "--help", cwd=config.parent, code=0)
+    assert "torch" not in modules
+    assert not {name for name in modules if name.startswith("gradaudit.probe")}

@@ -10,7 +10,7 @@ import time
 
 from gradaudit.cli.common import UsageError, fault, quoted
 from gradaudit.probe.launch import CannotRun, Listener, Outcome, Request, prepare, run
-from gradaudit.render.output import use_color, write_lines
+from gradaudit.render.output import use_color, width_of, write_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _default_directory() -> str:
 
 
 def _run(request: Request) -> Outcome:
-    progress, terminal, output = _progress()
+    progress, terminal, output = _progress(request.skip_steps)
     try:
         return run(request, Listener(progress.show, progress.say, output))
     finally:
@@ -83,7 +83,9 @@ def _run(request: Request) -> Outcome:
         progress.close()
 
 
-def _progress() -> tuple[BarProgress | PlainProgress, Terminal | None, dict[int, int]]:
+def _progress(
+    left_out: int,
+) -> tuple[BarProgress | PlainProgress, Terminal | None, dict[int, int]]:
     """A bar where standard error is a terminal, with the command's output led above it."""
     from gradaudit.render.live import BarProgress, PlainProgress
 
@@ -91,7 +93,7 @@ def _progress() -> tuple[BarProgress | PlainProgress, Terminal | None, dict[int,
         return PlainProgress(), None, {}
     from gradaudit.probe.terminal import Terminal
 
-    bar = BarProgress()
+    bar = BarProgress(left_out)
     try:
         terminal = Terminal(bar.line)
     except (OSError, ImportError):
@@ -107,7 +109,7 @@ def _say_what_was_seen(arguments: ProbeArguments, request: Request, outcome: Out
 
     shown = os.path.relpath(request.directory)
     shown = request.directory if shown.startswith("..") else shown
-    lines = seen_lines(outcome.seen, outcome.why)
+    lines = seen_lines(outcome.seen, outcome.why, width_of(sys.stdout))
     lines.append([piece(f"{'record':<18}", "dim"), piece(quoted(shown), "path")])
     sys.stderr.flush()
     write_lines(lines, use_color(arguments.color, sys.stdout))

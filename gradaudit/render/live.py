@@ -6,7 +6,7 @@ import sys
 import time
 from math import isfinite
 
-from gradaudit.render.layout import plain
+from gradaudit.render.layout import PROSE, clean, wrap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ class PlainProgress:
 class BarProgress:
     """A bar at the foot of the terminal; the command's own output goes by above it."""
 
-    def __init__(self) -> None:
+    def __init__(self, left_out: int = 0) -> None:
+        """left_out: steps that go by at the beginning without being recorded."""
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
@@ -84,7 +85,7 @@ class BarProgress:
             transient=True,
             expand=True,
         )
-        waiting = "waiting for the first step"
+        waiting = f"leaving out {left_out} steps" if left_out else "waiting for the first step"
         self._task: Any = self._progress.add_task(waiting, total=None, facts="")
         self._progress.start()
 
@@ -121,8 +122,8 @@ WHY = {
 }
 
 
-def seen_lines(seen: Seen, why: str) -> list[Line]:
-    """What was recorded, in a few lines; findings are another matter."""
+def seen_lines(seen: Seen, why: str, width: int = 80) -> list[Line]:
+    """What was recorded, in a few lines of `width` columns; findings are another matter."""
     rows = [("recorded", f"{seen.recorded} optimizer steps ({WHY[why]})")]
     names = [seen.classes[index] for index in sorted(seen.classes)]
     rows.append(("optimizer", ", ".join(names)))
@@ -144,11 +145,16 @@ def seen_lines(seen: Seen, why: str) -> list[Line]:
     lines: list[Line] = [
         [(f"{name:<18}", "dim", ""), (text, "", "")] for name, text in rows
     ]  # fmt: skip
-    lines += [[("note: ", "info", ""), (note, "", "")] for note in seen.notes]
-    return lines + _file_lines(seen)
+    for note in seen.notes:
+        lines += _wrapped(f"note: {note}", "info", width)
+    return lines + _file_lines(seen, width)
 
 
-def _file_lines(seen: Seen) -> list[Line]:
+def _wrapped(text: str, style: str, width: int) -> list[Line]:
+    return [[(line, style, "")] for line in wrap(clean(text), min(width, PROSE), "", "  ")]
+
+
+def _file_lines(seen: Seen, width: int) -> list[Line]:
     """What the command did to files before it was ended."""
     lines: list[Line] = []
     for operation, title in (
@@ -158,9 +164,5 @@ def _file_lines(seen: Seen) -> list[Line]:
         if not paths:
             continue
         more = f" and {len(paths) - MOST_FILES} more" if len(paths) > MOST_FILES else ""
-        lines.append([(f"{title}: {', '.join(paths[:MOST_FILES])}{more}", "dim", "")])
+        lines += _wrapped(f"{title}: {', '.join(paths[:MOST_FILES])}{more}", "dim", width)
     return lines
-
-
-def as_text(lines: list[Line]) -> str:
-    return "".join(f"{plain(line)}\n" for line in lines)

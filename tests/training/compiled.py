@@ -1,4 +1,4 @@
-"""torch.compile of the model, or of the optimizer's step, or of the whole step: second argument."""
+"""torch.compile of the model, the optimizer's step, both, or the whole step: second argument."""
 
 import sys
 
@@ -12,8 +12,14 @@ model = torch.nn.Sequential(
 )
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
 backend = "aot_eager"
-forward = torch.compile(model, backend=backend, fullgraph=True) if mode == "model" else model
-update = torch.compile(optimizer.step, backend=backend) if mode == "optimizer" else optimizer.step
+forward = (
+    torch.compile(model, backend=backend, fullgraph=True) if mode in ("model", "both") else model
+)
+update = (
+    torch.compile(optimizer.step, backend=backend)
+    if mode in ("optimizer", "both")
+    else optimizer.step
+)
 before = []
 
 

@@ -22,7 +22,9 @@ def wrap_clips() -> None:
         ("clip_grad_value_", "value"),
         ("clip_grads_with_norm_", "with_norm"),
     ):
-        function = getattr(utils, name)
+        function = getattr(utils, name, None)
+        if function is None:  # older than 2.6
+            continue
         variables = getattr(function, "__code__", None) and function.__code__.co_freevars
         if variables and "func" in variables:
             cell = function.__closure__[variables.index("func")]
@@ -67,8 +69,6 @@ def _with_parameters(given: Any, words: Any, named: Any) -> tuple[Any, Any]:
 
 @listener
 def _clip_begins(what: str, given: Any, words: Any, named: Any) -> ClipCall:
-    now = state.current
-    now.events.append("C")
     tensors = [given] if isinstance(given, torch.Tensor) else [] if _is_empty(given) else given
     limit_name = "clip_value" if what == "value" else "max_norm"
     limit = words[0] if words else named.get(limit_name)
@@ -104,6 +104,7 @@ def _look_before_clip(call: ClipCall) -> None:
         if call.given.isdisjoint(ids):
             continue
         touched = True
+        watched.events.append("C")
         if len(watched.clips) < MOST_CLIPS:
             watched.clips.append(call)
         if scaler is not None and not watched.unscaled:
@@ -129,8 +130,10 @@ def _look_before_clip(call: ClipCall) -> None:
                 watched.before_clip = call
             else:
                 watched.unknown_before = True
-    if not touched and len(now.clips) < MOST_CLIPS:
-        now.clips.append(call)
+    if not touched:
+        now.happened("C", None)
+        if len(now.clips) < MOST_CLIPS:
+            now.clips.append(call)
 
 
 @listener

@@ -37,7 +37,7 @@ def install() -> None:
     _wrap_optimizer(torch.optim.Optimizer)
     wrap_clips()
     _wrap_backward()
-    _wrap_scaler(torch.amp.GradScaler)
+    _wrap_scaler(getattr(torch.amp, "GradScaler", None) or torch.cuda.amp.GradScaler)
     _wrap_autocast(torch.amp.autocast_mode.autocast)
     for layer in (torch.nn.modules.batchnorm._BatchNorm, torch.nn.SyncBatchNorm):
         _wrap_batch_norm(layer)
@@ -50,12 +50,17 @@ def install() -> None:
 
 
 def _before_step(optimizer: Any, args: Any, kwargs: Any) -> Any:
-    return None if hidden_by_fullgraph() else _step_begins(optimizer, args, kwargs)
+    return None if _step_is_hidden(optimizer) else _step_begins(optimizer, args, kwargs)
 
 
 def _after_step(optimizer: Any, args: Any, kwargs: Any) -> None:
-    if not hidden_by_fullgraph():
+    if not _step_is_hidden(optimizer):
         _step_ends(optimizer)
+
+
+def _step_is_hidden(optimizer: Any) -> bool:
+    """Torch's own optimizers leave the graph by themselves: no program has them in one graph."""
+    return hidden_by_fullgraph() and not type(optimizer).__module__.startswith("torch.optim")
 
 
 @listener
@@ -137,14 +142,16 @@ def _optimizer_made(optimizer: Any) -> None:
 @listener
 def _zeroed(optimizer: Any, module: Any) -> None:
     now = state.current
-    now.events.append("Z")
     if optimizer is not None:
-        now.watch(optimizer).forget_gradients()
+        watched = now.watch(optimizer)
+        watched.forget_gradients()
+        watched.events.append("Z")
         return
     ids = {id(parameter) for parameter in module.parameters()}
     for other, watched in now.optimizers.items():
         if not ids.isdisjoint(watched.ids_in(other)):
             watched.forget_gradients()
+            watched.events.append("Z")
 
 
 # backward
@@ -206,11 +213,11 @@ def _signature(optimizer: Any) -> list[Any]:
 @listener
 def _backward_ends(tensors: Any, before: dict[int, list[Any]] | None) -> None:
     now = state.current
-    now.events.append("B")
     root = _root_of(tensors)
     for optimizer, watched in now.optimizers.items():
         if before and id(optimizer) in before and before[id(optimizer)] == _signature(optimizer):
             continue
+        watched.events.append("B")
         watched.backward_calls += 1
         watched.before_clip = watched.before_scale = None
         watched.unknown_before = watched.unscaled = False
@@ -267,7 +274,7 @@ def _wrap_scaler(scaler_class: Any) -> None:
 
 @listener
 def _unscaled(optimizer: Any) -> None:
-    state.current.events.append("U")
+    state.current.happened("U", optimizer)
     if hasattr(optimizer, "param_groups"):
         for other, watched in state.current.optimizers.items():
             if other is optimizer or other.param_groups is optimizer.param_groups:
@@ -336,7 +343,7 @@ def _wrap_scheduler(scheduler: Any) -> None:
     def make(original: Any) -> Any:
         def step(self: Any, *words: Any, **named: Any) -> Any:
             if not getattr(self, "_is_initial", False):  # a scheduler's own first call
-                _scheduler_stepped()
+                _scheduler_stepped(self)
             return original(self, *words, **named)
 
         return step
@@ -345,5 +352,5 @@ def _wrap_scheduler(scheduler: Any) -> None:
 
 
 @listener
-def _scheduler_stepped() -> None:
-    state.current.events.append("L")
+def _scheduler_stepped(scheduler: Any) -> None:
+    state.current.happened("L", getattr(scheduler, "optimizer", None))

@@ -38,6 +38,7 @@ class ClipCall:
 class Watched:
     """One optimizer. index: its number, given at its first step.
 
+    events          the calls that concerned it since its last step
     last_of_all     how many steps all optimizers together had done at its last one
     before_clip     the norm before the first clip since the last backward: a tensor, Norms, or None
     before_scale    the loss scale in it
@@ -45,12 +46,15 @@ class Watched:
     unscaled        whether the gradients that are there have no loss scale in them
     zeroed          whether its gradients were zeroed since its last step
     stale           norms of what was left at backward calls since then
+    hidden_clip     whether a clip may act that cannot be seen
+    flat_pieces     whether its tensors are pieces that no DTensor marks: FSDP1
     measured        the norms that the step in progress saw
     weights         (positions, copies of the weights before the step), every tenth step
     """
 
     index: int | None = None
     step: int = 0
+    events: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_EVENTS))
     last_of_all: int = 0
     backward_calls: int = 0
     closure_calls: int = 0
@@ -70,6 +74,7 @@ class Watched:
     ids: frozenset[int] = frozenset()
     ids_of: tuple[int, ...] = ()
     hidden_clip: bool = False
+    flat_pieces: bool = False
     sharded: bool = False
 
     def ids_in(self, optimizer: Any) -> frozenset[int]:
@@ -90,7 +95,10 @@ class Watched:
 
 
 class State:
-    """Of the process. `events`, `batch_norm` and `autocast` are what came since the last step."""
+    """Of the process. `batch_norm` and `autocast`: what came since the last step of any optimizer.
+
+    clips  those that were given no parameter of any optimizer.
+    """
 
     def __init__(self) -> None:
         self.directory = os.environ["GRADAUDIT_PROBE_DIR"]
@@ -104,9 +112,9 @@ class State:
         self.in_backward = False
         self.in_clip = False
         self.stepping: list[weakref.ref[Any]] = []
-        self.events: deque[str] = deque(maxlen=MOST_EVENTS)
         self.clips: list[ClipCall] = []
         self.batch_norm: dict[tuple[str, int], int] = {}
+        self.batch_norm_seen = False
         self.autocast: set[tuple[str, str]] = set()
         self.scaler: Callable[[], Any] = lambda: None
         self.optimizers: weakref.WeakKeyDictionary[Any, Watched] = weakref.WeakKeyDictionary()
@@ -114,14 +122,31 @@ class State:
         self.indices = itertools.count()
 
     def watch(self, optimizer: Any) -> Watched:
-        """What is known of an optimizer; known from here on."""
+        """What is known of an optimizer; known from here on. A wrapper that shares its groups, as
+        Lightning has one, is the optimizer itself."""
         found = self.optimizers.get(optimizer)
         if found is None:
-            found = self.optimizers[optimizer] = Watched()
+            named = self._named(optimizer)
+            found = named[0] if named else Watched()
+            if not named:
+                self.optimizers[optimizer] = found
         return found
 
+    def _named(self, optimizer: Any) -> list[Watched]:
+        groups = getattr(optimizer, "param_groups", None)
+        return [
+            watched
+            for other, watched in self.optimizers.items()
+            if other is optimizer or (groups is not None and other.param_groups is groups)
+        ]
+
+    def happened(self, event: str, optimizer: Any) -> None:
+        """A call that names an optimizer, or what shares its groups; else it is of all."""
+        for watched in self._named(optimizer) or self.optimizers.values():
+            watched.events.append(event)
+
     def recording(self) -> bool:
-        """False in forked children (data loaders) and after a fault of the recorder."""
+        """False after a fault of the recorder, and where a fork was made past Python."""
         return self.active and os.getpid() == self.pid
 
 

@@ -89,7 +89,7 @@ def record(optimizer: Any, watched: Watched, skipped: bool) -> None:
     now.stepped += 1
     watched.step += 1
     watched.last_of_all = now.stepped
-    now.events.append("K" if skipped else "S")
+    watched.events.append("K" if skipped else "S")
     if watched.step > now.skip_steps:
         if watched.index is None:
             watched.index = next(now.indices)
@@ -111,8 +111,9 @@ def _begin_next(watched: Watched) -> None:
     watched.closure_calls = 0
     watched.clips, watched.stale = [], []
     watched.measured = watched.weights = watched.fused_scale = watched.found_inf = None
-    now.events.clear()
+    watched.events.clear()
     now.clips = []
+    now.batch_norm_seen = now.batch_norm_seen or bool(now.batch_norm)
     now.batch_norm, now.autocast = {}, set()
 
 
@@ -128,7 +129,7 @@ def _line(optimizer: Any, watched: Watched, skipped: bool) -> dict[str, Any]:
         "optimizer": watched.index,
         "step": watched.step,
         "time": time.perf_counter() - now.clock,
-        "events": "".join(now.events),
+        "events": "".join(watched.events),
         "backward_calls": watched.backward_calls,
         "learning_rate": [_number(group.get("lr")) for group in optimizer.param_groups],
         "pre_clip_norm": None,
@@ -225,6 +226,8 @@ def _read(line: dict[str, Any]) -> dict[str, Any]:
     if before is not None:
         total = before.total if isinstance(before, ClipCall) else before
         value = root_of_squares(total.values()) if isinstance(total, Norms) else _scalar(total)
+        if watched.flat_pieces and getattr(before, "what", "") != "fsdp":
+            value = None  # of this rank's pieces only
         line["pre_clip_norm"] = None if value is None else value / scale
     elif not unknown and line["layer_norms_are"] == "global":
         line["pre_clip_norm"] = line["post_clip_norm"]
@@ -302,7 +305,8 @@ def _describe_where_new(optimizer: Any, watched: Watched) -> None:
     _note_what_is_partial(optimizer, watched, model.classes, line)
     line["sharded"] = watched.sharded
     output.write(line)
-    if model.batch_norm_layers and not now.batch_norm:
+    now.batch_norm_seen = now.batch_norm_seen or bool(now.batch_norm)
+    if model.batch_norm_layers and not now.batch_norm_seen:
         output.note(
             "batch_norm_unseen",
             "the model has BatchNorm layers, and none was called from Python before the first "
@@ -314,7 +318,7 @@ def _note_what_is_partial(
     optimizer: Any, watched: Watched, classes: set[str], line: dict[str, Any]
 ) -> None:
     if "FullyShardedDataParallel" in classes:
-        watched.sharded = output.world_size() > 1
+        watched.sharded = watched.flat_pieces = output.world_size() > 1
         line.pop("replicas", None)
         output.note(
             "fsdp1",
