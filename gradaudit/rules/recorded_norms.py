@@ -176,7 +176,9 @@ def gradient_norm_spikes(measured: Measured, limits: Limits) -> Iterator[Finding
     if len(found) <= limits["share"] * len(measured.norms):
         return
     finite = [
-        s for s in measured.after if s.pre_clip_norm is not None and isfinite(s.pre_clip_norm)
+        step
+        for step in measured.after
+        if step.is_in_true_units and step.pre_clip_norm is not None and isfinite(step.pre_clip_norm)
     ]
     at = ", ".join(
         f"step {finite[position].step} ({number(measured.norms[position])})"
