@@ -7,14 +7,33 @@ from typing import Annotated
 
 import typer
 
-from gradaudit.cli.options import (
-    COLORS,
-    COMPARE_FORMATS,
-    CONFIDENCE_CHOICES,
-    FORMATS,
-    PROFILE_CHOICES,
-    SEVERITY_CHOICES,
-    CheckArguments,
+from gradaudit.cli.options import COMPARE_FORMATS, CheckArguments
+from gradaudit.cli.parameters import (
+    Assume,
+    Color,
+    Config,
+    Epoch,
+    ExitZero,
+    ExtendSelect,
+    FailOn,
+    Format,
+    GradNorm,
+    Ignore,
+    Isolated,
+    MinConfidence,
+    OneFile,
+    Paths,
+    Profile,
+    Record,
+    Select,
+    Set,
+    Since,
+    SourceOption,
+    StdinName,
+    Step,
+    Unit,
+    Verbose,
+    one_of,
 )
 
 app = typer.Typer(
@@ -27,115 +46,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-def _one_of(choices: tuple[str, ...]) -> object:
-    """A check that a value is one of a few words, with a did-you-mean."""
-
-    def check(value: str | None) -> str | None:
-        if value is not None and value not in choices:
-            from gradaudit.settings import did_you_mean
-
-            raise typer.BadParameter(
-                f"{value!r} is not one of {', '.join(choices)}{did_you_mean(value, choices)}"
-            )
-        return value
-
-    return check
-
-
-def _above_zero(value: float | None) -> float | None:
-    if value is not None and not 0 < value < float("inf"):
-        raise typer.BadParameter("takes a number above 0")
-    return value
-
-
-Paths = Annotated[
-    list[str] | None,
-    typer.Argument(help="Files and directories; - for standard input. Default: .", metavar="PATH"),
-]
-OneFile = Annotated[str, typer.Argument(help="A config file, or - for standard input.")]
-Format = Annotated[
-    str, typer.Option(help=f"One of {', '.join(FORMATS)}.", callback=_one_of(FORMATS))
-]
-Color = Annotated[
-    str, typer.Option(help="auto, always or never. NO_COLOR is obeyed.", callback=_one_of(COLORS))
-]
-Select = Annotated[
-    list[str] | None, typer.Option(help="Rules to run: codes, prefixes (GA1) or names.")
-]
-ExtendSelect = Annotated[
-    list[str] | None, typer.Option(help="Rules to run beside them, whatever their profile.")
-]
-Ignore = Annotated[list[str] | None, typer.Option(help="Rules not to run.")]
-Profile = Annotated[
-    str | None,
-    typer.Option(
-        help="default, strict (also what speaks of most recipes) or pedantic (also taste).",
-        callback=_one_of(PROFILE_CHOICES),
-    ),
-]
-MinConfidence = Annotated[
-    str | None,
-    typer.Option(
-        help="Report and fix only what is at least this sure: low (all), medium or high.",
-        callback=_one_of(CONFIDENCE_CHOICES),
-    ),
-]
-FailOn = Annotated[
-    str | None,
-    typer.Option(
-        help="Exit with 1 from this severity on: error, warning (default) or info.",
-        callback=_one_of(SEVERITY_CHOICES),
-    ),
-]
-ExitZero = Annotated[bool, typer.Option("--exit-zero", help="Exit with 0 whatever is found.")]
-Unit = Annotated[
-    str | None,
-    typer.Option(help="The training unit that the observation or record is of.", metavar="NAME"),
-]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Override a value as the launcher would.", metavar="KEY=VALUE"),
-]
-Assume = Annotated[
-    list[str] | None,
-    typer.Option(help="State what no file says: norm=batch world_size=8.", metavar="SETTING=VALUE"),
-]
-SourceOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--source",
-        help="Python file of the training: its layers and its loop are read, never imported.",
-        metavar="[UNIT=]FILE",
-    ),
-]
-GradNorm = Annotated[
-    float | None,
-    typer.Option(help="A gradient norm that your trainer logged.", callback=_above_zero),
-]
-Epoch = Annotated[int | None, typer.Option(min=1, help="The epoch of that norm, from 1.")]
-Step = Annotated[int | None, typer.Option(min=1, help="The step of that norm, from 1.")]
-Record = Annotated[
-    str | None,
-    typer.Option(
-        help="What `probe` or `dryrun` recorded of this training: its directory.", metavar="DIR"
-    ),
-]
-Config = Annotated[str | None, typer.Option(help="A settings file to use for every file.")]
-Isolated = Annotated[bool, typer.Option("--isolated", help="Use no settings file.")]
-Since = Annotated[
-    str | None,
-    typer.Option(
-        help="Only what the changes since this git revision brought in (origin/main... for "
-        "the merge base).",
-        metavar="REV",
-    ),
-]
-StdinName = Annotated[str | None, typer.Option(help="The name that standard input stands for.")]
-Verbose = Annotated[
-    bool, typer.Option("--verbose", help="List skipped files and rules that could not judge.")
-]
 
 
 def _arguments(**values: object) -> CheckArguments:
@@ -254,7 +164,7 @@ def report(
 def show(
     paths: Paths = None,
     format: Annotated[
-        str, typer.Option(help="text or json.", callback=_one_of(("text", "json")))
+        str, typer.Option(help="text or json.", callback=one_of(("text", "json")))
     ] = "text",
     assume: Assume = None,
     set: Set = None,
@@ -283,7 +193,7 @@ def compare(
     format: Annotated[
         str,
         typer.Option(
-            help=f"One of {', '.join(COMPARE_FORMATS)}.", callback=_one_of(COMPARE_FORMATS)
+            help=f"One of {', '.join(COMPARE_FORMATS)}.", callback=one_of(COMPARE_FORMATS)
         ),
     ] = "full",
     select: Select = None,
@@ -326,10 +236,15 @@ def probe(
             metavar="DIR",
         ),
     ] = None,
+    unit: Annotated[
+        str | None,
+        typer.Option(help="The training unit of the config that is recorded.", metavar="NAME"),
+    ] = None,
     cwd: Annotated[
         str | None,
         typer.Option(help="Run the command in this directory; made if needed.", metavar="DIR"),
     ] = None,
+    exit_zero: ExitZero = False,
     color: Color = "auto",
 ) -> None:
     """Run your training unchanged, record its first steps, end it, and say what was seen.
@@ -367,7 +282,7 @@ def dryrun(
         ),
     ] = None,
     device: Annotated[
-        str, typer.Option(help="cpu, cuda or mps.", callback=_one_of(("cpu", "cuda", "mps")))
+        str, typer.Option(help="cpu, cuda or mps.", callback=one_of(("cpu", "cuda", "mps")))
     ] = "cpu",
     seed: Annotated[int, typer.Option(min=0, help="Of Python, numpy and torch.")] = 0,
     unit: Annotated[
@@ -377,7 +292,7 @@ def dryrun(
         str,
         typer.Option(
             help="text or json, of a simulation; a measurement's is its record.",
-            callback=_one_of(("text", "json")),
+            callback=one_of(("text", "json")),
         ),
     ] = "text",
     assume: Assume = None,
@@ -416,7 +331,7 @@ def rules(
         typer.Argument(help="Only these: codes, prefixes (GA1) or names.", metavar="RULE"),
     ] = None,
     format: Annotated[
-        str, typer.Option(help="text or json.", callback=_one_of(("text", "json")))
+        str, typer.Option(help="text or json.", callback=one_of(("text", "json")))
     ] = "text",
     symptom: Annotated[
         str | None,

@@ -8,9 +8,8 @@ import shutil
 import sys
 import time
 
-from gradaudit.cli.common import UsageError, fault, quoted
+from gradaudit.cli.common import UsageError, fault
 from gradaudit.probe.launch import CannotRun, Listener, Outcome, Request, prepare, run
-from gradaudit.render.output import use_color, width_of, write_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,12 +28,14 @@ class ProbeArguments:
         self.skip_steps = 0
         self.config: str | None = None
         self.output: str | None = None
+        self.unit: str | None = None
         self.cwd: str | None = None
+        self.exit_zero = False
         self.color = "auto"
 
 
 def run_probe(arguments: ProbeArguments) -> int:
-    """Exit code: 0, or 2 where the command failed or nothing was recorded."""
+    """Exit code: as `check` judges what was recorded; 2 where the command failed or nothing was."""
     try:
         if arguments.config is not None and not os.path.isfile(arguments.config):
             raise UsageError(f"--config {arguments.config}: no such file")
@@ -54,9 +55,12 @@ def run_probe(arguments: ProbeArguments) -> int:
                 os.rmdir(request.directory)
     except (UsageError, CannotRun) as error:
         return fault(str(error))
+    code = 0
     if outcome.why != "nothing":
-        _say_what_was_seen(arguments, request, outcome)
-    return fault(outcome.problem) if outcome.problem else 0
+        code = _say_what_was_seen(arguments, request)
+    if outcome.problem:
+        return fault(outcome.problem)
+    return 0 if code == 1 and arguments.exit_zero else code
 
 
 def _default_directory() -> str:
@@ -103,14 +107,11 @@ def _progress(
     return bar, terminal, dict.fromkeys(streams, terminal.end)
 
 
-def _say_what_was_seen(arguments: ProbeArguments, request: Request, outcome: Outcome) -> None:
-    from gradaudit.render.layout import piece
-    from gradaudit.render.live import seen_lines
+def _say_what_was_seen(arguments: ProbeArguments, request: Request) -> int:
+    """The panel of the record and its findings; returns the exit code."""
+    from gradaudit.cli.record import summarise_record
 
+    sys.stderr.flush()
     shown = os.path.relpath(request.directory)
     shown = request.directory if shown.startswith("..") else shown
-    lines = seen_lines(outcome.seen, outcome.why, width_of(sys.stdout))
-    lines.append([piece(f"{'record':<18}", "dim"), piece(quoted(shown), "path")])
-    sys.stderr.flush()
-    write_lines(lines, use_color(arguments.color, sys.stdout))
-    sys.stdout.flush()
+    return summarise_record(shown, arguments.config, unit=arguments.unit, color=arguments.color)

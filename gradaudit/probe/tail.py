@@ -26,13 +26,7 @@ class Seen:
     norms: list[float] = field(default_factory=list)
     clipped: int = 0
     clips: int = 0
-    skipped: int = 0
-    clip_norm: float | None = None
-    backward_calls: list[int] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
-    classes: dict[int, str] = field(default_factory=dict)
-    files: list[dict[str, Any]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
     why_stopped: str = ""
 
     @property
@@ -84,13 +78,7 @@ class Tail:
 
     def _take(self, entry: dict[str, Any]) -> None:
         seen, kind = self.seen, entry.get("kind")
-        if kind == "optimizer":
-            seen.classes[entry["optimizer"]] = entry["class"]
-        elif kind == "file":
-            seen.files.append(entry)
-        elif kind == "note":
-            seen.notes.append(entry["text"])
-        elif kind == "stop":
+        if kind == "stop":
             seen.why_stopped = entry["why"]
         elif kind == "step":
             seen.done[entry["optimizer"]] = entry["step"]
@@ -100,9 +88,7 @@ class Tail:
 
 def _take_step(seen: Seen, entry: dict[str, Any]) -> None:
     seen.times.append(entry["time"])
-    seen.backward_calls.append(entry["backward_calls"])
     if entry["skipped"]:
-        seen.skipped += 1
         return
     norm = _number(entry["pre_clip_norm"])
     if norm is not None:
@@ -110,7 +96,6 @@ def _take_step(seen: Seen, entry: dict[str, Any]) -> None:
     limits = [c["clip_norm"] for c in entry["clips"] if c["what"] in NORM_CLIPS]
     limit = _number(limits[0]) if limits else None
     if limit is not None and norm is not None:
-        seen.clip_norm = limit
         seen.clips += 1
         seen.clipped += norm > limit
 

@@ -1,4 +1,4 @@
-"""A measuring run while it goes on, and what it saw in a few lines: on standard error and plain."""
+"""A measuring run while it goes on, on standard error."""
 
 from __future__ import annotations
 
@@ -6,19 +6,14 @@ import sys
 import time
 from math import isfinite
 
-from gradaudit.render.layout import PROSE, clean, wrap
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from gradaudit.probe.tail import Seen
-    from gradaudit.render.layout import Line
 
 PLAIN_SECONDS = 10.0
 """Between two lines of progress where there is no terminal."""
-
-MOST_FILES = 8
 
 
 def norm_text(norm: float) -> str:
@@ -110,59 +105,3 @@ class BarProgress:
 
     def close(self) -> None:
         self._progress.stop()
-
-
-WHY = {
-    "steps": "all steps that were asked for",
-    "interrupted": "then you interrupted it",
-    "script_ended": "then the command came to its own end",
-    "error": "then the command failed",
-    "failed": "then the recorder failed",
-    "killed": "then its process was killed, or left by os._exit",
-}
-
-
-def seen_lines(seen: Seen, why: str, width: int = 80) -> list[Line]:
-    """What was recorded, in a few lines of `width` columns; findings are another matter."""
-    rows = [("recorded", f"{seen.recorded} optimizer steps ({WHY[why]})")]
-    names = [seen.classes[index] for index in sorted(seen.classes)]
-    rows.append(("optimizer", ", ".join(names)))
-    finite = sorted(norm for norm in seen.norms if isfinite(norm))
-    if finite:
-        low, middle, high = finite[0], finite[len(finite) // 2], finite[-1]
-        words = f"{norm_text(low)} least, {norm_text(middle)} median, {norm_text(high)} most"
-        rows.append(("norm before clip", words))
-    if len(finite) < len(seen.norms):
-        rows.append(("not finite", f"{len(seen.norms) - len(finite)} steps"))
-    if seen.clips:
-        share = f"{seen.clipped} of {seen.clips} steps"
-        rows.append(("clipped", f"{share}, at clip_norm {seen.clip_norm:g}"))
-    if seen.skipped:
-        rows.append(("skipped", f"{seen.skipped} steps, by the loss scaler"))
-    calls = seen.backward_calls[1:]
-    if calls:
-        rows.append(("backward calls", f"{max(set(calls), key=calls.count)} a step"))
-    lines: list[Line] = [
-        [(f"{name:<18}", "dim", ""), (text, "", "")] for name, text in rows
-    ]  # fmt: skip
-    for note in seen.notes:
-        lines += _wrapped(f"note: {note}", "info", width)
-    return lines + _file_lines(seen, width)
-
-
-def _wrapped(text: str, style: str, width: int) -> list[Line]:
-    return [[(line, style, "")] for line in wrap(clean(text), min(width, PROSE), "", "  ")]
-
-
-def _file_lines(seen: Seen, width: int) -> list[Line]:
-    """What the command did to files before it was ended."""
-    lines: list[Line] = []
-    for operation, title in (
-        ("write", "It wrote"), ("delete", "It deleted"), ("read", "It resumed from, or read"),
-    ):  # fmt: skip
-        paths = [entry["path"] for entry in seen.files if entry["operation"] == operation]
-        if not paths:
-            continue
-        more = f" and {len(paths) - MOST_FILES} more" if len(paths) > MOST_FILES else ""
-        lines += _wrapped(f"{title}: {', '.join(paths[:MOST_FILES])}{more}", "dim", width)
-    return lines
