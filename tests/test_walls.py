@@ -96,7 +96,7 @@ FOREIGN: dict[str, tuple[str, ...]] = {
     "hydra": ("gradaudit.compose.hydra_native",),
     "omegaconf": ("gradaudit.compose.hydra_native",),
     "rich": ("gradaudit.render.",),
-    "typer": ("gradaudit.cli.app",),
+    "typer": ("gradaudit.cli.app", "gradaudit.cli.parameters"),
     "click": (),
     "jinja2": (),
     "pydantic": (),
@@ -271,9 +271,10 @@ def test_rich_is_imported_inside_functions_only() -> None:
     assert not [str(f) for f in drawn if not f.inside and not f.typing]
 
 
-def test_typer_is_known_to_one_module() -> None:
+def test_typer_is_known_to_the_command_line() -> None:
     assert {f.module for f in imports() if f.target.partition(".")[0] == "typer"} == {
-        "gradaudit.cli.app"
+        "gradaudit.cli.app",
+        "gradaudit.cli.parameters",
     }
 
 
