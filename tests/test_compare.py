@@ -316,6 +316,9 @@ def test_a_momentum_that_moved_too_leaves_the_turn_without_a_number() -> None:
     found = changes(text.format("0.9", "0.001"), text.format("0.95", "0.01"))
     assert found["weight_decay"].verdict == "riskier"
     assert "a step turns them farther" in found["weight_decay"].reason
+    text = "optimizer: adamw\nlearning_rate: 1.0e-3\nbetas: [{}, 0.999]\nweight_decay: {}\n"
+    found = changes(text.format("0.9", "0.01"), text.format("0.5", "0.1"))
+    assert "a step turns them farther" in found["weight_decay"].reason
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def test_what_a_library_reduces_is_said_to_be_uncertain(tmp_path: Path) -> None:
     finding = only(tmp_path, "fault with a named condition", config)
     assert finding is not None
     assert finding.confidence == "low"
-    assert "`outputs.loss` is reduced is not in this file" in finding.evidence[0]
+    assert "`outputs.loss` is reduced is not followed" in finding.evidence[0]
 
 
 def test_the_lines_to_write_keep_the_scaler_and_the_sum(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_a_scaler_is_off_where_the_config_needs_none(
     finding = only(tmp_path, "clip of a published U-Net", config)
     assert (finding is not None) is fires
     if finding is not None:
-        assert finding.confidence == "high"
+        assert finding.confidence == "medium"  # `enabled=amp`: the file does not tell
         assert "a threshold of 2 cuts their norm at 3.05e-5" in finding.why[0]
 
 

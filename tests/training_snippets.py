@@ -885,6 +885,223 @@ def main(cfg, model, optimizer, loader):
     for epoch in range(cfg.epochs):
         for batch in loader:
             schedule.step()
+
+### clip after an inner loop of micro-batches: clip
+scaler = torch.cuda.amp.GradScaler(enabled=(dtype == 'float16'))
+while True:
+    for micro_step in range(gradient_accumulation_steps):
+        logits, loss = model(X, Y)
+        loss = loss / gradient_accumulation_steps
+        scaler.scale(loss).backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
+    scaler.step(optimizer)
+    scaler.update()
+    optimizer.zero_grad(set_to_none=True)
+
+### scaler turned off by a name:
+use_amp = False
+scaler = torch.cuda.amp.GradScaler(enabled=use_amp)
+for x, y in loader:
+    optimizer.zero_grad()
+    loss = F.cross_entropy(model(x), y)
+    scaler.scale(loss).backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
+    scaler.step(optimizer)
+    scaler.update()
+
+### scaler turned off by position:
+def main(args):
+    scaler = torch.amp.GradScaler("cuda", 65536.0, 2.0, 0.5, 2000, False)
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        scaler.scale(loss).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
+        scaler.step(optimizer)
+        scaler.update()
+
+### criterion of the file divides:
+accumulation = 4
+def criterion(o, y):
+    return F.cross_entropy(o, y) / accumulation
+for i, (x, y) in enumerate(loader):
+    loss = criterion(model(x), y)
+    loss.backward()
+    if (i + 1) % accumulation == 0:
+        optimizer.step()
+        optimizer.zero_grad()
+
+### criterion is a lambda that divides:
+def train(k):
+    loss_fn = lambda o, y: F.cross_entropy(o, y) / k
+    for i, (x, y) in enumerate(loader):
+        loss = loss_fn(model(x), y)
+        loss.backward()
+        if (i + 1) % k == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+
+### criterion of the file sums:
+class Loss(nn.Module):
+    def forward(self, o, y):
+        return F.cross_entropy(o, y, reduction="sum") / 1024
+criterion = Loss()
+for i, (x, y) in enumerate(loader):
+    loss = criterion(model(x), y)
+    loss.backward()
+    if (i + 1) % 4 == 0:
+        optimizer.step()
+        optimizer.zero_grad()
+
+### criterion is a partial:
+from functools import partial
+criterion = partial(F.cross_entropy, reduction="sum")
+for i, (x, y) in enumerate(loader):
+    loss = criterion(model(x), y)
+    loss.backward()
+    if (i + 1) % 4 == 0:
+        optimizer.step()
+        optimizer.zero_grad()
+
+### criterion is a method that divides:
+class T:
+    def loss_fn(self, o, y):
+        return F.cross_entropy(o, y) / self.k
+    def train(self):
+        for i, (x, y) in enumerate(self.loader):
+            loss = self.loss_fn(self.model(x), y)
+            loss.backward()
+            if (i + 1) % self.k == 0:
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+
+### model of the file divides:
+class Model(nn.Module):
+    def forward(self, x, y):
+        return {"loss": F.cross_entropy(self.h(x), y) / self.k}
+model = Model()
+for i, (x, y) in enumerate(loader):
+    loss = model(x, y)["loss"]
+    loss.backward()
+    if (i + 1) % k == 0:
+        optimizer.step()
+        optimizer.zero_grad()
+
+### gradients emptied now and then:
+for i, (x, y) in enumerate(loader):
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    if i % 10 == 0:
+        optimizer.zero_grad()
+
+### another optimiser's gradients are emptied:
+for i, (x, y) in enumerate(loader):
+    disc_optimizer.zero_grad()
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+    torch.nn.utils.clip_grad_norm_(disc.parameters(), 1.0)
+    train_disc(disc, disc_optimizer)
+
+### counter of steps of all processes:
+from accelerate import Accelerator
+from transformers import get_scheduler
+
+def main(args):
+    accelerator = Accelerator()
+    sched = get_scheduler(
+        "cosine", optimizer, num_warmup_steps=100, num_training_steps=args.max_steps
+    )
+    model, optimizer, loader, sched = accelerator.prepare(model, optimizer, loader, sched)
+    global_step = 0
+    for batch in loader:
+        loss = model(**batch).loss
+        accelerator.backward(loss)
+        optimizer.step()
+        sched.step()
+        optimizer.zero_grad()
+        global_step += accelerator.num_processes
+        if global_step >= args.max_steps:
+            break
+
+### schedule stepped every so many processes:
+from accelerate import Accelerator
+from transformers import get_scheduler
+
+def main(args):
+    accelerator = Accelerator()
+    sched = get_scheduler(
+        "cosine", optimizer, num_warmup_steps=100, num_training_steps=args.max_steps
+    )
+    model, optimizer, loader, sched = accelerator.prepare(model, optimizer, loader, sched)
+    global_step = 0
+    for batch in loader:
+        loss = model(**batch).loss
+        accelerator.backward(loss)
+        optimizer.step()
+        optimizer.zero_grad()
+        if global_step % accelerator.num_processes == 0:
+            sched.step()
+        global_step += 1
+        if global_step >= args.max_steps:
+            break
+
+### gradients multiplied by the optimiser:
+for i, (x, y) in enumerate(loader):
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    if (i + 1) % k == 0:
+        optimizer.multiply_grads(1 / k)
+        optimizer.step()
+        optimizer.zero_grad()
+
+### gradients averaged by a helper:
+for i, (x, y) in enumerate(loader):
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    if (i + 1) % k == 0:
+        average_gradients(model, k)
+        optimizer.step()
+        optimizer.zero_grad()
+
+### the rate in the groups is divided:
+for g in optimizer.param_groups:
+    g["lr"] /= k
+for i, (x, y) in enumerate(loader):
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    if (i + 1) % k == 0:
+        optimizer.step()
+        optimizer.zero_grad()
+
+### threshold of the object, times the scale:
+class T:
+    def step(self, x, y):
+        self.max_norm = 1.0 * self.scaler.get_scale()
+        self.optimizer.zero_grad()
+        loss = F.cross_entropy(self.model(x), y)
+        self.scaler.scale(loss).backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+### a late clip for the norm alone:
+for i, (x, y) in enumerate(loader):
+    optimizer.zero_grad()
+    F.cross_entropy(model(x), y).backward()
+    optimizer.step()
+    gn = torch.nn.utils.clip_grad_norm_(model.parameters(), 1e9)
+
+### a clip of scaled gradients for the norm alone:
+scaler = torch.cuda.amp.GradScaler()
+for i, (x, y) in enumerate(loader):
+    optimizer.zero_grad()
+    scaler.scale(F.cross_entropy(model(x), y)).backward()
+    gn = torch.nn.utils.clip_grad_norm_(model.parameters(), 1e30)
+    scaler.step(optimizer)
+    scaler.update()
 """
 
 

@@ -1,8 +1,9 @@
 """A weight decay that moved: how far the weights are held back, and what a step is beside them.
 
 Two sources stand behind the verdicts. Where updates and decay balance, a step turns the weights
-behind a normalisation by about the root of 2 x rate x decay, under SGD, AdamW and Lion alike
-(Kosson et al. 2023, https://arxiv.org/abs/2305.17212): more decay is a higher rate in the long run.
+behind a normalisation by an angle that goes with the root of rate x decay, under SGD, AdamW and
+Lion alike, times a factor of the momentum or beta1 (Kosson et al. 2023,
+https://arxiv.org/abs/2305.17212): more decay is a higher rate in the long run.
 Without decay, language models in bf16 have diverged suddenly (Andriushchenko et al. 2023,
 https://arxiv.org/abs/2310.04415). L2 in the gradient of Adam has no one balance for all weights.
 """
@@ -96,10 +97,19 @@ def _by_rate(
                 )
     if after and (factor is None or factor > 1):
         turns = ""
-        if factor is not None and old.number("momentum") == new.number("momentum"):
+        if factor is not None and _averages_alike(old, new):
             turns = times(factor**0.5)
         return _stronger(new, now, factor, turns)
     return _weaker(new, was, now, factor)
+
+
+def _averages_alike(old: TrainingUnit, new: TrainingUnit) -> bool:
+    """Whether the gradients are averaged as before: else the angle has another factor too."""
+    return all(
+        (one.value if (one := old.get(name)) is not None else None)
+        == (two.value if (two := new.get(name)) is not None else None)
+        for name in ("momentum", "betas", "beta1")
+    )
 
 
 def _steps(unit: TrainingUnit) -> float | None:

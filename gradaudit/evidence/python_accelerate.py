@@ -30,6 +30,7 @@ _LIBRARIES = re.compile(r"(?:torch\.optim\.lr_scheduler|transformers|diffusers)\
 _MOST = 20
 """Calls of `prepare` in one function that are looked at."""
 
+_PROCESSES = re.compile(r"num_processes|world_size|n_gpu|num_gpu|num_devices")
 _OTHERWISE = re.compile(r"num_processes|world_size|n_gpu|num_gpu|num_devices|accum")
 """A length that speaks of these counts something else, or is made to measure."""
 
@@ -147,6 +148,17 @@ def _is_stepped(code: Code, scope: Scope, prepare: Call, argument: ast.expr) -> 
     return any(
         call.method == "step" and dotted(call.receiver) in given and call.order > prepare.order
         for call in scope.calls
+    ) and not any(
+        call.method == "step" and dotted(call.receiver) in given and _by_process(call)
+        for call in scope.calls
+    )
+
+
+def _by_process(call: Call) -> bool:
+    """Whether it is left out on purpose: `if step % accelerator.num_processes == 0:`."""
+    return any(
+        isinstance(outer, ast.If) and _PROCESSES.search(ast.unparse(outer.test).lower())
+        for outer, _ in call.within
     )
 
 
@@ -204,6 +216,9 @@ def _bounds_training(code: Code, scope: Scope, horizon: ast.expr) -> ast.expr | 
     for inner in code.comparisons:
         counter, bound = inner.left, inner.comparators[0]
         if isinstance(inner.ops[0], (ast.GtE, ast.Gt, ast.Eq, ast.Lt)) and same(bound, horizon):
+            counted = code.values_of(dotted(counter), scope)
+            if any(v.node and _OTHERWISE.search(ast.unparse(v.node).lower()) for v in counted):
+                return None  # `step += accelerator.num_processes`: as Accelerate counts
             if re.search(r"step|updat|iter", last_name(counter).lower()):
                 return inner
     return None

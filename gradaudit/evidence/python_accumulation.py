@@ -43,7 +43,7 @@ def undivided_losses(code: Code) -> Iterator[UndividedLoss]:
         found = _counted_by_remainder(code, scope, backward, steps, zeros) or _counted_by_range(
             backward, steps, zeros
         )
-        if found is None or mends_gradients(code, scope):
+        if found is None or mends_gradients(code, scope, found[0]):
             continue
         count, step = found
         times = code.constant(count, scope)

@@ -20,6 +20,8 @@ _CLIPS = ("clip_grad_norm_", "clip_grad_value_", "clip_grad_norm", "clip_grads_w
 _PRECISION = re.compile(r"amp|scal|fp16|half|mixed|precision|autocast|cuda|bf16|dtype|float16")
 """A condition that speaks of these may tell the scaled steps from the others."""
 
+_FOR_THE_NORM = 1e8
+"""A threshold of 1,000, from which clips hardly act (GA104), times a scale of 65,536."""
 _MOST = 20
 """Clips of one function that are looked at: a file of nothing else ends too."""
 
@@ -62,10 +64,18 @@ def _step_before(clip: Call, here: list[Call]) -> Call | None:
         return None
     backward, step = before[-2], before[-1]
     in_time = any("clip" in _name(call) and call.order < step.order for call in here)
-    emptied = any(call.method == "zero_grad" for call in here)
+    emptied = any(_empties(call, step, clip) for call in here)
     if backward.method != "backward" or not _optimises(step) or in_time or not emptied:
         return None
     return step if _conditions(step) == _conditions(clip) else None
+
+
+def _empties(call: Call, step: Call, clip: Call) -> bool:
+    """Whether a `zero_grad` runs whenever the clip does, and is not another optimiser's."""
+    if call.method != "zero_grad" or not set(_conditions(call)) <= set(_conditions(clip)):
+        return False
+    stepped = step.node.args[0] if step.node.args else step.receiver
+    return not is_optimizer(call.receiver) or same(call.receiver, stepped)
 
 
 def _name(call: Call) -> str:
@@ -84,11 +94,14 @@ def _conditions(call: Call) -> list[tuple[int, bool]]:
 
 
 def _is_clip(code: Code, call: Call) -> bool:
-    """A clip by torch. One at infinity cuts nothing: it is there for the norm that it returns."""
+    """A clip by torch. One at infinity, or as good as, cuts nothing: it is there for the norm that
+    it returns."""
     name = code.resolve(call.node.func)
     if not name.startswith("torch.") or name.rpartition(".")[2] not in _CLIPS:
         return False
     threshold = keyword(call.node, "clip_value" if "value" in name else "max_norm", 1)
+    if isinstance(threshold, ast.Constant) and isinstance(threshold.value, (int, float)):
+        return threshold.value < _FOR_THE_NORM
     return threshold is None or "inf" not in identifiers(threshold)
 
 
@@ -101,7 +114,10 @@ def _scaled(code: Code, scope: Scope, clip: Call) -> ScaledClip | None:
     assert scaler is not None
     steps = [call for call in scope.calls if call.method == "step" and same(call.receiver, scaler)]
     after = [call for call in steps if call.order > clip.order and len(call.node.args) == 1]
-    if not after or backward.loops != clip.loops or after[0].loops[: len(clip.loops)] != clip.loops:
+    outer = len(clip.loops)  # the losses may be those of an inner loop over micro-batches
+    if not after or any(call.loops[:outer] != clip.loops for call in (backward, after[0])):
+        return None
+    if any(backward.order < call.order < clip.order for call in steps):
         return None
     step = after[0]
     made = _is_made_of_scaler(code, scope, scaler)
@@ -136,7 +152,7 @@ def _scaler_of(call: Call) -> ast.expr | None:
 
 
 def _is_made_of_scaler(code: Code, scope: Scope, scaler: ast.expr) -> bool | None:
-    """Whether the scaler is torch's, and not turned off; None where this file does not tell."""
+    """Whether the scaler is torch's, and on; None where this file does not tell."""
     values = code.values_of(dotted(scaler), scope)
     made = [
         inner
@@ -150,11 +166,20 @@ def _is_made_of_scaler(code: Code, scope: Scope, scaler: ast.expr) -> bool | Non
         return None
     if not scalers:
         return False
-    return not any(
-        given.arg == "enabled" and isinstance(given.value, ast.Constant) and not given.value.value
-        for call in scalers
-        for given in call.keywords
-    )
+    told = [_is_on(code, scope, call) for call in scalers]
+    return None if None in told and False not in told else all(told)
+
+
+def _is_on(code: Code, scope: Scope, scaler: ast.Call) -> bool | None:
+    """By its `enabled`, the fifth number of torch.cuda's class, the sixth of torch.amp's."""
+    if any(given.arg is None for given in scaler.keywords):
+        return None
+    in_cuda = ".cuda." in code.resolve(scaler.func)
+    enabled = keyword(scaler, "enabled", 4 if in_cuda else 5)
+    if enabled is None:
+        return True if len(scaler.args) < 4 else None
+    value = code.constant(enabled, scope)
+    return value if isinstance(value, bool) else None
 
 
 def _is_told(scope: Scope, scaler: ast.expr, clip: Call, steps: list[Call]) -> bool:
@@ -176,8 +201,8 @@ def _knows_scale(code: Code, scope: Scope, clip: Call, backward: Call) -> bool:
     """Whether the threshold, or what is done to the gradients before it, goes by `get_scale()`."""
     given: list[ast.expr] = [clip.node]
     for inner in ast.walk(clip.node):
-        if isinstance(inner, ast.Name):
-            given += [value.node for value in code.values_of(inner.id, scope) if value.node]
+        if isinstance(inner, (ast.Name, ast.Attribute)):
+            given += [value.node for value in code.values_of(dotted(inner), scope) if value.node]
     return any(
         isinstance(inner, ast.Attribute) and inner.attr == "get_scale"
         for node in given

@@ -25,6 +25,7 @@ _CLOSED = (*FUNCTIONS, ast.ClassDef, ast.Lambda)
 
 
 _RATE = re.compile(r"(?:^|_)lr(?:_|$)|learning_rate")
+_PRODUCT = (ast.Div, ast.Mult)
 
 
 class Call:
@@ -99,23 +100,30 @@ class Scope:
 class Code:
     """A file: its scopes (the module first), and what its imports name.
 
-    rates    every product and quotient of a learning rate. comparisons: every `a < b` of two.
-    imports  local name -> dotted name: `F` -> `torch.nn.functional`.
+    rates    what learning rates are multiplied with and divided by. comparisons: every `a < b` of
+             two. imports: local name -> dotted name: `F` -> `torch.nn.functional`.
+    defined  every function, method and class that the file writes out, by its name.
     fields   `self.x` -> what any method of the file gives it.
     """
 
     def __init__(self, source: Source, tree: ast.Module) -> None:
         """Raises: RecursionError: nested too deep."""
         self.source = source
-        self.rates: list[ast.BinOp] = []
+        self.rates: list[ast.expr] = []
         self.comparisons: list[ast.Compare] = []
+        self.defined: dict[str, ast.AST] = {}
+        inner: set[int] = set()
         for node in ast.walk(tree):
             if isinstance(node, ast.Compare) and len(node.ops) == 1:
                 self.comparisons.append(node)
-            elif isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Div, ast.Mult)):
-                sides = (last_name(node.left).lower(), last_name(node.right).lower())
-                if any(_RATE.search(side) for side in sides):
+            elif isinstance(node, ast.BinOp) and id(node) not in inner:
+                if any(_is_rate(factor) for factor in _factors(node, inner)):
                     self.rates.append(node)
+            elif isinstance(node, ast.AugAssign) and isinstance(node.op, _PRODUCT):
+                if _is_rate(node.target):
+                    self.rates.append(node.value)
+            elif isinstance(node, (*FUNCTIONS, ast.ClassDef)):
+                self.defined[node.name] = node
         self.imports: dict[str, str] = {}
         self.scopes: list[Scope] = []
         self.fields: dict[str, list[Value]] = {}
@@ -282,6 +290,28 @@ def _own(node: ast.stmt) -> Iterator[ast.expr]:
                 yield part
             elif isinstance(part, ast.withitem):
                 yield part.context_expr
+
+
+def _factors(node: ast.BinOp, inner: set[int]) -> list[ast.expr]:
+    """What a product or quotient is of; `inner` gains the products in it, which are seen then."""
+    factors: list[ast.expr] = []
+    waiting: list[ast.expr] = [node]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, ast.BinOp) and isinstance(part.op, _PRODUCT):
+            inner.add(id(part))
+            waiting += (part.left, part.right)
+        else:
+            factors.append(part)
+    return factors
+
+
+def _is_rate(node: ast.expr) -> bool:
+    """`lr`, `args.learning_rate`, `group["lr"]`."""
+    named = last_name(node)
+    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+        named = str(node.slice.value)
+    return bool(_RATE.search(named.lower()))
 
 
 def _scaled_by_apex(node: ast.expr) -> ast.expr | None:

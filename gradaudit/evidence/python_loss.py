@@ -11,6 +11,7 @@ from gradaudit.evidence.python_code import (
     keyword,
     last_name,
     mentions,
+    same,
 )
 
 TYPE_CHECKING = False
@@ -26,6 +27,9 @@ _FUNCTIONAL = re.compile(
 _LOSS_CLASS = re.compile(r"torch\.nn\.(?:modules\.loss\.)?\w+Loss$")
 _SAME_VALUE = frozenset(("to", "cuda", "float", "double", "contiguous", "cpu", "squeeze"))
 _IN_PLACE = ("div_", "mul_", "copy_", "divide_", "multiply_", "true_divide_")
+_RESCALES = re.compile(r"averag|scale|mult|divi|normali|reduce|mean")
+_ASK = frozenset(("range", "len", "min", "max", "int", "print", "islice", "divmod"))
+"""Calls that are given the number of micro-batches and change no gradient."""
 _MEANS = ("mean", "batchmean", "elementwise_mean")
 
 
@@ -146,6 +150,8 @@ class _Loss:
             made = before[-1].node
         if not isinstance(made, ast.Call) or not _MODEL.search(last_name(made.func).lower()):
             return None
+        if self._divides_inside(made.func):
+            return None
         if any(_ACCUMULATES.search(name) or "num_items" in name for name in identifiers(made)):
             raise Divided
         return Mean(self.code.text(node), False)
@@ -169,9 +175,38 @@ class _Loss:
                 return known
         if any(isinstance(n, ast.Name) and n.id in self.seen - {name} for n in ast.walk(node)):
             raise Divided  # a helper is given the loss itself
+        if self._divides_inside(function):
+            return None
         if _CRITERION.search(last_name(function).lower()) and not each:
             return Mean(name or self.code.text(function), False)
         return None
+
+    def _divides_inside(self, function: ast.expr) -> bool:
+        """Whether what is called is written in this file and may sum, or divide by the count."""
+        defined = self.code.defined
+        bodies = [defined.get(last_name(function))]
+        for value in self.code.values_of(dotted(function), self.scope):
+            made = value.node
+            while isinstance(made, ast.Call) and isinstance(made.func, ast.Attribute):
+                if made.func.attr not in _SAME_VALUE:
+                    break
+                made = made.func.value  # `Model().cuda()`
+            named = last_name(made.func if isinstance(made, ast.Call) else made)
+            bodies += [made if isinstance(made, ast.Lambda) else defined.get(named)]
+            if named == "partial":
+                return True
+        count = last_name(self.count).lower()
+        return any(
+            name in ("sum", count) or _ACCUMULATES.search(name)
+            for body in bodies
+            if body is not None
+            for name in identifiers(body)
+        ) or any(
+            same(inner, self.count)
+            for body in bodies
+            if body is not None and isinstance(self.count, ast.Constant)
+            for inner in ast.walk(body)
+        )
 
     def _made(self, node: ast.expr, each: bool) -> Mean | None:
         """A loss of `torch.nn`, as it is made, on whatever device."""
@@ -215,12 +250,24 @@ def _adds_or_averages(node: ast.expr) -> bool:
     )
 
 
+def _may_mend(call: Call, count: ast.expr) -> bool:
+    name = last_name(call.node.func).lower()
+    if "grad" in name and _RESCALES.search(name) and not name.endswith("scaler"):
+        return True
+    if isinstance(count, ast.Constant) or name in _ASK:
+        return False
+    return any(same(given, count) for given in call.node.args) and bool(call.loops)
+
+
 def names_accumulation(node: ast.expr) -> bool:
     return any(_ACCUMULATES.search(name) for name in identifiers(node))
 
 
-def mends_gradients(code: Code, scope: Scope) -> bool:
-    """Whether the gradients themselves are changed: `p.grad /= k`, `p.grad.div_(k)`, a hook."""
+def mends_gradients(code: Code, scope: Scope, count: ast.expr) -> bool:
+    """Whether the gradients themselves are changed: `p.grad /= k`, `p.grad.div_(k)`, a hook, or a
+    helper that may do it: `average_gradients(model)`, `rescale(model, k)`."""
+    if any(_may_mend(call, count) for call in scope.calls):
+        return True
     if any(call.method == "register_hook" for each in code.scopes for call in each.calls):
         return True
     for target, value in scope.assigned:

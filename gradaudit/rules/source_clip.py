@@ -101,10 +101,10 @@ def clip_of_scaled_gradients(judged: SourceOfUnit, limits: Limits) -> Iterator[F
         code stands must be chosen anew.
 
     False positives:
-        A scaler that is off at run time (`enabled=False` from elsewhere) scales nothing. A helper
-        that is given the scaler may unscale: not reported, nor is a clip in a branch of its own for
-        fp32. Trainers that unscale by themselves (Accelerate, Lightning, Hugging Face) are not
-        judged.
+        A scaler that is off at run time (`enabled=args.amp`: medium confidence) scales nothing. A
+        helper that is given the scaler may unscale: not reported, nor is a clip in a branch of its
+        own for fp32. Trainers that unscale by themselves (Accelerate, Lightning, Hugging Face) are
+        not judged.
     """
     unit, code = judged.unit, judged.code
     precision = unit.get("precision")
@@ -156,4 +156,4 @@ def _how_known(found: ScaledClip, path: str) -> str:
     known = f"read from {path}, without importing it"
     if found.sure:
         return known
-    return f"{known}; where `{found.scaler}` is made, and whether it is on, is not in this file"
+    return f"{known}; whether `{found.scaler}` is on is not in this file"

@@ -94,7 +94,8 @@ def accumulated_loss_undivided(judged: SourceOfUnit, limits: Limits) -> Iterator
         weighted by tokens must be divided by the tokens of all micro-batches, not by k. Judged are
         only plain loops whose loss is seen to be a mean: a loss of torch, or, with low confidence,
         what the model returns as `loss` and what is called `criterion` or `loss_fn`. A helper that
-        is given the loss may divide it: not reported. `accelerator.backward` divides by itself;
+        is given the loss, the gradients or the count may divide: not reported, nor is a criterion
+        of the same file that sums or names the count. `accelerator.backward` divides by itself;
         loops of Fabric and DeepSpeed, closures, and loops that keep the graph (`retain_graph`) are
         not judged.
     """
@@ -160,5 +161,5 @@ def _how_known(found: UndividedLoss, path: str) -> list[str]:
     known = f"read from {path}, without importing it"
     if found.sure:
         return [f"{known}: `{found.known_by}` is a mean over the micro-batch"]
-    unknown = f"how `{found.known_by}` is reduced is not in this file"
+    unknown = f"how `{found.known_by}` is reduced is not followed"
     return [f"{known}: {unknown}; where it sums over samples, or divides already, this is no fault"]
