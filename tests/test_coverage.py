@@ -118,13 +118,14 @@ def page() -> str:
     return coverage_page.page()
 
 
-def _tables(page: str) -> dict[str, dict[str, list[str]]]:
-    """Family -> first cell -> the other cells of each row, the headings first."""
-    found = {}
+def _tables(page: str) -> list[tuple[str, dict[str, list[str]]]]:
+    """(family, first cell -> the other cells of each row, the headings first) of each table."""
+    found = []
     for section in page.split("\n## ")[1:]:
-        rows = section.partition("</div>")[0].split("\n| ")[1:]  # but the one below the headings
-        cells = [row.partition("\n")[0].removesuffix(" |").split(" | ") for row in rows]
-        found[section[:3]] = {first.lstrip("| "): rest for first, *rest in cells}
+        for table in section.split("</div>")[:-1]:
+            rows = table.partition("<div")[2].split("\n| ")[1:]  # but the one below the headings
+            cells = [row.partition("\n")[0].removesuffix(" |").split(" | ") for row in rows]
+            found.append((section[:3], {first.lstrip("| "): rest for first, *rest in cells}))
     return found
 
 
@@ -136,7 +137,7 @@ def _headings(row: dict[str, list[str]]) -> list[str]:
 def test_the_tables_have_every_rule_and_every_dialect(page: str) -> None:
     """Each mark is the rule's; one that is no `judges` says what it lacks."""
     seen = set()
-    for prefix, table in _tables(page).items():
+    for prefix, table in _tables(page):
         if prefix == "How":
             continue
         codes = _headings(table)
@@ -159,9 +160,10 @@ def test_the_tables_have_every_rule_and_every_dialect(page: str) -> None:
 
 
 def test_the_page_counts_as_the_marks_do(page: str) -> None:
-    rows = _tables(page)["How"]
+    tables = dict(_tables(page))
+    rows = tables["How"]
     for name, known in TABLE.items():
-        for place, prefix in enumerate(list(_tables(page))[1:]):
+        for place, prefix in enumerate(list(tables)[1:]):
             marks = [coverage.mark(r, known) for code, r in load().items() if code[:3] == prefix]
             sure, _, more = rows[coverage_page._dialect(name)][place].partition(" + ")
             assert int(sure) == marks.count(coverage.YES)

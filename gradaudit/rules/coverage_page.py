@@ -37,6 +37,10 @@ SECTION = "Which rules judge it"
 """The heading on a dialect's page that rows of the tables lead to."""
 
 
+WIDEST = 22
+"""Columns of a table: so many fit a window of 720 pixels (a test in a browser looks)."""
+
+
 def page() -> str:
     """The page: how many rules of each family judge each framework, then a table for each family,
     a row a framework and a column a rule, and what those rules need."""
@@ -146,9 +150,14 @@ def _count(marks: list[str]) -> str:
 
 
 def _family(prefix: str, family: list[Rule], known: Known) -> list[str]:
-    """A family's table, and what its rules need."""
+    """A family's table, or several where one would be too wide, and what its rules need."""
     title = f"{prefix} {FAMILIES[prefix]}: which rules judge which framework"
-    parts = [_laid_out(title, _matrix(family, known))]
+    tables = -(-len(family) // WIDEST)
+    size = -(-len(family) // tables)
+    parts = [
+        _laid_out(title, _matrix(family[at : at + size], known))
+        for at in range(0, len(family), size)
+    ]
     if any(needs_of(rule) for rule in family):
         parts += [
             "In brackets: how many of the frameworks lack it.",
