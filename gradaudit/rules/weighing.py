@@ -222,12 +222,14 @@ def _rate(finding: Finding, one: Measured) -> Verdict | None:
     limits = load()["GA943"].limits
     ratios = list(update_ratios(one).values())
     steps = sum(bool(step.update_ratio) for step in one.after)
-    if not ratios or steps < limits["updates"]:
+    if not ratios or steps < limits["updates"] or one.optimizer.uses_closure:
         return None
     middle = median(ratios)
     text = f"a step changes the weights by {number(middle)} of their size (1e-3 is usual)"
-    if middle > limits["high"]:
+    if middle > limits["warning"]:
         return Verdict(text, confidence=HIGH)
+    if middle > limits["high"]:
+        return Verdict(text, confidence=MEDIUM)
     return Verdict(text, severity=INFO, confidence=MEDIUM)
 
 
