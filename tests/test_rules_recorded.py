@@ -320,6 +320,16 @@ def test_a_rate_that_moves_weights_as_usual_is_not_too_high() -> None:
     assert (high.severity, high.confidence) != ("info", "medium")
 
 
+@pytest.mark.parametrize(("ratio", "confidence"), [(0.3, "high"), (0.05, "medium")])
+def test_a_rate_is_not_told_of_twice(ratio: float, confidence: str) -> None:
+    config = "optimizer: adamw\nlearning_rate: 0.02\n"
+    steps = run(30, learning_rate=[0.02], update_ratio=[ratio, ratio], weight_norms=[1.0, 1.0])
+    codes = found(config, steps)
+    assert codes["GA201"].confidence == confidence
+    assert str(ratio) in str(codes["GA201"].evidence)
+    assert "GA943" not in codes
+
+
 # Health
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     Withdrawn = tuple[Finding, str]
 
+RATIO = "a step changes the weights by"
+
 TELLS: dict[str, tuple[str, ...]] = {
     "GA931": ("GA101",),
     "GA961": ("GA401", "GA402"),
@@ -77,7 +79,15 @@ def weigh(
         else:
             _bear_out(finding, one, verdict, fixed)
             kept.append(finding)
-    return _told_once(kept, fixed), withdrawn
+    return _told_once(_without_ratio(kept, one), fixed), withdrawn
+
+
+def _without_ratio(findings: list[Finding], one: Measured) -> list[Finding]:
+    """Leave out GA943 where GA201 or GA202 holds its figure: one rate is not told of twice."""
+    rates = [finding for finding in findings if finding.rule.code in ("GA201", "GA202")]
+    if not any(RATIO in text for finding in rates for text in finding.evidence):
+        return findings
+    return [f for f in findings if f.rule.code != "GA943" or not f.message.startswith(one.name)]
 
 
 def _bear_out(finding: Finding, one: Measured, verdict: Verdict, fixed: Collection[str]) -> None:
@@ -225,7 +235,7 @@ def _rate(finding: Finding, one: Measured) -> Verdict | None:
     if not ratios or steps < limits["updates"] or one.optimizer.uses_closure:
         return None
     middle = median(ratios)
-    text = f"a step changes the weights by {number(middle)} of their size (1e-3 is usual)"
+    text = f"{RATIO} {number(middle)} of their size (1e-3 is usual)"
     if middle > limits["warning"]:
         return Verdict(text, confidence=HIGH)
     if middle > limits["high"]:
@@ -240,7 +250,7 @@ def _rate_low(finding: Finding, one: Measured) -> Verdict | None:
     if not ratios or sum(bool(step.update_ratio) for step in one.after) < limits["updates"]:
         return None
     middle = median(ratios)
-    text = f"a step changes the weights by {number(middle)} of their size (1e-3 is usual)"
+    text = f"{RATIO} {number(middle)} of their size (1e-3 is usual)"
     if middle < 1e-4:
         return Verdict(text, confidence=HIGH)
     return Verdict(text, against=True)
