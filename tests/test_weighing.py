@@ -209,6 +209,23 @@ def test_fix_writes_the_percentile_and_then_nothing_more(tmp_path: Path) -> None
     assert config.read_text() == text
 
 
+def test_no_clip_norm_is_recommended_beside_a_change_that_moves_the_norm(tmp_path: Path) -> None:
+    config = tmp_path / "train.yaml"
+    crowded = CROWDED.format(optimizer="sgd", rate="0.1")
+    config.write_text(crowded.replace("calibration: 0.85", "calibration: 2.0"))
+    norms = lognormal(120, 5.0)
+    entries = [optimizer("SGD"), *steps(norms, 0.2, rate=0.1)]
+    later = write_record(tmp_path / "r", entries, started="2999-01-01T00:00:00+00:00")
+    said = " ".join(run_cli("fix", str(config), "--record", str(later)).out.split())
+    assert "lower `calibration`" in said
+    assert "90th percentile" not in said
+    alone = run_cli("fix", str(config), "--record", str(later), "--select", "GA101").out
+    assert "measured 90th percentile" in " ".join(alone.split())
+    before = write_record(tmp_path / "old", entries)  # the weights may have been others then
+    alone = run_cli("fix", str(config), "--record", str(before), "--select", "GA101").out
+    assert "measured 90th percentile" not in " ".join(alone.split())
+
+
 def test_fix_lowers_auxiliary_weights_and_leaves_the_task(tmp_path: Path) -> None:
     config = tmp_path / "train.yaml"
     config.write_text(TERMS)

@@ -8,7 +8,7 @@ record that is about the same fault as one of the file is told in that one and n
 from __future__ import annotations
 
 from gradaudit.evidence.statistics import median, tail_ratio
-from gradaudit.findings import CONFIDENCES, HIGH, INFO, MEDIUM, WARNING
+from gradaudit.findings import CONFIDENCES, HIGH, INFO, MEDIUM, RECOMMENDED, WARNING
 from gradaudit.plan.measured import ENOUGH_TO_JUDGE
 from gradaudit.plan.terms import shares_of
 from gradaudit.rules import load
@@ -17,7 +17,7 @@ from gradaudit.rules.recorded import PARTIAL, share_text, source, steps_by_gradi
 from gradaudit.rules.recorded_clip import clip_fix, norms_text
 from gradaudit.rules.recorded_layers import update_ratios
 from gradaudit.rules.recorded_terms import shares_text
-from gradaudit.rules.text import number, percent
+from gradaudit.rules.text import listed, number, percent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from gradaudit.plan.measured import Measured
 
     Withdrawn = tuple[Finding, str]
+
+MOVE_THE_NORM = ("GA301", "GA303", "GA304", "GA401", "GA402", "GA403", "GA961")
+"""Rules whose fix changes the batch or the weights of the loss, and with them the norm."""
 
 RATIO = "a step changes the weights by"
 
@@ -79,7 +82,27 @@ def weigh(
         else:
             _bear_out(finding, one, verdict, fixed)
             kept.append(finding)
-    return _told_once(_without_ratio(kept, one), fixed), withdrawn
+    kept = _told_once(_without_ratio(kept, one), fixed)
+    _hold_back_clip(kept)
+    return kept, withdrawn
+
+
+def _hold_back_clip(findings: list[Finding]) -> None:
+    """Recommend no measured clip norm beside a change of the batch or of the loss weights."""
+    moving = [
+        finding.rule.code
+        for finding in findings
+        if finding.rule.code in MOVE_THE_NORM
+        and finding.fix is not None
+        and finding.fix.applicability == RECOMMENDED
+    ]
+    for finding in findings if moving else []:
+        fix = finding.fix
+        if finding.rule.code in ("GA101", "GA931") and fix and fix.applicability == RECOMMENDED:
+            finding.fix = None
+            finding.no_fix = (
+                f"mend {listed(sorted(set(moving)))} first and record again: it changes the norm"
+            )
 
 
 def _without_ratio(findings: list[Finding], one: Measured) -> list[Finding]:
