@@ -106,6 +106,22 @@ def test_batch_norm_by_what_it_saw(
         assert (found["GA301"].severity, found["GA301"].confidence) == expected
 
 
+def test_a_record_of_another_batch_or_of_other_weights_withdraws_nothing(tmp_path: Path) -> None:
+    config = tmp_path / "train.yaml"
+    config.write_text(CROWDED.format(optimizer="sgd", rate="0.1") + "batch_size: 6\nnorm: batch\n")
+    many = {"batch_norm": [{"mode": "train", "batch": 24, "calls": 1}]}
+    entries = [optimizer("SGD"), *({**step, **many} for step in steps([0.1, 0.11] * 30, 0.2))]
+    now = write_record(tmp_path / "r", entries, started="2999-01-01T00:00:00+00:00")
+    out = run_cli("check", str(config), "--record", str(now)).out
+    assert "withdrawn GA101" in out
+    assert "withdrawn GA301" in out
+    before = write_record(tmp_path / "old", entries, started="2020-01-01T00:00:00+00:00")
+    out = run_cli("check", str(config), "--record", str(before)).out
+    assert "GA101" in out
+    assert "GA301" in out
+    assert "withdrawn" not in out
+
+
 def test_accumulation_is_withdrawn_where_nothing_is_accumulated() -> None:
     config = BATCH_NORM + "gradient_accumulation_steps: 8\n"
     seen = [{"mode": "train", "batch": 4, "calls": 2}]

@@ -12,7 +12,7 @@ from gradaudit.evidence.statistics import (
 )
 from gradaudit.findings import HIGH, INFO, MEDIUM, RECOMMENDED, WARNING, Fix
 from gradaudit.plan.measured import ENOUGH_TO_RECOMMEND
-from gradaudit.plan.terms import balance_is_open
+from gradaudit.plan.terms import balance_is_open, norm_moved
 from gradaudit.rules import rule
 from gradaudit.rules.recorded import (
     PARTIAL,
@@ -277,15 +277,6 @@ def rounded(value: float) -> float:
     return float(f"{value:.2g}")
 
 
-def _norm_moved(measured: Measured) -> bool:
-    """Whether a file that was changed since may have other loss weights, or has another batch."""
-    if not measured.older:
-        return False
-    seen, batch = measured.optimizer.batch_norm_batch, measured.unit.number("micro_batch")
-    weights = len(measured.unit.loss_terms) > 1 and not measured.terms
-    return weights or (seen is not None and batch is not None and batch != seen)
-
-
 def clip_fix(measured: Measured, limits: Limits) -> tuple[Fix | None, str]:
     """The threshold that the measured norms recommend, or why there is none.
 
@@ -301,7 +292,7 @@ def clip_fix(measured: Measured, limits: Limits) -> tuple[Fix | None, str]:
         )
     if balance_is_open(measured, DOMINATED):
         return None, "set the loss weights first, then record again: they change the norm"
-    if _norm_moved(measured):
+    if norm_moved(measured):
         return None, (
             "the file was changed after the record, maybe in its loss weights or its batch, which "
             "change the norm: record again"

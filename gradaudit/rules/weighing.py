@@ -10,7 +10,7 @@ from __future__ import annotations
 from gradaudit.evidence.statistics import median, tail_ratio
 from gradaudit.findings import CONFIDENCES, HIGH, INFO, MEDIUM, RECOMMENDED, WARNING
 from gradaudit.plan.measured import ENOUGH_TO_JUDGE
-from gradaudit.plan.terms import shares_of
+from gradaudit.plan.terms import norm_moved, shares_of
 from gradaudit.rules import load
 from gradaudit.rules.batch import GAN
 from gradaudit.rules.recorded import PARTIAL, share_text, source, steps_by_gradient
@@ -145,6 +145,8 @@ def _clip(finding: Finding, one: Measured) -> Verdict | None:
     threshold = one.clip_norm
     if threshold is None or len(one.norms) < ENOUGH_TO_JUDGE or not one.clip_acts:
         return None
+    if norm_moved(one):
+        return None  # these are the norms of another batch, or of other weights
     clipped, count = one.clipped(threshold), len(one.norms)
     low, high = one.clip_interval(threshold)
     if high >= 0.5:
@@ -175,6 +177,8 @@ def _batch_norm(finding: Finding, one: Measured) -> Verdict | None:
                        against=True)  # fmt: skip
     if seen is None or one.unit.norm == "sync_batch":
         return None
+    if one.older and one.unit.number("micro_batch") not in (None, seen):
+        return None  # the file has another batch than the run had
     if finding.rule.code == "GA302" and _calls(one) == 1:
         return Verdict("backward is called once a step: nothing is accumulated", against=True)
     limits = load()["GA301"].limits
@@ -314,7 +318,7 @@ def _inside_warmup(finding: Finding, one: Measured) -> Verdict | None:
 def _never_acts(finding: Finding, one: Measured) -> Verdict | None:
     """GA103, GA104: a threshold so small that it always acts, or so large that it never does."""
     threshold = one.clip_norm
-    if threshold is None or len(one.norms) < ENOUGH_TO_JUDGE:
+    if threshold is None or len(one.norms) < ENOUGH_TO_JUDGE or norm_moved(one):
         return None
     clipped, count = one.clipped(threshold), len(one.norms)
     low, high = one.clip_interval(threshold)
