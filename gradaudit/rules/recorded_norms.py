@@ -237,7 +237,7 @@ def gradient_norm_grows(measured: Measured, limits: Limits) -> Iterator[Finding]
         {"kind": "optimizer", "class": "AdamW"}
         {"kind": "step", "step": 1, "to": 60, "events": "ZBS", "learning_rate": [1e-3],
          "pre_clip_norm": 1.0, "post_clip_norm": 1.0}
-        {"kind": "step", "step": 41, "to": 60, "events": "ZBS", "learning_rate": [1e-3],
+        {"kind": "step", "step": 46, "to": 60, "events": "ZBS", "learning_rate": [1e-3],
          "pre_clip_norm": 4.0, "post_clip_norm": 4.0}
 
     Good:
