@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from record_support import audit_recorded, record_of
+from record_support import audit_recorded, record_of, write_record
+from support import run_cli
 
 from gradaudit.findings import Finding
 
@@ -280,6 +282,16 @@ def test_a_tiny_gradient_is_an_info_under_adam() -> None:
     dead = found(ADAMW, run(30, layer_norms=[0.5, 0.0]))
     assert dead["GA941"].severity == "warning"
     assert "GA941" not in found(ADAMW, run(19, layer_norms=[0.5, 0.0]))
+
+
+def test_layers_of_a_short_record_are_not_judged_and_what_lacks_is_said(tmp_path: Path) -> None:
+    config = tmp_path / "train.yaml"
+    config.write_text(ADAMW)
+    layers = {"kind": "optimizer", "class": "AdamW", "layers": ["a.weight"], "shapes": [[4, 4]]}
+    steps = varied(12, [1.0, 1.1], layer_norms=[0.0])
+    folder = write_record(tmp_path / "r", [layers, *steps])
+    out = " ".join(run_cli("check", str(config), "--record", str(folder)).out.split())
+    assert "8 more steps for GA931, GA941, GA942" in out or "8 more steps for GA941, GA942" in out
 
 
 def test_embeddings_and_vectors_are_not_compared() -> None:

@@ -41,6 +41,12 @@ def typical_gradients(measured: Measured, steps: int) -> dict[int, float]:
     return found
 
 
+def _say_what_lacks(measured: Measured, code: str, steps: int) -> None:
+    """Keep how many steps a record of layers is short of."""
+    if len(measured.after) < steps and any(step.layer_norms for step in measured.optimizer.steps):
+        measured.wanted[code] = measured.lacking(steps)
+
+
 @rule(
     "GA941",
     "layer-gradient-vanishes",
@@ -99,6 +105,7 @@ def layer_gradient_vanishes(measured: Measured, limits: Limits) -> Iterator[Find
         has a gradient is left out: it cancels by construction (before a normalisation, of the keys
         of an attention, at the end of a critic whose loss is a difference of scores).
     """
+    _say_what_lacks(measured, "GA941", int(limits["steps"]))
     typical = typical_gradients(measured, int(limits["steps"]))
     series = measured.layer_norms()
     names = measured.optimizer.layers
@@ -211,6 +218,7 @@ def layer_gradients_far_apart(measured: Measured, limits: Limits) -> Iterator[Fi
         keys of a young attention, whose weights are nearly even, have next to no gradient: a small
         BERT from scratch shows 3e4 and trains well. Under adaptive optimisers it is an info.
     """
+    _say_what_lacks(measured, "GA942", int(limits["steps"]))
     typical = typical_gradients(measured, int(limits["steps"]))
     names = measured.optimizer.layers
     matrices = {
