@@ -100,6 +100,8 @@ def test_a_closure(tmp_path: Path) -> None:
     assert both.record.column("layer_norms") == near(both.kept["last"])
     assert both.record.column("closure_calls") == both.kept["calls"]
     assert settled(both.record, "backward_calls") == {1}
+    # The change over the whole step: the weights are kept before the first evaluation.
+    assert all(ratio > 0 for ratio in both.record.steps[9]["update_ratio"])
 
 
 def test_autocast(tmp_path: Path) -> None:

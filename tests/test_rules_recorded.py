@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from record_support import audit_recorded, record_of
+from record_support import audit_recorded, record_of, write_record
+from support import run_cli
 
 from gradaudit.findings import Finding
 
@@ -158,9 +160,16 @@ def test_frozen_groups_and_shards_need_no_gradient() -> None:
     assert "GA922" not in found(ADAMW, run(9, layer_norms=[0.5, None]))
 
 
+def test_a_gradient_of_zero_is_told_once() -> None:
+    steps = run(30, layer_norms=[0.5, 0.0], update_ratio=[1e-3, 0.0], weight_norms=[1.0, 1.0])
+    codes = found(ADAMW, steps)
+    assert "GA941" in codes
+    assert "GA922" not in codes
+
+
 def test_weights_that_do_not_move() -> None:
     steps = run(30, layer_norms=[0.5, 0.5], update_ratio=[1e-3, 0.0], weight_norms=[1.0, 1.0])
-    assert "do not move: `b.weight`" in found(ADAMW, steps)["GA922"].message
+    assert "does not move: `b.weight`" in found(ADAMW, steps)["GA922"].message
     bias = {"bias_before_batch_norm": [1]}
     assert "GA922" not in found(ADAMW, steps, bias)
 
@@ -180,6 +189,49 @@ def test_one_outlier_is_no_heavy_tail_below_fifty_times() -> None:
 def test_a_norm_that_falls_is_not_reported() -> None:
     steps = [{**step, "pre_clip_norm": 50 * 0.95 ** step["step"]} for step in varied(80, [1.0])]
     assert "GA935" not in found(ADAMW, steps)
+
+
+def test_a_norm_that_falls_by_orders_has_no_heavy_tail() -> None:
+    falling = [10 * 0.95**n * (1 + 0.1 * (n % 3)) for n in range(121)]
+    steps = varied(120, falling)
+    assert "GA933" not in found(ADAMW, steps)
+    clips = [{"what": "norm", "clip_norm": 0.001}]
+    steps = varied(120, falling, events="ZBCS", clips=clips)
+    clipped = found(SGD + "gradient_clip_norm: 0.001\n", steps, {"class": "SGD"})["GA931"]
+    assert clipped.fix is None
+    assert "has settled" in clipped.no_fix
+    spiky = [norm * (20 if n % 10 == 0 else 1) for n, norm in enumerate(falling)]
+    assert "GA933" in found(ADAMW, varied(120, spiky))
+
+
+def test_a_rise_that_has_ended_is_no_growth() -> None:
+    settled = [min(1 + n / 8, 5) + 0.05 * (n % 4) for n in range(121)]
+    assert "GA935" not in found(ADAMW, varied(120, settled))
+    rising = [1.03**n + 0.05 * (n % 4) for n in range(121)]
+    young = found(ADAMW, varied(120, rising))["GA935"]
+    assert (young.severity, young.confidence) == ("warning", "low")
+    later = [{**step, "step": step["step"] + 500, "to": step["step"] + 500}
+             for step in varied(120, rising)]  # fmt: skip
+    assert found(ADAMW, later)["GA935"].confidence == "medium"
+
+
+@pytest.mark.parametrize(
+    ("name", "group", "said"),
+    [
+        ("Adam", {"weight_decay": 0.01}, True),
+        ("Adam", {"weight_decay": 0.01, "decoupled_weight_decay": True}, False),
+        ("Adam", {"weight_decay": 0}, False),
+        ("AdamW", {"weight_decay": 0.01}, False),
+    ],
+)
+def test_a_decay_inside_the_gradient_does_not_cancel(
+    name: str, group: dict[str, Any], said: bool
+) -> None:
+    clips = [{"what": "norm", "clip_norm": 0.1}]
+    steps = varied(120, [1.0, 2.0], events="ZBCS", clips=clips)
+    optimizer = {"class": name, "module": "torch.optim", "groups": [group]}
+    config = f"optimizer: {name.lower()}\nlearning_rate: 1.0e-3\ngradient_clip_norm: 0.1\n"
+    assert ("does not cancel" in str(found(config, steps, optimizer)["GA931"].why)) is said
 
 
 def test_a_hidden_clip_needs_steps_below_it() -> None:
@@ -208,12 +260,38 @@ def test_a_bias_before_batch_norm_is_not_dead() -> None:
     assert "GA941" not in found(SGD, steps, bias)
 
 
+@pytest.mark.parametrize("bias", [0.0, 1e-9])
+def test_a_bias_that_cancels_is_not_dead_while_its_weight_lives(bias: float) -> None:
+    names = {"layers": ["k.weight", "k.bias"], "shapes": [[4, 4], [4]]}
+    moves = {"update_ratio": [1e-3, 0.0], "weight_norms": [1.0, 1.0]}
+    codes = found(SGD, run(30, layer_norms=[0.5, bias], **moves), {"class": "SGD", **names})
+    assert not {"GA941", "GA922"} & set(codes)
+    dead = found(SGD, run(30, layer_norms=[0.0, bias]), {"class": "SGD", **names})
+    assert "GA941" in dead
+
+
+def test_layers_far_apart_are_an_info_under_adam() -> None:
+    steps = run(30, layer_norms=[1.0, 1e-5])
+    assert found(ADAMW, steps)["GA942"].severity == "info"
+    assert found(SGD, steps, {"class": "SGD"})["GA942"].severity == "warning"
+
+
 def test_a_tiny_gradient_is_an_info_under_adam() -> None:
     steps = run(30, layer_norms=[0.5, 6.7e-9])
     assert found(ADAMW, steps)["GA941"].severity == "info"
     dead = found(ADAMW, run(30, layer_norms=[0.5, 0.0]))
     assert dead["GA941"].severity == "warning"
     assert "GA941" not in found(ADAMW, run(19, layer_norms=[0.5, 0.0]))
+
+
+def test_layers_of_a_short_record_are_not_judged_and_what_lacks_is_said(tmp_path: Path) -> None:
+    config = tmp_path / "train.yaml"
+    config.write_text(ADAMW)
+    layers = {"kind": "optimizer", "class": "AdamW", "layers": ["a.weight"], "shapes": [[4, 4]]}
+    steps = varied(12, [1.0, 1.1], layer_norms=[0.0])
+    folder = write_record(tmp_path / "r", [layers, *steps])
+    out = " ".join(run_cli("check", str(config), "--record", str(folder)).out.split())
+    assert "8 more steps for GA931, GA941, GA942" in out or "8 more steps for GA941, GA942" in out
 
 
 def test_embeddings_and_vectors_are_not_compared() -> None:
@@ -232,7 +310,8 @@ def test_gradients_that_bear_an_unknown_scale_are_not_judged() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ratio", "expected"), [(0.2, "warning"), (5e-3, None), (2e-5, None), (1e-6, "info")]
+    ("ratio", "expected"),
+    [(0.2, "warning"), (0.03, "info"), (5e-3, None), (2e-5, None), (1e-6, "info")],
 )
 def test_update_ratios(ratio: float, expected: str | None) -> None:
     steps = run(30, update_ratio=[ratio, ratio], weight_norms=[1.0, 1.0])
@@ -251,6 +330,16 @@ def test_a_rate_that_moves_weights_as_usual_is_not_too_high() -> None:
     steps = run(30, learning_rate=[0.02], update_ratio=[0.1, 0.1], weight_norms=[1.0, 1.0])
     high = found(config, steps)["GA201"]
     assert (high.severity, high.confidence) != ("info", "medium")
+
+
+@pytest.mark.parametrize(("ratio", "confidence"), [(0.3, "high"), (0.05, "medium")])
+def test_a_rate_is_not_told_of_twice(ratio: float, confidence: str) -> None:
+    config = "optimizer: adamw\nlearning_rate: 0.02\n"
+    steps = run(30, learning_rate=[0.02], update_ratio=[ratio, ratio], weight_norms=[1.0, 1.0])
+    codes = found(config, steps)
+    assert codes["GA201"].confidence == confidence
+    assert str(ratio) in str(codes["GA201"].evidence)
+    assert "GA943" not in codes
 
 
 # Health
@@ -343,6 +432,6 @@ def test_terms_that_conflict_need_a_share_each() -> None:
 
 def test_biases_of_a_record_that_does_not_name_them_are_left_out() -> None:
     steps = run(30, layer_norms=[0.5, 6.7e-9])
-    layers = {"layers": ["a.weight", "a.bias"], "shapes": [[4, 4], [4]]}
+    layers = {"layers": ["a.weight", "b.bias"], "shapes": [[4, 4], [4]]}
     assert "GA941" in found(ADAMW, steps, layers)
     assert "GA941" not in found(ADAMW, steps, {**layers, "batch_norm_layers": 1})

@@ -106,6 +106,22 @@ def test_batch_norm_by_what_it_saw(
         assert (found["GA301"].severity, found["GA301"].confidence) == expected
 
 
+def test_a_record_of_another_batch_or_of_other_weights_withdraws_nothing(tmp_path: Path) -> None:
+    config = tmp_path / "train.yaml"
+    config.write_text(CROWDED.format(optimizer="sgd", rate="0.1") + "batch_size: 6\nnorm: batch\n")
+    many = {"batch_norm": [{"mode": "train", "batch": 24, "calls": 1}]}
+    entries = [optimizer("SGD"), *({**step, **many} for step in steps([0.1, 0.11] * 30, 0.2))]
+    now = write_record(tmp_path / "r", entries, started="2999-01-01T00:00:00+00:00")
+    out = run_cli("check", str(config), "--record", str(now)).out
+    assert "withdrawn GA101" in out
+    assert "withdrawn GA301" in out
+    before = write_record(tmp_path / "old", entries, started="2020-01-01T00:00:00+00:00")
+    out = run_cli("check", str(config), "--record", str(before)).out
+    assert "GA101" in out
+    assert "GA301" in out
+    assert "withdrawn" not in out
+
+
 def test_accumulation_is_withdrawn_where_nothing_is_accumulated() -> None:
     config = BATCH_NORM + "gradient_accumulation_steps: 8\n"
     seen = [{"mode": "train", "batch": 4, "calls": 2}]
@@ -207,6 +223,23 @@ def test_fix_writes_the_percentile_and_then_nothing_more(tmp_path: Path) -> None
     again = run_cli("fix", *words, "--write")
     assert "Nothing to fix" in again.out
     assert config.read_text() == text
+
+
+def test_no_clip_norm_is_recommended_beside_a_change_that_moves_the_norm(tmp_path: Path) -> None:
+    config = tmp_path / "train.yaml"
+    crowded = CROWDED.format(optimizer="sgd", rate="0.1")
+    config.write_text(crowded.replace("calibration: 0.85", "calibration: 2.0"))
+    norms = lognormal(120, 5.0)
+    entries = [optimizer("SGD"), *steps(norms, 0.2, rate=0.1)]
+    later = write_record(tmp_path / "r", entries, started="2999-01-01T00:00:00+00:00")
+    said = " ".join(run_cli("fix", str(config), "--record", str(later)).out.split())
+    assert "lower `calibration`" in said
+    assert "90th percentile" not in said
+    alone = run_cli("fix", str(config), "--record", str(later), "--select", "GA101").out
+    assert "measured 90th percentile" in " ".join(alone.split())
+    before = write_record(tmp_path / "old", entries)  # the weights may have been others then
+    alone = run_cli("fix", str(config), "--record", str(before), "--select", "GA101").out
+    assert "measured 90th percentile" not in " ".join(alone.split())
 
 
 def test_fix_lowers_auxiliary_weights_and_leaves_the_task(tmp_path: Path) -> None:

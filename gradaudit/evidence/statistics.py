@@ -167,6 +167,29 @@ def tail_ratio(values: Sequence[float]) -> float | None:
     return quantile(values, 0.95) / middle if middle > 0 else None
 
 
+def steady_tail_ratio(values: Sequence[float], reach: int = 12) -> float | None:
+    """`tail_ratio` of what is left when the level of the series is taken out; never above it.
+
+    Each value is divided by the median of those within `reach` positions. A norm that falls by
+    orders while a training converges has a tail over its whole length, and none by this.
+
+    None as `tail_ratio`.
+    """
+    whole, level = tail_ratio(values), levelled(values, reach)
+    rest = tail_ratio(level)
+    return whole if whole is None or rest is None else min(whole, rest)
+
+
+def levelled(values: Sequence[float], reach: int = 12) -> list[float]:
+    """Each value over the median of those within `reach` positions; a median of 0 is left out."""
+    found = []
+    for at, value in enumerate(values):
+        middle = median(values[max(at - reach, 0) : at + reach + 1])
+        if middle > 0:
+            found.append(value / middle)
+    return found
+
+
 def spikes(values: Sequence[float], decay: float, deviations: float, start: int) -> list[int]:
     """The positions of values that stand out of those before them.
 

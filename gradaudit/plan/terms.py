@@ -82,6 +82,28 @@ def balance_is_open(measured: Measured, most: float) -> bool:
     shares = shares_of(measured)
     if sum(share.share for share in shares if share.is_auxiliary) > most:
         return True
+    return weights_changed(measured)
+
+
+def norm_moved(measured: Measured) -> bool:
+    """Whether the file has, or may have, other loss weights or another batch than the record.
+
+    The measured terms tell of the weights. Where there are none, a file that was changed since
+    and sums several terms may have changed them.
+    """
+    if measured.terms and weights_changed(measured):
+        return True
+    if not measured.older:
+        return False
+    seen, batch = measured.optimizer.batch_norm_batch, measured.unit.number("micro_batch")
+    if seen is not None and batch is not None and batch != seen:
+        return True
+    return len(measured.unit.loss_terms) > 1 and not measured.terms
+
+
+def weights_changed(measured: Measured) -> bool:
+    """Whether the file has another weight for a term than it was measured with."""
+    shares = shares_of(measured)
     recorded = dict(zip(measured.terms[-1].names, measured.terms[-1].weights, strict=True))
     return any(
         share.setting is not None

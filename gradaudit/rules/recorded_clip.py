@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from gradaudit.evidence.statistics import median, quantile, series_quantile, tail_ratio, wilson
+from gradaudit.evidence.statistics import (
+    median,
+    quantile,
+    series_quantile,
+    steady_tail_ratio,
+    tail_ratio,
+    wilson,
+)
 from gradaudit.findings import HIGH, INFO, MEDIUM, RECOMMENDED, WARNING, Fix
 from gradaudit.plan.measured import ENOUGH_TO_RECOMMEND
-from gradaudit.plan.terms import balance_is_open
+from gradaudit.plan.terms import balance_is_open, norm_moved
 from gradaudit.rules import rule
 from gradaudit.rules.recorded import (
     PARTIAL,
@@ -59,7 +66,8 @@ def clip_acts_on_most_steps(measured: Measured, limits: Limits) -> Iterator[Find
         Under SGD each clipped step is learning rate x threshold long whatever the gradient is: the
         clip has become the learning rate, and lowering the rate says the same more plainly. Under
         Adam, AdamW and Lion a factor that is the same at every step cancels: there a clip that
-        always acts is a normalisation and no fault. DETR trains so. Under these it is a warning
+        always acts is a normalisation and no fault, but for `eps` and for the decay that Adam (not
+        AdamW) adds to the gradient. DETR trains so. Under these it is a warning
         only where the norms have a heavy tail as well, and then the spikes are the fault.
 
     Bad:
@@ -119,7 +127,7 @@ def clip_acts_on_most_steps(measured: Measured, limits: Limits) -> Iterator[Find
     if low <= limits["share"]:
         return
     middle = median(measured.norms)
-    tail = tail_ratio(measured.norms) or 0.0
+    tail = steady_tail_ratio(measured.norms) or 0.0
     heavy = tail >= limits["tail"]
     learns = steps_by_gradient(measured)
     name = measured.optimizer.class_name or "this optimiser"
@@ -133,6 +141,8 @@ def clip_acts_on_most_steps(measured: Measured, limits: Limits) -> Iterator[Find
             f"Under {name} a factor that is the same at every step cancels: a clip that always "
             "acts is a normalisation, and among such thresholds the choice hardly matters."
         )
+        if _decay_in_gradient(measured):
+            why += " Its weight decay is added to the clipped gradient and does not cancel."
         if heavy:
             why += " Spikes among the steps do not cancel; they are the fault here."
     fix, no_fix = clip_fix(measured, limits)
@@ -238,6 +248,17 @@ def clip_never_acted(measured: Measured, limits: Limits) -> Iterator[Finding]:
     )  # fmt: skip
 
 
+_DECAY_IN_GRADIENT = ("adam", "adamax", "adagrad", "nadam", "radam", "rmsprop")
+
+
+def _decay_in_gradient(measured: Measured) -> bool:
+    """Whether an adaptive optimiser adds its weight decay to the gradient, after the clip."""
+    return measured.family in _DECAY_IN_GRADIENT and any(
+        group.get("weight_decay") and not group.get("decoupled_weight_decay")
+        for group in measured.optimizer.groups
+    )
+
+
 def norms_text(measured: Measured) -> str:
     """`pre-clip norm over 98 steps (steps 3 to 100): median 1.2, p95 8.1, largest 24`."""
     norms = measured.norms
@@ -271,8 +292,18 @@ def clip_fix(measured: Measured, limits: Limits) -> tuple[Fix | None, str]:
         )
     if balance_is_open(measured, DOMINATED):
         return None, "set the loss weights first, then record again: they change the norm"
+    if norm_moved(measured):
+        return None, (
+            "the file was changed after the record, maybe in its loss weights or its batch, which "
+            "change the norm: record again"
+        )
     tail = tail_ratio(measured.norms)
     if tail is None or tail >= limits["tail"]:
+        if tail and (steady_tail_ratio(measured.norms) or 0) < limits["tail"]:
+            return None, (
+                "the norm changes by more than ten times over the record: record steps from "
+                "where it has settled (`--skip-steps`)"
+            )
         return None, (
             f"the 95th percentile is {times(tail or 0)} the median: mend what makes the spikes "
             "first, then record again"

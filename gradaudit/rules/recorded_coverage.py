@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from gradaudit.findings import HIGH, INFO, MEDIUM, WARNING
-from gradaudit.rules import rule
+from gradaudit.rules import load, rule
 from gradaudit.rules.recorded import PARTIAL, RECORD_PAGE, report, some
+from gradaudit.rules.recorded_layers import cancelled_biases
 from gradaudit.rules.text import number
 
 TYPE_CHECKING = False
@@ -130,7 +131,8 @@ def parameters_never_updated(measured: Measured, limits: Limits) -> Iterator[Fin
     Why:
         A tensor without a gradient is not reached by the loss: a branch that is never called, a
         `detach`, a layer that was replaced after the optimizer was made. One with a gradient whose
-        value does not change has a rate of 0, or an update below its precision.
+        value does not change has a rate of 0, or an update below its precision. A gradient of
+        exactly 0 is GA941's.
 
     Bad:
         optimizer: adamw
@@ -179,6 +181,7 @@ def parameters_never_updated(measured: Measured, limits: Limits) -> Iterator[Fin
         and len(seen) >= limits["steps"]
         and all(position >= len(s.layer_norms) or s.layer_norms[position] is None for s in seen)
     ]
+    cancelled = cancelled_biases(measured, load()["GA941"].limits["tiny"])
     moved = [step.update_ratio for step in steps if step.update_ratio]
     still = [
         name
@@ -187,6 +190,8 @@ def parameters_never_updated(measured: Measured, limits: Limits) -> Iterator[Fin
         and len(moved) >= limits["updates"]
         and name not in unreached
         and position not in optimizer.bias_before_batch_norm
+        and position not in cancelled
+        and any(position < len(s.layer_norms) and s.layer_norms[position] for s in seen)
         and all(position < len(ratio) and ratio[position] == 0 for ratio in moved)
     ]
     if unreached:
@@ -206,7 +211,8 @@ def parameters_never_updated(measured: Measured, limits: Limits) -> Iterator[Fin
         yield report(
             measured,
             ["learning_rate", "optimizer"],
-            f"{len(still)} tensors have a gradient and do not move: {some(still)}",
+            f"{len(still)} tensor{'s have' if len(still) != 1 else ' has'} a gradient and "
+            f"{'do' if len(still) != 1 else 'does'} not move: {some(still)}",
             severity=WARNING,
             confidence=MEDIUM,
             why=["Their rate is 0, or the update is below the precision of the weight."],

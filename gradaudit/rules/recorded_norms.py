@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from math import isfinite
 
-from gradaudit.evidence.statistics import growth, median, quantile, spikes, tail_ratio
-from gradaudit.findings import INFO, MEDIUM, WARNING
+from gradaudit.evidence.statistics import (
+    growth,
+    levelled,
+    median,
+    quantile,
+    quantile_interval,
+    spikes,
+    steady_tail_ratio,
+    tail_ratio,
+)
+from gradaudit.findings import INFO, LOW, MEDIUM, WARNING
 from gradaudit.plan.measured import ENOUGH_TO_RECOMMEND
 from gradaudit.rules import rule
 from gradaudit.rules.recorded import RECORD_PAGE, report
@@ -77,23 +86,27 @@ def heavy_tailed_gradient_norm(measured: Measured, limits: Limits) -> Iterator[F
         None: a threshold hides the spikes; which term or which samples make them is to be found.
 
     Limits:
-        tail: 95th percentile over the median.
-        largest: largest norm over the median.
+        tail: 95th percentile over the median; of the norms, and of each over the median of its 12
+          neighbours on either side.
+        largest: largest norm over the median, likewise.
         steps: fewest steps after the warm-up to judge.
 
     False positives:
         Reinforcement learning and very small batches have long tails. One outlier alone fires it
-        only at 50 times the median.
+        only at 50 times the median. A norm that falls or rises by orders over the record (a
+        training that converges) is no tail: each norm must stand out of its neighbours too.
     """
     if not measured.enough("GA933", int(limits["steps"])):
         return
     tail = tail_ratio(measured.norms)
     if tail is None:
         return
+    steady = steady_tail_ratio(measured.norms) or 0.0
     largest = max(measured.norms) / median(measured.norms)
-    if tail < limits["tail"] and largest < limits["largest"]:
+    by_tail = steady >= limits["tail"]
+    alone = largest >= limits["largest"] and max(levelled(measured.norms)) >= limits["largest"]
+    if not by_tail and not alone:
         return
-    by_tail = tail >= limits["tail"]
     yield report(
         measured,
         ["clip_norm", "optimizer", "learning_rate"],
@@ -127,7 +140,9 @@ def gradient_norm_spikes(measured: Measured, limits: Limits) -> Iterator[Finding
 
     Why:
         A norm at four standard deviations of its logarithm comes once in 30,000 steps if norms are
-        lognormal. One in a hundred has a cause: a bad sample, a bad batch, a rate at its limit.
+        lognormal and the deviation is known; once in some thousand where it is estimated from few
+        steps, as here. One in a hundred mostly has a cause: a bad sample, a bad batch, a rate at
+        its limit.
 
     Bad:
         optimizer: adamw
@@ -169,7 +184,7 @@ def gradient_norm_spikes(measured: Measured, limits: Limits) -> Iterator[Finding
     """
     if not measured.enough("GA934", int(limits["steps"])):
         return
-    tail = tail_ratio(measured.norms)
+    tail = steady_tail_ratio(measured.norms)
     if tail is None or tail >= HEAVY:
         return
     found = spikes(measured.norms, limits["memory"], limits["deviations"], 25)
@@ -190,7 +205,7 @@ def gradient_norm_spikes(measured: Measured, limits: Limits) -> Iterator[Finding
         f"{len(found)} of {len(measured.norms)} norms stand far out of those before them",
         severity=INFO,
         confidence=MEDIUM,
-        why=["Chance alone makes such a step once in some ten thousand."],
+        why=["If norms are lognormal, chance makes such a step once in some thousand."],
         evidence=[f"{at}{', ...' if len(found) > 3 else ''}; {norms_text(measured)}"],
         next="Look at the batches of these steps; a clip at the 90th percentile bounds them.",
     )
@@ -202,7 +217,7 @@ def gradient_norm_spikes(measured: Measured, limits: Limits) -> Iterator[Finding
     scope="record",
     severities=(WARNING,),
     confidence=MEDIUM,
-    limits={"growth": 3, "steps": 40},
+    limits={"growth": 3, "goes_on": 1.2, "steps": 40},
     references=(
         "Ben Braiek & Khomh 2023, TheDeepChecker (gradients that grow from step to step)",
         RECORD_PAGE,
@@ -212,8 +227,8 @@ def gradient_norm_grows(measured: Measured, limits: Limits) -> Iterator[Finding]
     """The gradient norm rises from the beginning of the record to its end.
 
     Why:
-        After the warm-up a norm mostly falls or stays. One that multiplies is the first sign of a
-        divergence, some hundred steps before the loss shows it.
+        After the warm-up a norm mostly falls or stays. One that multiplies, and still grows at the
+        end of the record, may be a divergence that the loss does not show yet.
 
     Bad:
         optimizer: adamw
@@ -222,7 +237,7 @@ def gradient_norm_grows(measured: Measured, limits: Limits) -> Iterator[Finding]
         {"kind": "optimizer", "class": "AdamW"}
         {"kind": "step", "step": 1, "to": 60, "events": "ZBS", "learning_rate": [1e-3],
          "pre_clip_norm": 1.0, "post_clip_norm": 1.0}
-        {"kind": "step", "step": 41, "to": 60, "events": "ZBS", "learning_rate": [1e-3],
+        {"kind": "step", "step": 46, "to": 60, "events": "ZBS", "learning_rate": [1e-3],
          "pre_clip_norm": 4.0, "post_clip_norm": 4.0}
 
     Good:
@@ -247,11 +262,14 @@ def gradient_norm_grows(measured: Measured, limits: Limits) -> Iterator[Finding]
 
     Limits:
         growth: median of the last quarter over that of the first.
+        goes-on: median of the last quarter over that of the third: a fifth more at least, where
+          growth by 3 at an even pace has 1.44.
         steps: fewest steps after the warm-up to judge.
 
     False positives:
-        Losses that are switched on by a schedule; a slow growth late under SGD; a record that
-        begins in the first steps of a training, where the norm often rises before it settles.
+        Losses that are switched on by a schedule; a slow growth late under SGD. In the first steps
+        of a training the norm often rises before it settles: a rise that has ended is not
+        reported, one that goes on in a record from step 1 has low confidence.
     """
     if not measured.enough("GA935", int(limits["steps"])):
         return
@@ -259,21 +277,30 @@ def gradient_norm_grows(measured: Measured, limits: Limits) -> Iterator[Finding]
     if found is None or not found[1] or found[0] < limits["growth"]:
         return
     quarter = len(measured.norms) // 4
-    first, last = median(measured.norms[:quarter]), median(measured.norms[-quarter:])
+    third, end = measured.norms[-2 * quarter : -quarter], measured.norms[-quarter:]
+    first, last = median(measured.norms[:quarter]), median(end)
+    before, now = quantile_interval(third, 0.5), quantile_interval(end, 0.5)
+    if last < limits["goes_on"] * median(third) or not before or not now or now[0] <= before[1]:
+        return
+    young = measured.after[0].step == 1
     yield report(
         measured,
         ["learning_rate", "optimizer"],
         f"the median norm grew {times(found[0])} within {len(measured.norms)} steps",
         severity=WARNING,
-        confidence=MEDIUM,
-        why=["A norm that multiplies after the warm-up is the first sign of a divergence."],
+        confidence=LOW if young else MEDIUM,
+        why=[
+            "A norm that multiplies may be a divergence"
+            + ("; in the first steps of a training it may also just settle." if young else ".")
+        ],
         evidence=[
             (
                 f"median {number(first)} in the first quarter of {measured.span}, {number(last)} "
                 "in the last; their 95 % intervals do not overlap"
             )
         ],
-        next="Record some hundred steps more; if it goes on, lower the learning rate.",
+        next="Record some hundred steps from here on (`--skip-steps`); if it goes on, lower the "
+        "learning rate.",
     )
 
 

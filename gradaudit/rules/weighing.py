@@ -8,16 +8,16 @@ record that is about the same fault as one of the file is told in that one and n
 from __future__ import annotations
 
 from gradaudit.evidence.statistics import median, tail_ratio
-from gradaudit.findings import CONFIDENCES, HIGH, INFO, MEDIUM, WARNING
+from gradaudit.findings import CONFIDENCES, HIGH, INFO, MEDIUM, RECOMMENDED, WARNING
 from gradaudit.plan.measured import ENOUGH_TO_JUDGE
-from gradaudit.plan.terms import shares_of
+from gradaudit.plan.terms import norm_moved, shares_of
 from gradaudit.rules import load
 from gradaudit.rules.batch import GAN
 from gradaudit.rules.recorded import PARTIAL, share_text, source, steps_by_gradient
 from gradaudit.rules.recorded_clip import clip_fix, norms_text
 from gradaudit.rules.recorded_layers import update_ratios
 from gradaudit.rules.recorded_terms import shares_text
-from gradaudit.rules.text import number, percent
+from gradaudit.rules.text import listed, number, percent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from gradaudit.plan.measured import Measured
 
     Withdrawn = tuple[Finding, str]
+
+MOVE_THE_NORM = ("GA301", "GA303", "GA304", "GA401", "GA402", "GA403", "GA961")
+"""Rules whose fix changes the batch or the weights of the loss, and with them the norm."""
+
+RATIO = "a step changes the weights by"
 
 TELLS: dict[str, tuple[str, ...]] = {
     "GA931": ("GA101",),
@@ -77,7 +82,35 @@ def weigh(
         else:
             _bear_out(finding, one, verdict, fixed)
             kept.append(finding)
-    return _told_once(kept, fixed), withdrawn
+    kept = _told_once(_without_ratio(kept, one), fixed)
+    _hold_back_clip(kept)
+    return kept, withdrawn
+
+
+def _hold_back_clip(findings: list[Finding]) -> None:
+    """Recommend no measured clip norm beside a change of the batch or of the loss weights."""
+    moving = [
+        finding.rule.code
+        for finding in findings
+        if finding.rule.code in MOVE_THE_NORM
+        and finding.fix is not None
+        and finding.fix.applicability == RECOMMENDED
+    ]
+    for finding in findings if moving else []:
+        fix = finding.fix
+        if finding.rule.code in ("GA101", "GA931") and fix and fix.applicability == RECOMMENDED:
+            finding.fix = None
+            finding.no_fix = (
+                f"mend {listed(sorted(set(moving)))} first and record again: it changes the norm"
+            )
+
+
+def _without_ratio(findings: list[Finding], one: Measured) -> list[Finding]:
+    """Leave out GA943 where GA201 or GA202 holds its figure: one rate is not told of twice."""
+    rates = [finding for finding in findings if finding.rule.code in ("GA201", "GA202")]
+    if not any(RATIO in text for finding in rates for text in finding.evidence):
+        return findings
+    return [f for f in findings if f.rule.code != "GA943" or not f.message.startswith(one.name)]
 
 
 def _bear_out(finding: Finding, one: Measured, verdict: Verdict, fixed: Collection[str]) -> None:
@@ -112,6 +145,8 @@ def _clip(finding: Finding, one: Measured) -> Verdict | None:
     threshold = one.clip_norm
     if threshold is None or len(one.norms) < ENOUGH_TO_JUDGE or not one.clip_acts:
         return None
+    if norm_moved(one):
+        return None  # these are the norms of another batch, or of other weights
     clipped, count = one.clipped(threshold), len(one.norms)
     low, high = one.clip_interval(threshold)
     if high >= 0.5:
@@ -142,6 +177,8 @@ def _batch_norm(finding: Finding, one: Measured) -> Verdict | None:
                        against=True)  # fmt: skip
     if seen is None or one.unit.norm == "sync_batch":
         return None
+    if one.older and one.unit.number("micro_batch") not in (None, seen):
+        return None  # the file has another batch than the run had
     if finding.rule.code == "GA302" and _calls(one) == 1:
         return Verdict("backward is called once a step: nothing is accumulated", against=True)
     limits = load()["GA301"].limits
@@ -222,12 +259,14 @@ def _rate(finding: Finding, one: Measured) -> Verdict | None:
     limits = load()["GA943"].limits
     ratios = list(update_ratios(one).values())
     steps = sum(bool(step.update_ratio) for step in one.after)
-    if not ratios or steps < limits["updates"]:
+    if not ratios or steps < limits["updates"] or one.optimizer.uses_closure:
         return None
     middle = median(ratios)
-    text = f"a step changes the weights by {number(middle)} of their size (1e-3 is usual)"
-    if middle > limits["high"]:
+    text = f"{RATIO} {number(middle)} of their size (1e-3 is usual)"
+    if middle > limits["warning"]:
         return Verdict(text, confidence=HIGH)
+    if middle > limits["high"]:
+        return Verdict(text, confidence=MEDIUM)
     return Verdict(text, severity=INFO, confidence=MEDIUM)
 
 
@@ -238,7 +277,7 @@ def _rate_low(finding: Finding, one: Measured) -> Verdict | None:
     if not ratios or sum(bool(step.update_ratio) for step in one.after) < limits["updates"]:
         return None
     middle = median(ratios)
-    text = f"a step changes the weights by {number(middle)} of their size (1e-3 is usual)"
+    text = f"{RATIO} {number(middle)} of their size (1e-3 is usual)"
     if middle < 1e-4:
         return Verdict(text, confidence=HIGH)
     return Verdict(text, against=True)
@@ -279,7 +318,7 @@ def _inside_warmup(finding: Finding, one: Measured) -> Verdict | None:
 def _never_acts(finding: Finding, one: Measured) -> Verdict | None:
     """GA103, GA104: a threshold so small that it always acts, or so large that it never does."""
     threshold = one.clip_norm
-    if threshold is None or len(one.norms) < ENOUGH_TO_JUDGE:
+    if threshold is None or len(one.norms) < ENOUGH_TO_JUDGE or norm_moved(one):
         return None
     clipped, count = one.clipped(threshold), len(one.norms)
     low, high = one.clip_interval(threshold)

@@ -9,7 +9,7 @@ x = torch.randn(64, 16)
 y = x.sum(1, keepdim=True)
 optimizer = torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=4)
 last, calls = [], []
-for _ in range(8):
+for _ in range(12):
     inside = []
 
     def closure(inside=inside):

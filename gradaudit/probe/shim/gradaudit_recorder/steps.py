@@ -59,10 +59,10 @@ def measure(optimizer: Any, watched: Watched) -> None:
     watched.measured = norms_of([tensor.grad for tensor in parameters])
     watched.fused_scale = _kept(getattr(optimizer, "grad_scale", None))
     watched.found_inf = _kept(getattr(optimizer, "found_inf", None))
-    if (watched.step + 1) % EVERY == 0:
+    if (watched.step + 1) % EVERY == 0 and watched.weights is None:
+        # Once a step: a closure comes here at each evaluation, with weights half way (LBFGS).
         positions = [i for i, tensor in enumerate(parameters) if tensor.grad is not None]
         held = [local(parameters[i]).detach() for i in positions]
-        watched.weights = None
         if held and _room_for(held):
             with torch.no_grad():
                 watched.weights = positions, [tensor.clone() for tensor in held]
