@@ -172,9 +172,9 @@ def lacking_text(measured: Measured) -> list[str]:
 
 
 def files_text(measured: Measured) -> list[str]:
-    """What the run wrote and deleted on its way."""
+    """What the run wrote, deleted and, where it looks like a checkpoint, read on its way."""
     texts = []
-    for operation, verb in (("write", "wrote"), ("delete", "deleted")):
+    for operation, verb in (("write", "wrote"), ("delete", "deleted"), ("read", "read")):
         paths = [
             str(entry.get("path"))
             for entry in measured.record.files
