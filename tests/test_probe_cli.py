@@ -25,7 +25,7 @@ from probe_support import (
 from support import run_cli
 
 from gradaudit.probe.launch import isolating_flag
-from gradaudit.probe.tail import Tail
+from gradaudit.probe.tail import Progress, Seen, Tail
 from gradaudit.render.live import facts_of, time_text
 
 
@@ -138,10 +138,22 @@ def test_a_record_is_read_while_it_grows(tmp_path: Path) -> None:
     assert tail.read().recorded == 2
     path.write_text(text, encoding="utf-8")
     seen = tail.read()
-    assert (seen.recorded, seen.steps, seen.clips, seen.clipped) == (3, 3, 3, 1)
+    one = seen.optimizers[0]
+    assert (seen.recorded, seen.steps, one.clips, one.clipped) == (3, 3, 3, 1)
     assert seen.seconds_left == 14.0
     assert facts_of(seen) == "norm nan  clipped 33 %  about 14 s left"
     assert [time_text(s) for s in (80, 240, 9000)] == ["80 s", "4 min", "2.5 h"]
+
+
+def test_the_bar_speaks_of_every_optimizer_and_waits_for_the_slowest() -> None:
+    fast = Progress(done=40, times=[float(n) for n in range(40)], norms=[2.0], clipped=3, clips=4)
+    slow = Progress(done=8, times=[5.0 * n for n in range(8)], norms=[0.25])
+    seen = Seen(100, {1: slow, 0: fast})
+    assert seen.steps == 8
+    assert seen.seconds_left == 92 * 5.0
+    assert facts_of(seen) == "norm 2 | 0.25  clipped 75 % | -  about 8 min left"
+    slow.times = slow.times[:2]
+    assert seen.seconds_left is None
 
 
 # real runs

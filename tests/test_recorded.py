@@ -77,6 +77,20 @@ def test_two_optimizers_go_to_their_units() -> None:
     }
 
 
+def test_a_named_unit_has_none_of_the_optimizers_that_are_of_another() -> None:
+    record = record_of([
+        optimizer(), optimizer("AdamW", 1),
+        *steps(lognormal(30), 1.0, rate=1e-3), *steps(lognormal(30), 1.0, rate=4e-4, index=1),
+    ])  # fmt: skip
+    options = Options()
+    options.unit = "disc"
+    result = audit_recorded(TWO, record, options)
+    assert {u.name: [m.optimizer.index for m in u.measured] for u in result.units} == {
+        "gen": [],
+        "disc": [1],
+    }
+
+
 def test_only_the_optimizer_that_the_file_speaks_of_is_compared() -> None:
     """A GAN: the file has the generator's rate, the discriminator has its own."""
     record = record_of([

@@ -171,13 +171,16 @@ def match(
 ) -> tuple[list[tuple[TrainingUnit, OptimizerRecord, bool]], str]:
     """Which unit each optimizer of a record trains, and whether that is sure enough to compare.
 
-    A named unit, and the only one, gets all; of several each optimizer takes the one whose
-    optimiser, learning rate and clip norm are most like its own. Returns what cannot be told, as
-    a problem of the command line, where two are equally like.
+    The only unit gets all; of several each optimizer takes the one whose optimiser, learning rate
+    and clip norm are most like its own. Returns what cannot be told, as a problem of the command
+    line, where two are equally like. A named unit gets a single optimizer whatever it is like; of
+    several those that are no more like another unit, and all where none is left.
     """
     optimizers = [optimizer for optimizer in record.optimizers if optimizer.steps]
     if chosen is not None:
+        others = [unit for unit in units if unit.name != chosen]
         units = [unit for unit in units if unit.name == chosen]
+        optimizers = _own_of(units, others, optimizers) or optimizers
     if not units or not optimizers:
         return [], ""
     if len(units) == 1:
@@ -202,6 +205,17 @@ def match(
             )
         found.append((unit, optimizer, True))
     return found, ""
+
+
+def _own_of(
+    units: list[TrainingUnit], others: list[TrainingUnit], optimizers: list[OptimizerRecord]
+) -> list[OptimizerRecord]:
+    return [
+        optimizer
+        for optimizer in optimizers
+        if max((_likeness(unit, optimizer) for unit in units), default=0.0)
+        >= max((_likeness(unit, optimizer) for unit in others), default=0.0)
+    ]
 
 
 def _by_score(pair: tuple[float, TrainingUnit]) -> float:
