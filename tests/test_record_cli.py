@@ -130,8 +130,8 @@ Recorded probe
             head.weight        7.1 %  ██
             head.bias          0.6 %  █
             encoder.0.bias     0.0 %
-  too few   160 more steps for GA931; 180 more steps for GA935; 240 more steps
-            for GA932, GA933, GA934
+  too few   `--skip-steps 200` leaves the warm-up out; 160 more steps for GA931;
+            180 more steps for GA935; 240 more steps for GA932, GA933, GA934
   files     wrote out/last.ckpt
   note      the step is compiled\
 """)

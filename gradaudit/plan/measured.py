@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import isfinite
 
-from gradaudit.evidence.series import find_warmup
+from gradaudit.evidence.series import BELOW_PEAK, Warmup, find_warmup
 from gradaudit.evidence.statistics import series_share
 from gradaudit.plan.values import optimizer_family
 
@@ -50,6 +50,8 @@ class Measured:
         self.older = older
         self.series = optimizer.series()
         self.warmup = find_warmup(self.series)
+        if self.warmup.over and self._may_be_inside_warmup():
+            self.warmup = Warmup(len(self.series), False)
         used = [step for step in optimizer.steps if not step.skipped]
         self.after: list[Step] = used[self.warmup.after :]
         self.norms = self.series.norms_from(self.warmup.after)
@@ -107,6 +109,15 @@ class Measured:
         if more is None:
             more = self._warmup_left()
         return None if more is None else missing + more
+
+    def _may_be_inside_warmup(self) -> bool:
+        """Whether the file has a warm-up that is not over, and the run is below the file's rate
+        with no scheduler that says which rate it multiplies: a program may set the rate by hand,
+        once an epoch. That it has no warm-up and a lower rate looks the same: no verdict."""
+        peak, written = self.optimizer.peak_rate, self.unit.number("learning_rate")
+        if not self.comparable or self.series.initial_rate or not peak or not written:
+            return False
+        return peak < BELOW_PEAK * written and bool(self._warmup_left())
 
     def _warmup_left(self) -> int | None:
         """What is left of the file's warm-up, where that is counted in steps."""
