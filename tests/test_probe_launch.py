@@ -81,3 +81,26 @@ for step in range(1, 200):
     assert ran.code == 0, ran.err
     steps = read(tmp_path / "r" / "rank-0.jsonl").all_steps
     assert [step["step"] for step in steps if step["optimizer"] == 1] == [*range(7, 13)]
+
+
+@pytest.mark.torch
+@needs("torch")
+def test_a_rate_that_is_a_tensor_is_that_of_its_step(tmp_path: Path) -> None:
+    """It is read when its line is written, so that no step waits for a device: the program changes
+    it in place before."""
+    (tmp_path / "rate.py").write_text(
+        """import torch
+model = torch.nn.Linear(4, 1)
+optimizer = torch.optim.Adam(model.parameters(), lr=torch.tensor(0.5))
+for step in range(9):
+    optimizer.zero_grad()
+    model(torch.randn(3, 4)).sum().backward()
+    optimizer.step()
+    optimizer.param_groups[0]["lr"].mul_(0.5)
+""",
+        encoding="utf-8",
+    )
+    ran = probe(tmp_path, "--exit-zero", "--steps", "4", "-o", "r", "--", PYTHON, "rate.py")
+    assert ran.code == 0, ran.err
+    rates = read(tmp_path / "r" / "rank-0.jsonl").column("learning_rate")
+    assert rates == [[0.5], [0.25], [0.125], [0.0625]]
