@@ -141,3 +141,44 @@ def near(values: Any, tolerance: float = 1e-6) -> Any:
     if isinstance(values, list):
         return [near(value, tolerance) for value in values]
     return None if values is None else pytest.approx(values, rel=tolerance, abs=1e-12)
+
+
+PYTHON = sys.executable
+LOOP = """
+import sys, time, torch
+model = torch.nn.Linear(4, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for step in range(400):
+    optimizer.zero_grad()
+    model(torch.randn(3, 4)).pow(2).mean().backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+    optimizer.step()
+    time.sleep(float(sys.argv[1]))
+open("ended", "w").close()
+"""
+
+
+class Ran:
+    def __init__(self, ended: subprocess.CompletedProcess[str]) -> None:
+        self.code, self.out, self.err = ended.returncode, ended.stdout, ended.stderr
+
+
+def probe_command(*words: str) -> list[str]:
+    return [PYTHON, "-m", "gradaudit", "probe", *words]
+
+
+def probe(folder: Path, *words: str, **more: str) -> Ran:
+    """Run it in `folder`, in a process of its own."""
+    given = environment(PYTHONPATH=str(ROOT), COLUMNS="80", **more)
+    return Ran(
+        subprocess.run(
+            probe_command(*words), cwd=folder, env=given, capture_output=True, text=True,
+            timeout=240, check=False,
+        )
+    )  # fmt: skip
+
+
+def error_of(ran: Ran) -> str:
+    last = ran.err.splitlines()[-1]
+    assert last.startswith("gradaudit: error: ")
+    return last.removeprefix("gradaudit: error: ")

@@ -6,57 +6,27 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from probe_support import ROOT, TRAINING, environment, needs, read
+from probe_support import (
+    LOOP,
+    PYTHON,
+    ROOT,
+    TRAINING,
+    environment,
+    error_of,
+    needs,
+    probe,
+    probe_command,
+    read,
+)  # fmt: skip
 from support import run_cli
 
 from gradaudit.probe.launch import isolating_flag
-from gradaudit.probe.tail import Tail
+from gradaudit.probe.tail import Progress, Seen, Tail
 from gradaudit.render.live import facts_of, time_text
-
-PYTHON = sys.executable
-LOOP = """
-import sys, time, torch
-model = torch.nn.Linear(4, 1)
-optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-for step in range(400):
-    optimizer.zero_grad()
-    model(torch.randn(3, 4)).pow(2).mean().backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
-    optimizer.step()
-    time.sleep(float(sys.argv[1]))
-open("ended", "w").close()
-"""
-
-
-class Ran:
-    def __init__(self, ended: subprocess.CompletedProcess[str]) -> None:
-        self.code, self.out, self.err = ended.returncode, ended.stdout, ended.stderr
-
-
-def probe_command(*words: str) -> list[str]:
-    return [PYTHON, "-m", "gradaudit", "probe", *words]
-
-
-def probe(folder: Path, *words: str, **more: str) -> Ran:
-    """Run it in `folder`, in a process of its own."""
-    given = environment(PYTHONPATH=str(ROOT), COLUMNS="80", **more)
-    return Ran(
-        subprocess.run(
-            probe_command(*words), cwd=folder, env=given, capture_output=True, text=True,
-            timeout=240, check=False,
-        )
-    )  # fmt: skip
-
-
-def error_of(ran: Ran) -> str:
-    last = ran.err.splitlines()[-1]
-    assert last.startswith("gradaudit: error: ")
-    return last.removeprefix("gradaudit: error: ")
 
 
 @pytest.fixture
@@ -168,10 +138,22 @@ def test_a_record_is_read_while_it_grows(tmp_path: Path) -> None:
     assert tail.read().recorded == 2
     path.write_text(text, encoding="utf-8")
     seen = tail.read()
-    assert (seen.recorded, seen.steps, seen.clips, seen.clipped) == (3, 3, 3, 1)
+    one = seen.optimizers[0]
+    assert (seen.recorded, seen.steps, one.clips, one.clipped) == (3, 3, 3, 1)
     assert seen.seconds_left == 14.0
     assert facts_of(seen) == "norm nan  clipped 33 %  about 14 s left"
     assert [time_text(s) for s in (80, 240, 9000)] == ["80 s", "4 min", "2.5 h"]
+
+
+def test_the_bar_speaks_of_every_optimizer_and_waits_for_the_slowest() -> None:
+    fast = Progress(done=40, times=[float(n) for n in range(40)], norms=[2.0], clipped=3, clips=4)
+    slow = Progress(done=8, times=[5.0 * n for n in range(8)], norms=[0.25])
+    seen = Seen(100, {1: slow, 0: fast})
+    assert seen.steps == 8
+    assert seen.seconds_left == 92 * 5.0
+    assert facts_of(seen) == "norm 2 | 0.25  clipped 75 % | -  about 8 min left"
+    slow.times = slow.times[:2]
+    assert seen.seconds_left is None
 
 
 # real runs
@@ -222,7 +204,9 @@ def test_steps_are_skipped_and_files_are_listed(loop: Path) -> None:
         ("delete", "b.txt", 6, "os.remove"),
         ("read", "a.pt", 6, "torch.load"),
     ]
-    assert "a.pt, b.txt" in ran.out
+    assert "wrote a.pt, b.txt\n" in ran.out
+    assert "deleted b.txt\n" in ran.out
+    assert "read a.pt\n" in ran.out
     assert not (loop / "ended").exists()
 
 

@@ -130,8 +130,9 @@ Recorded probe
             head.weight        7.1 %  ██
             head.bias          0.6 %  █
             encoder.0.bias     0.0 %
-  too few   160 more steps for GA931, GA941, GA942; 180 more steps for GA935;
-            240 more steps for GA932, GA933, GA934
+  too few   `--skip-steps 200` leaves the warm-up out; 160 more steps for GA931,
+            GA941, GA942; 180 more steps for GA935; 240 more steps for GA932,
+            GA933, GA934
   files     wrote out/last.ckpt
   note      the step is compiled\
 """)
@@ -219,6 +220,20 @@ def test_the_summary_beside_a_config(folder: Path) -> None:
     assert code == 0
     assert text.startswith("Recorded probe\n")
     assert "GA301" in text
+
+
+def test_what_the_file_alone_shows_is_a_line_each(folder: Path) -> None:
+    """After a probe the user asks what the run showed."""
+    config = CONFIG.replace("1.0e-3", "1.0e-2") + "betas: [0.9, 0.5]\n"
+    (folder / "train.yaml").write_text(config, encoding="utf-8")
+    _, text = summarised("probe", "train.yaml")
+    run, file = text.split("From the file alone (`gradaudit check train.yaml` explains):\n")
+    alone = file.split("\n\n")[0].splitlines()
+    assert any("GA601" in line for line in alone)
+    assert all(line.startswith("train.yaml:") for line in alone)
+    assert "[GA901]" in run
+    assert "= why" in run
+    assert "= why" not in file
 
 
 def test_the_summary_of_a_run_alone_offers_no_fix(folder: Path) -> None:

@@ -22,6 +22,7 @@ from record_support import (
 from support import run_cli
 
 from gradaudit.options import Options
+from gradaudit.render.recorded import lacking_text
 
 # Which unit
 
@@ -77,6 +78,20 @@ def test_two_optimizers_go_to_their_units() -> None:
     }
 
 
+def test_a_named_unit_has_none_of_the_optimizers_that_are_of_another() -> None:
+    record = record_of([
+        optimizer(), optimizer("AdamW", 1),
+        *steps(lognormal(30), 1.0, rate=1e-3), *steps(lognormal(30), 1.0, rate=4e-4, index=1),
+    ])  # fmt: skip
+    options = Options()
+    options.unit = "disc"
+    result = audit_recorded(TWO, record, options)
+    assert {u.name: [m.optimizer.index for m in u.measured] for u in result.units} == {
+        "gen": [],
+        "disc": [1],
+    }
+
+
 def test_only_the_optimizer_that_the_file_speaks_of_is_compared() -> None:
     """A GAN: the file has the generator's rate, the discriminator has its own."""
     record = record_of([
@@ -94,6 +109,22 @@ def test_only_the_optimizer_that_the_file_speaks_of_is_compared() -> None:
 def test_a_rate_inside_the_warmup_is_not_compared() -> None:
     lines = [{**entry, "learning_rate": [1e-5 * entry["step"]]} for entry in steps(lognormal(40))]
     assert "GA901" not in codes(ADAMW, record_of([optimizer(), *lines]))
+
+
+def test_a_warmup_by_hand_that_the_file_speaks_of_is_not_judged() -> None:
+    """In stairs, one an epoch: the rates alone do not tell it from a lower rate."""
+    config = ADAMW + "warmup_steps: 500\ngradient_clip_norm: 0.1\n"
+    record = record_of([optimizer(), *steps(lognormal(120), 0.1, rate=2e-4)])
+    result = audit_recorded(config, record)
+    assert {f.rule.code for f in result.findings}.isdisjoint({"GA901", "GA931"})
+    (measured,) = result.units[0].measured
+    assert not measured.warmup.over
+    assert measured.wanted["GA931"] == 380 + 20
+    record.source = "probe"
+    assert lacking_text(measured)[0] == "`--skip-steps 500` leaves the warm-up out"
+    groups = [{"learning_rate": 2e-4, "initial_learning_rate": 2e-4}]
+    record = record_of([optimizer(groups=groups), *steps(lognormal(120), 0.1, rate=2e-4)])
+    assert {"GA901", "GA931"} <= set(codes(config, record))  # the scheduler says that it is over
 
 
 def test_the_rate_that_a_scheduler_multiplies_is_the_one_that_counts() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import sys
@@ -13,6 +14,8 @@ from gradaudit.probe.launch import CannotRun, Listener, Outcome, Request, prepar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gradaudit.probe.terminal import Terminal
     from gradaudit.render.live import BarProgress, PlainProgress
 
@@ -46,13 +49,12 @@ def run_probe(arguments: ProbeArguments) -> int:
             arguments.skip_steps,
             arguments.cwd,
         )
-        prepare(request)
-        try:
-            outcome = _run(request)
-        finally:
-            shutil.rmtree(os.path.join(request.directory, ".state"), ignore_errors=True)
-            with contextlib.suppress(OSError):  # empty: nothing was recorded
-                os.rmdir(request.directory)
+        with _removed_where_empty(request.directory):
+            prepare(request)
+            try:
+                outcome = _run(request)
+            finally:
+                shutil.rmtree(os.path.join(request.directory, ".state"), ignore_errors=True)
     except (UsageError, CannotRun) as error:
         return fault(str(error))
     code = 0
@@ -63,15 +65,30 @@ def run_probe(arguments: ProbeArguments) -> int:
     return 0 if code == 1 and arguments.exit_zero else code
 
 
+@contextlib.contextmanager
+def _removed_where_empty(directory: str) -> Iterator[None]:
+    """Where nothing was recorded no directory is left."""
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.rmdir(directory)
+
+
 def _default_directory() -> str:
-    """A new one under .gradaudit, which keeps itself out of git."""
-    folder = os.path.join(RECORDS, time.strftime("%Y%m%d-%H%M%S"))
+    """A new one under .gradaudit, which keeps itself out of git; made here, so that of two probes
+    that start within one second each has its own."""
+    started = os.path.join(RECORDS, time.strftime("%Y%m%d-%H%M%S"))
     try:
         os.makedirs(RECORDS, exist_ok=True)
-        with open(os.path.join(".gradaudit", ".gitignore"), "x", encoding="utf-8") as file:
+        ignored = os.path.join(".gradaudit", ".gitignore")
+        with contextlib.suppress(FileExistsError), open(ignored, "x", encoding="utf-8") as file:
             file.write("*\n")
-    except FileExistsError:
-        pass
+        for number in itertools.count(1):
+            folder = started if number == 1 else f"{started}-{number}"
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(folder)
+                break
     except OSError as error:
         raise UsageError(f"{RECORDS}: {error.strerror}; name a directory with --output") from None
     return folder

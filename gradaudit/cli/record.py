@@ -5,15 +5,17 @@ from __future__ import annotations
 import sys
 
 from gradaudit.audit import FileResult, audit_path, audit_source
-from gradaudit.cli.common import UsageError, fault
+from gradaudit.cli.common import UsageError, fault, quoted
 from gradaudit.discover import describe
 from gradaudit.evidence.record_reader import BadRecord, read_record
 from gradaudit.options import Options
 from gradaudit.plan.recorded import as_config
+from gradaudit.render.layout import clean, piece, wrap
 from gradaudit.render.output import use_color, width_of, write_lines
 from gradaudit.render.record import record_lines
 from gradaudit.render.summary import Summary, Tally, exit_code
-from gradaudit.render.text import closing, full
+from gradaudit.render.text import closing, concise, full
+from gradaudit.rules.recorded import source
 from gradaudit.settings import BadSettings, Finder
 from gradaudit.source import Source
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from gradaudit.evidence.record import Record
+    from gradaudit.render.layout import Line
 
 
 def summarise_record(
@@ -49,15 +52,35 @@ def summarise_record(
     problems = [(result.path, problem) for problem in result.problems]
     summary = Summary([Tally(result)], problems)
     if config is not None and summary.fixable:
-        from gradaudit.cli.common import quoted
-
         of = f" --unit {quoted(unit)}" if unit is not None else ""
         command = f"gradaudit fix {quoted(config)} --record {quoted(directory)}{of}"
         summary.next_steps = [f"`{command}` shows the repair, `--write` applies it."]
-    lines = [*record_lines(result, width), *full(result, width), *closing(summary, width)]
+    shown = full(result, width) if config is None else _shown(result, config, width)
+    lines = [*record_lines(result, width), *shown, *closing(summary, width)]
     write_lines(lines, use_color(color, stream), stream)
     level = finder.for_file(config).fail_on if config is not None else None
     return exit_code([Tally(result)], problems, {result.path: level or "warning"})
+
+
+def _shown(result: FileResult, config: str, width: int) -> list[Line]:
+    """The findings that the record made or spoke of in full, with those of one cause; what the file
+    alone shows in a line each: it is no news of this run."""
+    runs = {source(one) for unit in result.units for one in unit.measured}
+    touched = [
+        finding
+        for finding in result.findings
+        if finding.rule.scope == "record"
+        or any(run in text for run in runs for text in finding.evidence)
+    ]
+    causes = {(finding.unit, finding.cause) for finding in touched if finding.cause}
+    of_run = [f for f in result.findings if f in touched or (f.unit, f.cause) in causes]
+    of_file = [finding for finding in result.findings if finding not in of_run]
+    lines = full(result, width, of_run)
+    if of_file:
+        text = f"From the file alone (`gradaudit check {quoted(config)}` explains):"
+        lines += [[piece(line, "dim")] for line in wrap(clean(text), max(width, 60), "", "  ")]
+        lines += [*concise(result, of_file), []]
+    return lines
 
 
 def _audited(record: Record, config: str | None, unit: str | None) -> tuple[FileResult, Finder]:

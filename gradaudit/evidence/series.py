@@ -12,7 +12,7 @@ from math import isfinite
 _REACHED = 0.99
 """Share of the peak from which a warm-up is over: rounding, and schedules that end just below."""
 
-_BELOW = 0.9
+BELOW_PEAK = 0.9
 """A first rate at more than this share of the peak is no warm-up."""
 
 
@@ -73,9 +73,9 @@ def find_warmup(series: Series) -> Warmup:
     peak, first, last = max(rates), rates[0], rates[-1]
     initial = series.initial_rate
     fell = any(later < earlier * 0.9999 for earlier, later in itertools.pairwise(rates))
-    if initial and peak < _BELOW * initial and not fell:
+    if initial and peak < BELOW_PEAK * initial and not fell:
         return Warmup(len(series), False, _steps_to(rates, initial))
-    if peak <= 0 or first >= _BELOW * peak:
+    if peak <= 0 or first >= BELOW_PEAK * peak:
         return Warmup(0, True)
     reached = next(at for at, rate in enumerate(rates) if rate >= _REACHED * peak)
     still = last == peak and len(rates) > 1 and rates[-2] < last

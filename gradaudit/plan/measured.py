@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import isfinite
 
-from gradaudit.evidence.series import find_warmup
+from gradaudit.evidence.series import BELOW_PEAK, Warmup, find_warmup
 from gradaudit.evidence.statistics import series_share
 from gradaudit.plan.values import optimizer_family
 
@@ -50,6 +50,8 @@ class Measured:
         self.older = older
         self.series = optimizer.series()
         self.warmup = find_warmup(self.series)
+        if self.warmup.over and self._may_be_inside_warmup():
+            self.warmup = Warmup(len(self.series), False)
         used = [step for step in optimizer.steps if not step.skipped]
         self.after: list[Step] = used[self.warmup.after :]
         self.norms = self.series.norms_from(self.warmup.after)
@@ -107,6 +109,15 @@ class Measured:
         if more is None:
             more = self._warmup_left()
         return None if more is None else missing + more
+
+    def _may_be_inside_warmup(self) -> bool:
+        """Whether the file has a warm-up that is not over, and the run is below the file's rate
+        with no scheduler that says which rate it multiplies: a program may set the rate by hand,
+        once an epoch. That it has no warm-up and a lower rate looks the same: no verdict."""
+        peak, written = self.optimizer.peak_rate, self.unit.number("learning_rate")
+        if not self.comparable or self.series.initial_rate or not peak or not written:
+            return False
+        return peak < BELOW_PEAK * written and bool(self._warmup_left())
 
     def _warmup_left(self) -> int | None:
         """What is left of the file's warm-up, where that is counted in steps."""
@@ -171,13 +182,16 @@ def match(
 ) -> tuple[list[tuple[TrainingUnit, OptimizerRecord, bool]], str]:
     """Which unit each optimizer of a record trains, and whether that is sure enough to compare.
 
-    A named unit, and the only one, gets all; of several each optimizer takes the one whose
-    optimiser, learning rate and clip norm are most like its own. Returns what cannot be told, as
-    a problem of the command line, where two are equally like.
+    The only unit gets all; of several each optimizer takes the one whose optimiser, learning rate
+    and clip norm are most like its own. Returns what cannot be told, as a problem of the command
+    line, where two are equally like. A named unit gets a single optimizer whatever it is like; of
+    several those that are no more like another unit, and all where none is left.
     """
     optimizers = [optimizer for optimizer in record.optimizers if optimizer.steps]
     if chosen is not None:
+        others = [unit for unit in units if unit.name != chosen]
         units = [unit for unit in units if unit.name == chosen]
+        optimizers = _own_of(units, others, optimizers) or optimizers
     if not units or not optimizers:
         return [], ""
     if len(units) == 1:
@@ -202,6 +216,17 @@ def match(
             )
         found.append((unit, optimizer, True))
     return found, ""
+
+
+def _own_of(
+    units: list[TrainingUnit], others: list[TrainingUnit], optimizers: list[OptimizerRecord]
+) -> list[OptimizerRecord]:
+    return [
+        optimizer
+        for optimizer in optimizers
+        if max((_likeness(unit, optimizer) for unit in units), default=0.0)
+        >= max((_likeness(unit, optimizer) for unit in others), default=0.0)
+    ]
 
 
 def _by_score(pair: tuple[float, TrainingUnit]) -> float:

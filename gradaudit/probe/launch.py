@@ -181,12 +181,17 @@ def run(request: Request, listener: Listener) -> Outcome:
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[None]:
     """When this process is told to end, or its terminal is closed, the command ends with it: it is
-    in a session of its own, where no signal would reach it."""
+    in a session of its own, where no signal would reach it. What is ignored stays so: nohup."""
 
     def leave(number: int, frame: object) -> None:
         raise SystemExit(128 + number)
 
-    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    heard = [
+        number
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) != signal.SIG_IGN
+    ]
+    before = {number: signal.signal(number, leave) for number in heard}
     try:
         yield
     finally:

@@ -12,39 +12,56 @@ NORM_CLIPS = ("norm", "with_norm", "fsdp")
 
 
 @dataclass
-class Seen:
-    """Of one rank's file, the first rank's where there are several.
+class Progress:
+    """Of one optimizer.
 
-    done         steps of each optimizer by its number. wanted: steps asked for, with those skipped.
-    norms        of the first optimizer before its clip, those that are known.
-    clipped, clips  steps of it whose norm was above the threshold; steps with a clip by norm.
-    times        of its steps, in seconds.
+    done            its last step, with those skipped. times: of its recorded steps, in seconds.
+    norms           before its clip, those that are known.
+    clipped, clips  steps whose norm was above the threshold; steps with a clip by norm.
     """
 
-    wanted: int
-    done: dict[int, int] = field(default_factory=dict)
+    done: int = 0
+    times: list[float] = field(default_factory=list)
     norms: list[float] = field(default_factory=list)
     clipped: int = 0
     clips: int = 0
-    times: list[float] = field(default_factory=list)
+
+
+@dataclass
+class Seen:
+    """Of one rank's file, the first rank's where there are several.
+
+    wanted      steps asked for, with those skipped.
+    optimizers  by their number.
+    """
+
+    wanted: int
+    optimizers: dict[int, Progress] = field(default_factory=dict)
     why_stopped: str = ""
 
     @property
     def steps(self) -> int:
         """Of the optimizer that has fewest: the recording ends by it."""
-        return min(self.done.values(), default=0)
+        return min((one.done for one in self.optimizers.values()), default=0)
 
     @property
     def recorded(self) -> int:
-        return len(self.times)
+        """Steps of the first optimizer."""
+        return len(self.optimizers[min(self.optimizers)].times) if self.optimizers else 0
 
     @property
     def seconds_left(self) -> float | None:
-        """At the pace so far; None with less than three steps."""
-        if len(self.times) < 3:
-            return None
-        pace = (self.times[-1] - self.times[0]) / (len(self.times) - 1)
-        return max(self.wanted - self.steps, 0) * pace
+        """At the pace so far of the slowest; None with less than three steps of each."""
+        left = [_seconds_left(one, self.wanted) for one in self.optimizers.values()]
+        known = [seconds for seconds in left if seconds is not None]
+        return max(known) if known and len(known) == len(left) else None
+
+
+def _seconds_left(one: Progress, wanted: int) -> float | None:
+    if len(one.times) < 3:
+        return None
+    pace = (one.times[-1] - one.times[0]) / (len(one.times) - 1)
+    return max(wanted - one.done, 0) * pace
 
 
 class Tail:
@@ -81,23 +98,23 @@ class Tail:
         if kind == "stop":
             seen.why_stopped = entry["why"]
         elif kind == "step":
-            seen.done[entry["optimizer"]] = entry["step"]
-            if entry["optimizer"] == min(seen.done):
-                _take_step(seen, entry)
+            one = seen.optimizers.setdefault(entry["optimizer"], Progress())
+            one.done = entry["step"]
+            _take_step(one, entry)
 
 
-def _take_step(seen: Seen, entry: dict[str, Any]) -> None:
-    seen.times.append(entry["time"])
+def _take_step(one: Progress, entry: dict[str, Any]) -> None:
+    one.times.append(entry["time"])
     if entry["skipped"]:
         return
     norm = _number(entry["pre_clip_norm"])
     if norm is not None:
-        seen.norms.append(norm)
+        one.norms.append(norm)
     limits = [c["clip_norm"] for c in entry["clips"] if c["what"] in NORM_CLIPS]
     limit = _number(limits[0]) if limits else None
     if limit is not None and norm is not None:
-        seen.clips += 1
-        seen.clipped += norm > limit
+        one.clips += 1
+        one.clipped += norm > limit
 
 
 def _number(value: Any) -> float | None:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 PLAIN_SECONDS = 10.0
 """Between two lines of progress where there is no terminal."""
 
+MOST_SHOWN = 3
+"""Optimizers whose figures stand beside the bar."""
+
 
 def norm_text(norm: float) -> str:
     return f"{norm:.3g}" if isfinite(norm) else str(norm)
@@ -28,12 +31,19 @@ def time_text(seconds: float) -> str:
 
 
 def facts_of(seen: Seen) -> str:
-    """The live figures: `norm 1.23  clipped 80 %  about 2 min left`."""
+    """The live figures: `norm 1.23  clipped 80 %  about 2 min left`.
+
+    Of several optimizers the figures are in the order of their numbers, `norm 1.23 | 0.4`, with
+    `-` where one has none; of more than three, of the first three.
+    """
+    shown = [seen.optimizers[index] for index in sorted(seen.optimizers)][:MOST_SHOWN]
+    norms = [norm_text(one.norms[-1]) if one.norms else "-" for one in shown]
+    shares = [f"{100 * one.clipped / one.clips:.0f} %" if one.clips else "-" for one in shown]
     facts = []
-    if seen.norms:
-        facts.append(f"norm {norm_text(seen.norms[-1])}")
-    if seen.clips:
-        facts.append(f"clipped {100 * seen.clipped / seen.clips:.0f} %")
+    if any(one.norms for one in shown):
+        facts.append(f"norm {' | '.join(norms)}")
+    if any(one.clips for one in shown):
+        facts.append(f"clipped {' | '.join(shares)}")
     if seen.seconds_left is not None and seen.steps < seen.wanted:
         facts.append(f"about {time_text(seen.seconds_left)} left")
     return "  ".join(facts)

@@ -33,18 +33,22 @@ def record_lines(result: FileResult, width: int) -> list[Line]:
     measured = [one for unit in result.units for one in unit.measured]
     if not measured:
         return []
-    lines = panel_lines(measured, width)
+    measured.sort(key=lambda one: one.optimizer.index)
+    lines = panel_lines(measured, width, several_units=len(result.units) > 1)
     for finding, reason in result.withdrawn:
         text = f"{finding.rule.code} {finding.rule.name}: {reason}"
         lines += _row("withdrawn", text, width, "ok")
     return [*lines, []]
 
 
-def panel_lines(measured: list[Measured], width: int) -> list[Line]:
-    """The panel of a record. At least one optimizer is given."""
+def panel_lines(measured: list[Measured], width: int, several_units: bool = False) -> list[Line]:
+    """The panel of a record. At least one optimizer is given. several_units: whether each says
+    which unit of the config it trains."""
     record = measured[0].record
     lines = _heading(record, width)
     for one in measured:
+        if several_units:
+            lines += _row("unit", one.unit.name, width)
         lines += _optimizer_lines(one, width)
     for text in files_text(measured[0]):
         lines += _row("files", text, width)

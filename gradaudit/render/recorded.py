@@ -161,6 +161,11 @@ def lacking_text(measured: Measured) -> list[str]:
     for code, more in measured.wanted.items():
         by_need.setdefault(more, []).append(code)
     texts = []
+    if not measured.warmup.over and measured.record.source == "probe":
+        more = measured.lacking(0)
+        if more is not None and measured.series.steps:
+            past = measured.series.steps[-1] + more
+            texts.append(f"`--skip-steps {past}` leaves the warm-up out")
     for more, codes in sorted(by_need.items(), key=lambda pair: (pair[0] is None, pair[0] or 0)):
         wanted = (
             "steps after the warm-up, whose end is not known,"
@@ -172,9 +177,9 @@ def lacking_text(measured: Measured) -> list[str]:
 
 
 def files_text(measured: Measured) -> list[str]:
-    """What the run wrote and deleted on its way."""
+    """What the run wrote, deleted and, where it looks like a checkpoint, read on its way."""
     texts = []
-    for operation, verb in (("write", "wrote"), ("delete", "deleted")):
+    for operation, verb in (("write", "wrote"), ("delete", "deleted"), ("read", "read")):
         paths = [
             str(entry.get("path"))
             for entry in measured.record.files

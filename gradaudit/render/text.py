@@ -21,14 +21,16 @@ MAX_FRAMES = 500
 """Causes of one file that are drawn in frames: nobody reads more, and each costs a look around."""
 
 
-def full(result: FileResult, width: int) -> list[Line]:
-    """Every finding of a file, in frames; where it has very many, the rest a line each."""
-    if not result.findings:
+def full(result: FileResult, width: int, findings: list[Finding] | None = None) -> list[Line]:
+    """Every finding of a file, or those given, in frames; where there are very many, the rest a
+    line each."""
+    findings = result.findings if findings is None else findings
+    if not findings:
         return []
     from gradaudit.render.group import grouped
 
     lines: list[Line] = []
-    groups = grouped(result.findings)
+    groups = grouped(findings)
     for group in groups[:MAX_FRAMES]:
         lines.extend(group_lines(group, width))
         lines.append([])
@@ -40,9 +42,10 @@ def full(result: FileResult, width: int) -> list[Line]:
     return lines
 
 
-def concise(result: FileResult) -> list[Line]:
+def concise(result: FileResult, findings: list[Finding] | None = None) -> list[Line]:
     """One line a finding: `path:line:column: severity[code] message`, `[*]` where it has a fix."""
-    return [_concise_line(finding, result) for finding in result.findings]
+    findings = result.findings if findings is None else findings
+    return [_concise_line(finding, result) for finding in findings]
 
 
 def _concise_line(finding: Finding, result: FileResult) -> Line:

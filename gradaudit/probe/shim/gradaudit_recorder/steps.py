@@ -131,7 +131,7 @@ def _line(optimizer: Any, watched: Watched, skipped: bool) -> dict[str, Any]:
         "time": time.perf_counter() - now.clock,
         "events": "".join(watched.events),
         "backward_calls": watched.backward_calls,
-        "learning_rate": [_number(group.get("lr")) for group in optimizer.param_groups],
+        "learning_rate": [_kept(group.get("lr")) for group in optimizer.param_groups],
         "pre_clip_norm": None,
         "post_clip_norm": None,
         "clips": [_clip(call, held) for call in (*now.clips, *watched.clips)],
@@ -233,6 +233,7 @@ def _read(line: dict[str, Any]) -> dict[str, Any]:
         line["pre_clip_norm"] = line["post_clip_norm"]
     for clip in line["clips"]:
         clip["pre_clip_norm"] = _scalar(clip["pre_clip_norm"])
+    line["learning_rate"] = [_number(rate) for rate in line["learning_rate"]]
     line["backward_roots"] = [_scalar(root) for root in line["backward_roots"]]
     if "loss_scale" in line:
         line["loss_scale"] = _scalar(line["loss_scale"])

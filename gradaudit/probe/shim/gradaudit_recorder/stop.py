@@ -23,7 +23,8 @@ PARENT_SECONDS = 3.0
 script does not go on with its next line."""
 
 FARTHEST = 5
-"""An optimizer with this many times the steps asked for ends it, though another has fewer."""
+"""An optimizer with more than this many times the steps asked for, with those left out, ends it,
+though another has fewer. The critic of a WGAN steps five times for each step of its generator."""
 
 
 def begin_in_child() -> None:
@@ -50,8 +51,9 @@ def end_where_due() -> None:
     done = [watched.step for watched in stepped]
     # One that has not stepped for so long belongs to a phase that is over.
     active = [w.step for w in stepped if now.stepped - w.last_of_all <= now.steps_asked]
-    farthest = now.skip_steps + FARTHEST * now.steps_asked
-    enough = min(active) >= now.skip_steps + now.steps_asked or max(done) >= farthest
+    wanted = now.skip_steps + now.steps_asked
+    farthest = FARTHEST * wanted
+    enough = min(active) >= wanted or max(done) > farthest
     if enough or now.stepped >= farthest * len(stepped):  # one after the other, each of few steps
         leave("steps")
     request = os.path.join(now.directory, ".state", "stop")
