@@ -15,7 +15,7 @@ import torch
 from gradaudit.evidence import gram
 from gradaudit.probe import frozen
 from gradaudit.probe.batches import Ended, Stream, size_of
-from gradaudit.probe.coupling import COUPLED, SUM, UNKNOWN, batch_norms, couplings
+from gradaudit.probe.coupling import COUPLED, RANDOM, SUM, UNKNOWN, batch_norms, couplings
 from gradaudit.probe.entry import users_fault
 from gradaudit.probe.protocol import DryRunError
 from gradaudit.probe.recipe import make_optimizer
@@ -219,6 +219,10 @@ def _noise_line(
     if coupled:
         names = ", ".join(f"`{name}`" for name in coupled)
         return {**line, "refused": f"{names}: not a mean over independent samples"}
+    drawn = ", ".join(f"`{name}`" for name in sorted(kinds) if kinds[name] == RANDOM)
+    if drawn:
+        why = f"whether {drawn} couples samples is not known: random numbers are drawn in `losses`"
+        return {**line, "refused": why}
     if size is None or unknown or not kinds:
         why = "batches differ in size or cannot be cut" if size is None else "it was not active"
         return {**line, "refused": f"whether the terms couple samples is not known: {why}"}
