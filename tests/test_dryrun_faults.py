@@ -12,9 +12,11 @@ torch = pytest.importorskip("torch")
 from dry_support import DEVICE, batches, tiny, two_losses  # noqa: E402
 
 from gradaudit.probe.coupling import RANDOM, couplings  # noqa: E402
+from gradaudit.probe.dryrun import run_dry  # noqa: E402
 from gradaudit.probe.entry import build_training, load_entry  # noqa: E402
 from gradaudit.probe.gradients import read_terms  # noqa: E402
 from gradaudit.probe.protocol import Config, DryRunError, Training  # noqa: E402
+from gradaudit.probe.recipe import Recipe  # noqa: E402
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 CONFIG = Config({}, {}, "main")
@@ -78,3 +80,19 @@ def test_a_term_that_draws_its_own_noise_is_not_said_to_couple_samples() -> None
     kinds = couplings(Training(model, data, losses), data, DEVICE)
     assert kinds == {"noisy": RANDOM, "plain": "mean", "coupled": "coupled"}
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_biases_that_a_batch_norm_subtracts_are_named() -> None:
+    """By construction they have no gradient: no vanishing layer, and no dead one."""
+    model = torch.nn.Sequential(
+        torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3), torch.nn.ReLU(), torch.nn.Linear(3, 1)
+    )
+    lines: list[Any] = []
+    data = [torch.randn(8, 4) for _ in range(4)]
+    made = Training(model, data, lambda own, x: {"mse": (own(x).square().mean(), 1.0)})
+    run_dry(
+        made, Recipe("adamw", {"lr": 1e-3}), steps=2, seed=0, device=DEVICE, write=lines.append,
+        about={},
+    )  # fmt: skip
+    (line,) = [line for line in lines if line["kind"] == "optimizer"]
+    assert [line["layers"][at] for at in line["bias_before_batch_norm"]] == ["0.bias"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -37,6 +38,21 @@ def batch_norms(model: torch.nn.Module) -> list[torch.nn.Module]:
         for module in model.modules()
         if isinstance(module, _BatchNorm) and (module.training or not module.track_running_stats)
     ]
+
+
+def biases_before_batch_norm(model: torch.nn.Module) -> set[int]:
+    """The ids of biases whose layer is followed by a BatchNorm, which subtracts them again: they
+    have no gradient by construction. By the order of the children, as the recorder tells them."""
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    found = set()
+    for module in model.modules():
+        for before, after in pairwise(module.children()):
+            bias = getattr(before, "bias", None)
+            if isinstance(after, _BatchNorm) and isinstance(bias, torch.nn.Parameter):
+                if bias.shape == (after.num_features,):
+                    found.add(id(bias))
+    return found
 
 
 @torch.no_grad()

@@ -15,7 +15,15 @@ import torch
 from gradaudit.evidence import gram
 from gradaudit.probe import frozen
 from gradaudit.probe.batches import Ended, Stream, size_of
-from gradaudit.probe.coupling import COUPLED, RANDOM, SUM, UNKNOWN, batch_norms, couplings
+from gradaudit.probe.coupling import (
+    COUPLED,
+    RANDOM,
+    SUM,
+    UNKNOWN,
+    batch_norms,
+    biases_before_batch_norm,
+    couplings,
+)
 from gradaudit.probe.entry import users_fault
 from gradaudit.probe.protocol import DryRunError
 from gradaudit.probe.recipe import make_optimizer
@@ -310,6 +318,7 @@ def _optimizer_line(training: Training, optimizer: torch.optim.Optimizer) -> dic
             "learning_rate": float(group["lr"]), "initial_learning_rate": float(group["lr"]),
             **{k: list(v) if isinstance(v, tuple) else v for k, v in own.items()},
         })  # fmt: skip
+    subtracted = biases_before_batch_norm(training.model)
     dtypes: dict[str, int] = {}
     for parameter in held:
         dtypes[str(parameter.dtype)] = dtypes.get(str(parameter.dtype), 0) + 1
@@ -323,7 +332,9 @@ def _optimizer_line(training: Training, optimizer: torch.optim.Optimizer) -> dic
             name for name, p in training.model.named_parameters()
             if p.requires_grad and id(p) not in inside
         ],
-        "batch_norm_layers": len(batch_norms(training.model)), "sharded": False,
+        "batch_norm_layers": len(batch_norms(training.model)),
+        "bias_before_batch_norm": [at for at, p in enumerate(held) if id(p) in subtracted],
+        "sharded": False,
     }  # fmt: skip
 
 
