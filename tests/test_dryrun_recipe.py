@@ -9,6 +9,7 @@ import pytest
 from gradaudit.audit import audit_path, audit_source
 from gradaudit.compose.plain import MOST_NODES, TooLarge, plain_config
 from gradaudit.options import Options
+from gradaudit.plan.schedule import rate_at
 from gradaudit.probe.recipe import Recipe, recipe_of
 from gradaudit.settings import Finder, Settings
 from gradaudit.source import Source
@@ -116,3 +117,30 @@ def test_a_bomb_of_aliases_is_refused(tmp_path: Path) -> None:
     assert MOST_NODES < 9**8
     with pytest.raises(TooLarge):
         plain(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "steps", "warmup"),
+    [
+        ("hf-trainer", 100, 4), ("llama-factory", 100, 4), ("axolotl", 100, 3),
+        ("axolotl", 34, 2), ("hf-trainer", 34, 2),
+    ],
+)  # fmt: skip
+def test_a_warm_up_ratio_is_rounded_as_its_framework_does(
+    dialect: str, steps: int, warmup: int
+) -> None:
+    """transformers up, axolotl down (and 1 becomes 2): 3.3 and 1.122 steps."""
+    settings = Settings()
+    settings.dialects["*"] = dialect
+    text = (
+        f"learning_rate: 1.0e-3\nwarmup_ratio: 0.033\nmax_steps: {steps}\n"
+        "lr_scheduler_type: cosine\nlr_scheduler: cosine\noptimizer: adamw_torch\n"
+        "optim: adamw_torch\n"
+    )
+    (unit,) = audit_source(Source("c.yaml", text), Options(), settings).units
+    assert recipe_of(unit, None).warmup_steps == warmup
+    before, first = (rate_at(unit, step=step) for step in (warmup, warmup + 1))
+    assert before is not None
+    assert first is not None
+    assert before.inside_warmup
+    assert not first.inside_warmup

@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from math import cos, pi
 from typing import TYPE_CHECKING, Any
 
+from gradaudit.plan.schedule import whole_warmup
 from gradaudit.probe.protocol import DryRunError
+from gradaudit.probe.schedule_terms import whole_calls
+from gradaudit.probe.scheduler_names import making_of
 
 if TYPE_CHECKING:
     from gradaudit.plan.model import TrainingUnit
@@ -135,7 +138,12 @@ def _read_schedule(recipe: Recipe, unit: TrainingUnit, per_epoch: float | None) 
                 f"its length in steps needs {missing} (--assume, or Training.steps_per_epoch)"
             )
         else:
-            recipe.warmup_steps = int(steps)
+            named = unit.get("scheduler")
+            name = str(named.value) if named is not None and named.value is not None else ""
+            making = making_of(name, unit.composed.dialect["name"]) if name else ""
+            if warmup.unit == "ratio":
+                steps = whole_warmup(unit.composed.dialect["name"], steps)
+            recipe.warmup_steps = whole_calls(steps, making)
             recipe.start_factor = unit.number("warmup_start_factor") or 0.0
     scheduler = unit.get("scheduler")
     name = scheduler.value if scheduler is not None and isinstance(scheduler.value, str) else ""
