@@ -209,8 +209,17 @@ class TestWithoutEntry:
         assert main(["dryrun", CONFIG, *words]) == 2
         assert said in capsys.readouterr().err
 
-    def test_json_is_not_of_a_measurement(
+    def test_json_of_a_measurement_is_json_whatever_the_script_prints(
         self, sample: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        assert dryrun("--format", "json") == 2
-        assert "read the record" in capsys.readouterr().err
+        script = sample / "priority_net.py"
+        script.write_text(script.read_text() + "\nprint('imported')\n")
+        assert dryrun("--format", "json", "--steps", "3", *TWO_STEPS_AN_EPOCH) == 0
+        said = capsys.readouterr()
+        assert "imported" in said.err
+        document = json.loads(said.out)
+        assert (document["source"], document["unit"]) == ("dryrun", "priority_net")
+        summary = document["summary"]
+        assert summary["about"]["steps"] == 3
+        assert {term["name"] for term in summary["terms"]} >= {"mse", "ranking"}
+        assert Path(document["record"], "rank-0.jsonl").is_file()

@@ -9,6 +9,7 @@ import pytest
 from gradaudit.audit import audit_path, audit_source
 from gradaudit.compose.plain import MOST_NODES, TooLarge, plain_config
 from gradaudit.options import Options
+from gradaudit.plan.schedule import rate_at
 from gradaudit.probe.recipe import Recipe, recipe_of
 from gradaudit.settings import Finder, Settings
 from gradaudit.source import Source
@@ -68,7 +69,7 @@ def test_a_warm_up_without_start_factor_trains_from_its_first_step() -> None:
     [
         ("warmup_epochs: 3\n", "the warm-up of 3 epochs is left out"),
         ("warmup_ratio: 0.1\n", "needs `total_steps`"),
-        ("scheduler: reduce_on_plateau\n", "scheduler reduce_on_plateau is not reproduced"),
+        ("scheduler: reduce_on_plateau\n", "scheduler reduce_on_plateau is not reproduced ("),
         ("scheduler: cosine\nepochs: 3\n", "the length of the training in steps is not known"),
         ("precision: bf16-mixed\n", "precision bf16-mixed is not reproduced"),
         ("world_size: 8\nbatch_size: 4\n", "one process stands for 8"),
@@ -116,3 +117,47 @@ def test_a_bomb_of_aliases_is_refused(tmp_path: Path) -> None:
     assert MOST_NODES < 9**8
     with pytest.raises(TooLarge):
         plain(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "steps", "warmup"),
+    [
+        ("hf-trainer", 100, 4), ("llama-factory", 100, 4), ("axolotl", 100, 3),
+        ("axolotl", 34, 2), ("hf-trainer", 34, 2),
+    ],
+)  # fmt: skip
+def test_a_warm_up_ratio_is_rounded_as_its_framework_does(
+    dialect: str, steps: int, warmup: int
+) -> None:
+    """transformers up, axolotl down (and 1 becomes 2): 3.3 and 1.122 steps."""
+    settings = Settings()
+    settings.dialects["*"] = dialect
+    text = (
+        f"learning_rate: 1.0e-3\nwarmup_ratio: 0.033\nmax_steps: {steps}\n"
+        "lr_scheduler_type: cosine\nlr_scheduler: cosine\noptimizer: adamw_torch\n"
+        "optim: adamw_torch\n"
+    )
+    (unit,) = audit_source(Source("c.yaml", text), Options(), settings).units
+    assert recipe_of(unit, None).warmup_steps == warmup
+    before, first = (rate_at(unit, step=step) for step in (warmup, warmup + 1))
+    assert before is not None
+    assert first is not None
+    assert before.inside_warmup
+    assert not first.inside_warmup
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+def test_a_scheduler_that_a_simulation_steps_is_followed() -> None:
+    """Drops by epochs of 3 steps, and a one-cycle, whose rise is a warm-up."""
+    pytest.importorskip("torch")
+    found = recipe(ADAMW + "epochs: 4\nscheduler: StepLR\nstep_size: 1\ngamma: 0.1\n", 3)
+    rates = [found.factor(step) for step in range(1, 20)]
+    assert rates == pytest.approx([1.0] * 3 + [0.1] * 3 + [0.01] * 3 + [0.001] * 10)
+    assert not found.notes
+    assert found.warmup_steps == 0
+    found = recipe(ADAMW + "max_steps: 100\nscheduler: OneCycleLR\npct_start: 0.3\n")
+    assert found.factor(1) == pytest.approx(1 / 25)
+    assert found.warmup_steps == 29
+    assert found.factor(30) == pytest.approx(1)
+    assert found.factor(1000) == pytest.approx(1 / 25 / 1e4)

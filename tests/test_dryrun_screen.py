@@ -142,6 +142,19 @@ def test_lines_of_the_record(line: dict[str, Any], said: str) -> None:
     assert said in screen(also(line))
 
 
+def test_no_threshold_for_a_norm_that_the_new_weights_will_change() -> None:
+    said = screen(lines(var_every=1000))
+    assert "calib 2 -> " in said
+    assert "clip threshold: none from this run: other weights make another norm" in said
+
+
+def test_an_end_that_is_not_zero_does_not_read_as_zero() -> None:
+    """A difference of 0.03 % that is beyond chance."""
+    losses = [[1.0] * 8, [0.9997, 0.9996] * 4]
+    line = {"kind": "rate_test", "learning_rate": 0.1, "factors": [1.0, 2.0], "losses": losses}
+    assert "x 2: loss -0.035% (-0.04% to -0.03%), lower" in screen(also(line))
+
+
 def test_threshold_from_percentiles() -> None:
     assert clip_advice([1.0] * 99)[0] is None
     norms = [1.0 + 0.01 * (37 * n % 100) for n in range(100)]

@@ -291,7 +291,7 @@ def dryrun(
     format: Annotated[
         str,
         typer.Option(
-            help="text or json, of a simulation; a measurement's is its record.",
+            help="text or json; of a measurement the summary: steps are in its record.",
             callback=one_of(("text", "json")),
         ),
     ] = "text",

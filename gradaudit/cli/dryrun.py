@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from contextlib import redirect_stdout
 
 from gradaudit.audit import audit_path
 from gradaudit.cli.common import UsageError, fault, options_of, quoted
@@ -58,8 +59,6 @@ def run_dryrun(arguments: CheckArguments, own: DryRunArguments) -> int:
         return fault(HOW_TO_GET_TORCH)
     if own.entry is None:
         return _simulate(arguments, own)
-    if arguments.format == "json":
-        return fault("--format json is of a simulation; with --entry read the record in --output")
     try:
         finder = Finder(arguments.config, arguments.isolated)
         options = options_of(arguments, finder)
@@ -72,7 +71,14 @@ def run_dryrun(arguments: CheckArguments, own: DryRunArguments) -> int:
         return fault(str(error))
     for problem in result.problems:
         fault(f"{path}: {problem}")
-    return _measure(arguments, own, result, unit)
+    if arguments.format == "json":
+        with redirect_stdout(sys.stderr):  # what the user's code prints is no JSON
+            directory = _measure(own, result, unit)
+    else:
+        directory = _measure(own, result, unit)
+    if isinstance(directory, int):
+        return directory
+    return _show(arguments, unit, directory, result.path)
 
 
 def _simulate(arguments: CheckArguments, own: DryRunArguments) -> int:
@@ -130,9 +136,8 @@ def _unit_of(result: FileResult, own: DryRunArguments) -> TrainingUnit:
     raise UsageError(f"--unit: {result.path} has no unit `{wanted}`{hint}")
 
 
-def _measure(
-    arguments: CheckArguments, own: DryRunArguments, result: FileResult, unit: TrainingUnit
-) -> int:
+def _measure(own: DryRunArguments, result: FileResult, unit: TrainingUnit) -> str | int:
+    """The directory of the record, or the exit code where nothing could be measured."""
     from gradaudit.compose.plain import TooLarge
     from gradaudit.probe.dryrun import device_of, run_dry
     from gradaudit.probe.entry import build_training, load_entry
@@ -172,7 +177,7 @@ def _measure(
         return fault(f"{directory}: {error.strerror or error}")
     except KeyboardInterrupt:
         return fault(f"interrupted; what was measured so far is in {directory}")
-    return _show(arguments, unit, directory, result.path)
+    return directory
 
 
 def _config(result: FileResult, unit: TrainingUnit) -> Any:
@@ -208,13 +213,20 @@ def _show(arguments: CheckArguments, unit: TrainingUnit, directory: str, path: s
     record = read_record(directory)
     shares = shares_of(Measured(unit, record, record.optimizers[0])) if record.terms else []
     run = read_dry_run(record, {share.name: share.role for share in shares})
+    exit_code = 1 if is_wanting(run) and not arguments.exit_zero else 0
+    if arguments.format == "json":
+        from gradaudit.render.dryrun_json import as_json
+
+        document = as_json(run, path, unit.name, directory)
+        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        return exit_code
     held = {share.name for share in shares if share.setting is not None}
     again = f"gradaudit fix {quoted(path)} --record {quoted(directory)}"
     if unit.name != "main":
         again += f" --unit {quoted(unit.name)}"
     lines = dry_run_lines(run, path, directory, held, again, width_of(sys.stdout))
     write_lines(lines, use_color(arguments.color, sys.stdout))
-    return 1 if is_wanting(run) and not arguments.exit_zero else 0
+    return exit_code
 
 
 def is_wanting(run: DryRun) -> bool:

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from math import cos, log, pi
+from math import ceil, cos, log, pi
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gradaudit.plan.model import TrainingUnit
+
+
+def whole_warmup(dialect: str, steps: float) -> float:
+    """A warm-up ratio in whole steps, as the framework rounds it; as it is where that is not known.
+
+    transformers rounds up (training_args.py, `get_warmup_steps`). axolotl and kohya hand steps over
+    that they have cut down with `int` (axolotl core/builders/base.py, which makes 2 of 1;
+    kohya library/train_util.py, `get_scheduler_fix`).
+    """
+    if dialect in ("hf-trainer", "llama-factory"):
+        return float(ceil(steps - 1e-9))
+    if dialect in ("axolotl", "kohya"):
+        whole = float(int(steps + 1e-9))
+        return 2.0 if whole == 1 and dialect == "axolotl" else whole
+    return steps
 
 
 class RateAt:
@@ -78,6 +93,8 @@ def rate_at(unit: TrainingUnit, epoch: int | None = None, step: int | None = Non
         if length is None:
             return None
         duration, measure = duration * length.value, length.unit
+        if measure == "steps":
+            duration = whole_warmup(unit.composed.dialect["name"], duration)
     if epoch is not None:
         first, last = float(epoch - 1), float(epoch)
         have = "epochs"

@@ -22,13 +22,16 @@ DEEPEST = 12
 
 def find_key(unit: TrainingUnit, name: str, weight: float) -> LossTerm | None:
     """The only key of the unit's section that is called after the term (`depth`, `depth_weight`,
-    `lambda_depth`) and holds the weight. None where there is none, or several.
+    `lambda_depth`) and holds the weight, else the only one that is called its weight. None where
+    there is none, or several.
 
-    A name alone could be anything (`depth: 4` of a network); a name and the same number are not.
+    A name alone could be anything (`depth: 4` of a network); a name and the same number are not,
+    nor is `depth_weight` with another number: that one was changed since it was measured.
     """
     plain = name.lower().replace("-", "_")
     names = {plain, plain.removesuffix("_loss")}
     found = []
+    changed = []
     for key, value, merged in _pairs(unit.mapping, 0):
         normal = key.value.lower().replace("-", "_")
         if normal not in names and term_name(normal, "unit", "", _WORDS) not in names:
@@ -37,14 +40,16 @@ def find_key(unit: TrainingUnit, name: str, weight: float) -> LossTerm | None:
         candidate = TermCandidate(plain, key, value, path, "loss", merged)
         setting = weight_of(candidate, unit.composed)
         number = setting.number if setting is not None else None
-        if (
-            setting is not None
-            and number is not None
-            and abs(number - weight) <= SAME * abs(weight)
-        ):
-            tokens = tuple(token for token in plain.split("_") if token)
-            role = role_of(tokens, _WORDS["roles"])
-            found.append(LossTerm(plain, number, role, setting, tokens))
+        if setting is None or number is None:
+            continue
+        tokens = tuple(token for token in plain.split("_") if token)
+        term = LossTerm(plain, number, role_of(tokens, _WORDS["roles"]), setting, tokens)
+        if abs(number - weight) <= SAME * abs(weight):
+            found.append(term)
+        elif normal not in names:
+            changed.append(term)
+    if not found:
+        found = changed
     return found[0] if len(found) == 1 else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +20,10 @@ MEAN, SUM, COUPLED, UNKNOWN = "mean", "sum", "coupled", "unknown"
 """A mean over samples; a sum over samples; neither: it compares samples, or takes statistics of the
 batch; not seen active on any batch, or a batch that cannot be cut in halves."""
 
+RANDOM = "random"
+"""Another value for the same batch with other random numbers (noise that a generator or a diffusion
+draws in `losses`): the halves of a batch get other draws than the whole, so nothing can be told."""
+
 TOLERANCE = 1e-3
 """Relative. float32 reductions differ by 1e-6; the weakest coupling met (a variance ratio at batch
 64) by 1e-2."""
@@ -33,6 +38,21 @@ def batch_norms(model: torch.nn.Module) -> list[torch.nn.Module]:
         for module in model.modules()
         if isinstance(module, _BatchNorm) and (module.training or not module.track_running_stats)
     ]
+
+
+def biases_before_batch_norm(model: torch.nn.Module) -> set[int]:
+    """The ids of biases whose layer is followed by a BatchNorm, which subtracts them again: they
+    have no gradient by construction. By the order of the children, as the recorder tells them."""
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    found = set()
+    for module in model.modules():
+        for before, after in pairwise(module.children()):
+            bias = getattr(before, "bias", None)
+            if isinstance(after, _BatchNorm) and isinstance(bias, torch.nn.Parameter):
+                if bias.shape == (after.num_features,):
+                    found.add(id(bias))
+    return found
 
 
 @torch.no_grad()
@@ -51,7 +71,8 @@ def couplings(training: Training, batches: Sequence[Any], device: torch.device) 
             if size is None or size < 2:
                 continue
             half = size // 2
-            parts = [cut(batch, 0, 2 * half), cut(batch, 0, half), cut(batch, half, 2 * half)]
+            whole_batch = cut(batch, 0, 2 * half)
+            parts = [whole_batch, cut(batch, 0, half), cut(batch, half, 2 * half)]
             values: list[dict[str, float]] = []
             generators = take_random(device)
             try:
@@ -59,10 +80,16 @@ def couplings(training: Training, batches: Sequence[Any], device: torch.device) 
                     put_random(generators, device)
                     returned = read_terms(training.losses(training.model, part))
                     values.append({term.name: float(term.tensor) for term in returned})
+                # the generator has moved on: the same samples with other draws
+                returned = read_terms(training.losses(training.model, whole_batch))
+                values.append({term.name: float(term.tensor) for term in returned})
             except (RuntimeError, ValueError, IndexError):
                 continue  # a batch of half the size is none to this model
             for name, whole in values[0].items():
                 kind = _kind(whole, values[1].get(name), values[2].get(name))
+                again = values[3].get(name, whole)
+                if abs(again - whole) > TOLERANCE * max(abs(again), abs(whole)):
+                    kind = RANDOM
                 seen.setdefault(name, set()).add(kind)
     return {name: _decide(kinds) for name, kinds in seen.items()}
 
@@ -81,6 +108,8 @@ def _kind(whole: float, first: float | None, second: float | None) -> str:
 
 
 def _decide(kinds: set[str]) -> str:
+    if RANDOM in kinds:
+        return RANDOM
     if COUPLED in kinds:
         return COUPLED
     known = kinds - {UNKNOWN}

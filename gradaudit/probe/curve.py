@@ -79,6 +79,29 @@ def step_through(
     return Stepped(said._replace(curve=curve), tuple(rates[-1] for rates in every), logs)
 
 
+def factors_of(planned: Planned, clock: Clock) -> list[float]:
+    """The rate in each optimiser step over the peak, for a training whose steps are known.
+
+    Raises: ValueError where the scheduler cannot be constructed or stepped, with the reason.
+    """
+    if planned.terms.total > MOST_CALLS:
+        raise ValueError(f"the training has more than {MOST_CALLS:,} steps")
+    peak = planned.terms.peak
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=peak)
+    try:
+        scheduler, _ = _construct(optimizer, planned, Schedule(planned.name))
+        (every,) = _run(scheduler, optimizer, planned.terms.total)
+    except (ValueError, TypeError, ZeroDivisionError, OverflowError) as error:
+        raise ValueError(str(error)) from error
+    factors = [rate / peak for rate in every]
+    if any(factor - factor != 0 for factor in factors):
+        raise ValueError("its rate is not a finite number")
+    weights = _weights(len(factors), clock, planned.follows)
+    if weights is None:
+        return factors
+    return [f for f, times in zip(factors, weights, strict=True) for _ in range(round(times))]
+
+
 def _construct(
     optimizer: torch.optim.Optimizer, planned: Planned, said: Schedule
 ) -> tuple[lr_scheduler.LRScheduler, Schedule]:

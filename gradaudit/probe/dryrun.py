@@ -15,7 +15,15 @@ import torch
 from gradaudit.evidence import gram
 from gradaudit.probe import frozen
 from gradaudit.probe.batches import Ended, Stream, size_of
-from gradaudit.probe.coupling import COUPLED, SUM, UNKNOWN, batch_norms, couplings
+from gradaudit.probe.coupling import (
+    COUPLED,
+    RANDOM,
+    SUM,
+    UNKNOWN,
+    batch_norms,
+    biases_before_batch_norm,
+    couplings,
+)
 from gradaudit.probe.entry import users_fault
 from gradaudit.probe.protocol import DryRunError
 from gradaudit.probe.recipe import make_optimizer
@@ -219,6 +227,10 @@ def _noise_line(
     if coupled:
         names = ", ".join(f"`{name}`" for name in coupled)
         return {**line, "refused": f"{names}: not a mean over independent samples"}
+    drawn = ", ".join(f"`{name}`" for name in sorted(kinds) if kinds[name] == RANDOM)
+    if drawn:
+        why = f"whether {drawn} couples samples is not known: random numbers are drawn in `losses`"
+        return {**line, "refused": why}
     if size is None or unknown or not kinds:
         why = "batches differ in size or cannot be cut" if size is None else "it was not active"
         return {**line, "refused": f"whether the terms couple samples is not known: {why}"}
@@ -306,6 +318,7 @@ def _optimizer_line(training: Training, optimizer: torch.optim.Optimizer) -> dic
             "learning_rate": float(group["lr"]), "initial_learning_rate": float(group["lr"]),
             **{k: list(v) if isinstance(v, tuple) else v for k, v in own.items()},
         })  # fmt: skip
+    subtracted = biases_before_batch_norm(training.model)
     dtypes: dict[str, int] = {}
     for parameter in held:
         dtypes[str(parameter.dtype)] = dtypes.get(str(parameter.dtype), 0) + 1
@@ -319,7 +332,9 @@ def _optimizer_line(training: Training, optimizer: torch.optim.Optimizer) -> dic
             name for name, p in training.model.named_parameters()
             if p.requires_grad and id(p) not in inside
         ],
-        "batch_norm_layers": len(batch_norms(training.model)), "sharded": False,
+        "batch_norm_layers": len(batch_norms(training.model)),
+        "bias_before_batch_norm": [at for at, p in enumerate(held) if id(p) in subtracted],
+        "sharded": False,
     }  # fmt: skip
 
 

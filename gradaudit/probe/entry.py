@@ -44,6 +44,11 @@ def load_entry(text: str) -> Callable[[Config], Any]:
         raise DryRunError(f"--entry {text}: it imports `{error.name}`, which is missing") from error
     except DryRunError:
         raise
+    except SystemExit as error:
+        raise DryRunError(
+            f"--entry {text}: importing it ended the program ({_said(error)}): what runs at "
+            'import, such as the reading of arguments, belongs under `if __name__ == "__main__":`'
+        ) from error
     except Exception as error:
         raise DryRunError(f"--entry {text}: importing it failed: {_said(error)}") from error
     function = getattr(module, name, None)
@@ -84,7 +89,7 @@ def build_training(function: Callable[[Config], Any], config: Config, entry: str
         made = function(config)
     except DryRunError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         hint = ""
         if isinstance(error, KeyError):
             keys = ", ".join(list(config)[:8])
@@ -103,6 +108,8 @@ def build_training(function: Callable[[Config], Any], config: Config, entry: str
             )
         more = {name: getattr(made, name) for name in OPTIONAL if getattr(made, name, None)}
         training = Training(made.model, made.batches, made.losses, **more)
+    if isinstance(training.primary, str):  # one name, not its letters
+        training.primary = [training.primary]
     _check(training, entry)
     return training
 
@@ -123,6 +130,13 @@ def _check(training: Training, entry: str) -> None:
         raise DryRunError(f"{entry}: `optimizer` is a {kind}, not a torch.optim.Optimizer")
     if not any(p.requires_grad for p in training.model.parameters()):
         raise DryRunError(f"{entry}: no parameter of the model requires a gradient")
+    if training.optimizer is not None:
+        own = {id(p) for p in training.model.parameters() if p.requires_grad}
+        if not any(id(p) in own for g in training.optimizer.param_groups for p in g["params"]):
+            raise DryRunError(
+                f"{entry}: `optimizer` holds no trainable parameter of `model`: make it from "
+                "`model.parameters()`, of the very model that is returned"
+            )
 
 
 def users_fault(error: BaseException) -> str:

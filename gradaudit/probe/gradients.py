@@ -93,8 +93,25 @@ def read_terms(returned: Any) -> list[Term]:
                 f"term `{name}` has the shape {tuple(tensor.shape)}: reduce it to one number, as "
                 "the training does (mean or sum)"
             )
-        terms.append(Term(str(name), tensor.reshape(()), float(weight)))
+        terms.append(Term(str(name), tensor.reshape(()), _weight(name, weight)))
     return terms
+
+
+def _weight(name: object, weight: Any) -> float:
+    """A weight as a number. A tensor with a graph is none: what is learned through it would not
+    be, and its gradient would be missing.
+
+    Raises: DryRunError.
+    """
+    if isinstance(weight, torch.Tensor) and weight.requires_grad:
+        raise DryRunError(
+            f"term `{name}`: its weight is learned (it requires a gradient): multiply it into the "
+            "tensor, and give 1.0 as the weight"
+        )
+    try:
+        return float(weight)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DryRunError(f"term `{name}`: its weight {weight!r} is not a number") from error
 
 
 def weighted_sum(terms: Sequence[Term]) -> Tensor:

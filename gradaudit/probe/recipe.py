@@ -10,10 +10,17 @@ from dataclasses import dataclass, field
 from math import cos, pi
 from typing import TYPE_CHECKING, Any
 
+from gradaudit.plan.schedule import whole_warmup
+from gradaudit.probe.lengths import batch_of, clock_of
 from gradaudit.probe.protocol import DryRunError
+from gradaudit.probe.schedule_terms import plan_schedule, whole_calls
+from gradaudit.probe.scheduler_names import making_of
+from gradaudit.probe.simulated import Missing
 
 if TYPE_CHECKING:
     from gradaudit.plan.model import TrainingUnit
+    from gradaudit.probe.lengths import Clock
+    from gradaudit.probe.schedule_terms import Planned
 
 CONSTANT = ("constant", "none", "constant_with_warmup", "warmup_constant", "fixed")
 COSINE = ("cosine", "cosineannealinglr", "cosine_with_warmup", "warmup_cosine", "cosine_annealing",
@@ -32,6 +39,7 @@ class Recipe:
     total_steps     length of the training in optimiser steps, None where it is not known.
     floor           rate at the end over the peak.
     notes           what is not as the config says, one sentence each.
+    planned         a scheduler that is neither constant, cosine nor linear, and the length.
     """
 
     optimizer: str | None = None
@@ -47,14 +55,21 @@ class Recipe:
     floor: float = 0.0
     adaptive: bool = True
     notes: list[str] = field(default_factory=list)
+    planned: tuple[Planned, Clock] | None = None
+    _factors: list[float] = field(default_factory=list)
 
     def factor(self, step: int) -> float:
         """The rate in step `step` (from 1) over the peak.
 
         The warm-up is linear in steps, as torch's `LinearLR` has it: start + (1 - start) k / n
         after k of n steps; without a start factor from 1/n, for a rate of 0 trains nothing. Then
-        the scheduler's shape over what is left of `total_steps`.
+        the scheduler's shape over what is left of `total_steps`. Where `planned` is set the rate is
+        that of the scheduler itself, as a simulation steps it (needs torch).
         """
+        if self.planned is not None:
+            self._step_through(*self.planned)
+        if self._factors:
+            return self._factors[min(step, len(self._factors)) - 1]
         done = step - 1
         if done < self.warmup_steps:
             start = self.start_factor or 1 / self.warmup_steps
@@ -67,6 +82,25 @@ class Recipe:
         if self.scheduler == "linear":
             return self.floor + (1 - self.floor) * (1 - progress)
         return 1.0
+
+    def _step_through(self, planned: Planned, clock: Clock) -> None:
+        from gradaudit.probe.curve import factors_of
+
+        self.planned = None
+        try:
+            self._factors = factors_of(planned, clock)
+        except ValueError as error:
+            self.notes.append(_not_reproduced(planned.name, str(error)))
+            return
+        if not self.warmup_steps and self._factors and self._factors[0] < max(self._factors):
+            # a one-cycle rises by itself, and its rise is a warm-up
+            self.warmup_steps = self._factors.index(max(self._factors))
+
+
+def _not_reproduced(name: str, why: str) -> str:
+    return (
+        f"scheduler {name} is not reproduced ({why}): after the warm-up the rate stays at its peak"
+    )
 
 
 def recipe_of(unit: TrainingUnit, steps_per_epoch: float | None) -> Recipe:
@@ -135,7 +169,12 @@ def _read_schedule(recipe: Recipe, unit: TrainingUnit, per_epoch: float | None) 
                 f"its length in steps needs {missing} (--assume, or Training.steps_per_epoch)"
             )
         else:
-            recipe.warmup_steps = int(steps)
+            named = unit.get("scheduler")
+            name = str(named.value) if named is not None and named.value is not None else ""
+            making = making_of(name, unit.composed.dialect["name"]) if name else ""
+            if warmup.unit == "ratio":
+                steps = whole_warmup(unit.composed.dialect["name"], steps)
+            recipe.warmup_steps = whole_calls(steps, making)
             recipe.start_factor = unit.number("warmup_start_factor") or 0.0
     scheduler = unit.get("scheduler")
     name = scheduler.value if scheduler is not None and isinstance(scheduler.value, str) else ""
@@ -145,9 +184,17 @@ def _read_schedule(recipe: Recipe, unit: TrainingUnit, per_epoch: float | None) 
     elif shape in LINEAR:
         recipe.scheduler = "linear"
     elif name and shape not in CONSTANT:
-        recipe.notes.append(
-            f"scheduler {name} is not reproduced: after the warm-up the rate stays at its peak"
-        )
+        clock = clock_of(unit, batch_of(unit))
+        if clock.per_epoch is None and per_epoch:
+            steps = round(clock.epochs * per_epoch) if clock.epochs else clock.steps
+            clock = clock._replace(steps=steps, per_epoch=per_epoch, nominal=0)
+        planned = plan_schedule(unit, clock)
+        if isinstance(planned, Missing):
+            recipe.notes.append(_not_reproduced(name, planned.why))
+        elif clock.steps is None:
+            recipe.notes.append(_not_reproduced(name, "steps_per_epoch is not known"))
+        else:
+            recipe.planned = (planned, clock)
     peak, lowest = unit.number("learning_rate"), unit.number("min_learning_rate")
     if peak and lowest is not None:
         recipe.floor = min(max(lowest / peak, 0.0), 1.0)

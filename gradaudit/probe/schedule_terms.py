@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from gradaudit.plan.arguments import arguments_of
 from gradaudit.plan.model import DEFAULT
+from gradaudit.plan.schedule import whole_warmup
 from gradaudit.probe.formulas import Terms
 from gradaudit.probe.scheduler_names import (
     BY_POSITION,
@@ -163,6 +164,12 @@ class _Length:
         raise _Stop(f"{what} is {said}, and steps_per_epoch is not known", "steps_per_epoch")
 
 
+def whole_calls(calls: float, making: Making | str) -> int:
+    """The warm-up in whole calls: up where the schedule is of transformers, else the nearest."""
+    rounds_up = isinstance(making, Making) and making.rounds_up
+    return ceil(calls - 1e-9) if rounds_up else round(calls)
+
+
 def _warmup(unit: TrainingUnit, length: _Length, making: Making) -> tuple[int, list[str]]:
     warmup = unit.warmup
     if warmup is None:
@@ -171,7 +178,9 @@ def _warmup(unit: TrainingUnit, length: _Length, making: Making) -> tuple[int, l
                 raise _Stop(f"{name} is not known ({unit.unknown[name]})", name)
         return 0, []
     calls = length.calls(warmup.value, warmup.unit, "the warm-up")
-    whole = ceil(calls - 1e-9) if making.rounds_up else round(calls)
+    if warmup.unit == "ratio":
+        calls = whole_warmup(unit.composed.dialect["name"], calls)
+    whole = whole_calls(calls, making)
     if making.basis == TORCH and key_of(making.built) in ("onecyclelr", "linearlr", "cycliclr"):
         return 0, [f"the warm-up of {warmup} is left out: {making.built} rises by itself"]
     return whole, []

@@ -253,6 +253,12 @@ def _bias(run: DryRun, width: int) -> list[Line]:
     return prose(f"{what}: cosine {value:.2f} ({low:.2f} to {high:.2f}){verdict}", width)
 
 
+def _change(share: float) -> str:
+    """A relative change with a sign: to 0.1 %, and below 1 % to two significant digits, so that an
+    end of an interval that is not 0 does not read as 0."""
+    return f"{share:+.1%}" if abs(share) >= 0.01 or share == 0 else f"{share * 100:+.2g}%"
+
+
 def _rates(run: DryRun, width: int) -> list[Line]:
     if not run.rates or run.learning_rate is None:
         return []
@@ -266,8 +272,8 @@ def _rates(run: DryRun, width: int) -> list[Line]:
             low, high = test.interval
             said = "lower" if high < 0 else "higher" if low > 0 else "no difference can be told"
             lines += prose(
-                f"x {number(test.factor)}: loss {test.change:+.1%} ({low:+.1%} to {high:+.1%}), "
-                f"{said}",
+                f"x {number(test.factor)}: loss {_change(test.change)} ({_change(low)} to "
+                f"{_change(high)}), {said}",
                 width,
             )
     lines += prose(

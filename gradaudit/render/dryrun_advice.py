@@ -132,6 +132,12 @@ def _weights(run: DryRun, held: Collection[str], width: int) -> list[Line]:
 
 
 def _clip(run: DryRun, width: int) -> list[Line]:
+    if run.clip_advice is not None and run.balance.dominated and run.balance.advice:
+        return prose(
+            "clip threshold: none from this run: other weights make another norm; change them, and "
+            "measure again",
+            width,
+        )
     if run.clip_advice is None:
         why = run.clip_why or "no norm was measured"
         tail = run.norm.tail if run.norm is not None else None

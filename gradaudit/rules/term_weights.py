@@ -60,7 +60,7 @@ def weights_fix(measured: Measured, shares: list[TermShare]) -> tuple[Fix | None
             return None, "the weights were changed since they were measured: measure again"
         if not found.advice:
             return None, "no auxiliary term is clearly above its share"
-        return None, "the weights do not stand in this file as plain numbers that can be lowered"
+        return None, "no weight of these terms stands in this file as a plain number"
     notes = _notes(steps, found, done)
     notes += [
         f"`{advice.name}` has no key here: in the code, {number(advice.weight)} to "

@@ -1,0 +1,98 @@
+"""What a script can do wrong ends in a message of one line, never as a fault of gradaudit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from dry_support import DEVICE, batches, tiny, two_losses  # noqa: E402
+
+from gradaudit.probe.coupling import RANDOM, couplings  # noqa: E402
+from gradaudit.probe.dryrun import run_dry  # noqa: E402
+from gradaudit.probe.entry import build_training, load_entry  # noqa: E402
+from gradaudit.probe.gradients import read_terms  # noqa: E402
+from gradaudit.probe.protocol import Config, DryRunError, Training  # noqa: E402
+from gradaudit.probe.recipe import Recipe  # noqa: E402
+
+pytestmark = [pytest.mark.torch, pytest.mark.slow]
+CONFIG = Config({}, {}, "main")
+
+
+def built(**more: Any) -> Training:
+    made = Training(tiny(), batches(4), two_losses, **more)
+    return build_training(lambda config: made, CONFIG, "t.py:build")
+
+
+@pytest.mark.parametrize(
+    ("weight", "said"),
+    [
+        (None, "its weight None is not a number"),
+        ("heavy", "its weight 'heavy' is not a number"),
+        (torch.ones(2), "is not a number"),
+        (torch.ones((), requires_grad=True), "multiply it into the tensor"),
+    ],
+)
+def test_a_weight_that_is_no_number(weight: Any, said: str) -> None:
+    with pytest.raises(DryRunError, match="term `mse`") as caught:
+        read_terms({"mse": (torch.zeros(()), weight)})
+    assert said in str(caught.value)
+
+
+def test_one_primary_term_may_be_said_without_a_list() -> None:
+    assert list(built(primary="mse").primary) == ["mse"]
+
+
+def test_an_optimiser_of_another_model() -> None:
+    with pytest.raises(DryRunError, match="holds no trainable parameter of `model`"):
+        built(optimizer=torch.optim.SGD(tiny().parameters(), lr=0.1))
+
+
+def test_a_script_that_ends_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ends_at_import.py").write_text("import sys\nsys.exit(5)\n")
+    (tmp_path / "ends_in_build.py").write_text("def build(config):\n    raise SystemExit(5)\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*__import__("sys").path])
+    with pytest.raises(DryRunError, match=r"SystemExit: 5 \(ends_at_import.py:2\)"):
+        load_entry("ends_at_import.py:build")
+    function = load_entry("ends_in_build.py:build")
+    with pytest.raises(DryRunError, match=r"SystemExit: 5 \(ends_in_build.py:2\)"):
+        build_training(function, CONFIG, "ends_in_build.py:build")
+
+
+def test_a_term_that_draws_its_own_noise_is_not_said_to_couple_samples() -> None:
+    """A generator's noise, a diffusion's time step: halves of a batch get other draws."""
+    model = torch.nn.Linear(4, 1)
+
+    def losses(own: Any, batch: Any) -> Any:
+        (x,) = batch
+        return {
+            "noisy": ((own(x) + torch.randn(len(x), 1)).square().mean(), 1.0),
+            "plain": (own(x).square().mean(), 1.0),
+            "coupled": (own(x).var(), 1.0),
+        }
+
+    data = [(torch.randn(8, 4),) for _ in range(4)]
+    before = torch.get_rng_state()
+    kinds = couplings(Training(model, data, losses), data, DEVICE)
+    assert kinds == {"noisy": RANDOM, "plain": "mean", "coupled": "coupled"}
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_biases_that_a_batch_norm_subtracts_are_named() -> None:
+    """By construction they have no gradient: no vanishing layer, and no dead one."""
+    model = torch.nn.Sequential(
+        torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3), torch.nn.ReLU(), torch.nn.Linear(3, 1)
+    )
+    lines: list[Any] = []
+    data = [torch.randn(8, 4) for _ in range(4)]
+    made = Training(model, data, lambda own, x: {"mse": (own(x).square().mean(), 1.0)})
+    run_dry(
+        made, Recipe("adamw", {"lr": 1e-3}), steps=2, seed=0, device=DEVICE, write=lines.append,
+        about={},
+    )  # fmt: skip
+    (line,) = [line for line in lines if line["kind"] == "optimizer"]
+    assert [line["layers"][at] for at in line["bias_before_batch_norm"]] == ["0.bias"]
