@@ -284,6 +284,7 @@ def test_more_decay_is_a_higher_rate_in_a_run_that_lasts() -> None:
         ("max_steps: 500", "0.1", "0", "neutral", "it hardly acts in so short a run"),
         ("epochs: 5\nsteps_per_epoch: 100", "0.01", "0.1", "neutral", "In 500 steps"),
         ("epochs: 5", "0.01", "0.1", "riskier", "In a run that lasts"),
+        ("epochs: 5", "0.00001", "0.0001", "unknown", "only after about 1e7 steps at the peak"),
         ("max_steps: 100000", "0.1", "0.01", "unknown", "grow for longer (about 100,000 steps"),
         ("max_steps: 100000", "0.1", "0.0", "unknown", "Nothing holds the weights back now"),
         ("max_steps: 100000\nprecision: bf16", "0.1", "0.01", "riskier", "in bf16 have diverged"),

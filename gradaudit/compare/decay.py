@@ -128,6 +128,10 @@ def _time(shrinking: Shrinking | None) -> str:
     return f" (about {number(round(1 / shrinking.share))} steps at the peak rate)"
 
 
+LONGEST = 1_000_000
+"""Optimiser steps that few trainings exceed: those of BERT's pretraining (Devlin et al. 2019)."""
+
+
 def _stronger(
     unit: TrainingUnit, now: Shrinking | None, factor: float | None, turns: str
 ) -> Verdict:
@@ -142,6 +146,12 @@ def _stronger(
         return UNKNOWN, (
             f"{_pulled(factor)}, but the run ends before that balances the updates{_time(now)}; "
             "whether it helps is not in the file."
+        )
+    if now is not None and steps is None and 1 / now.share > LONGEST:
+        after = f"about {number(round(1 / now.share))} steps at the peak rate"
+        return UNKNOWN, (
+            f"{_pulled(factor)}, but that balances the updates only after {after}, longer than "
+            "nearly all trainings: in a shorter one little changes."
         )
     return RISKIER, (
         f"{_pulled(factor)}. In a run that lasts until that balances the updates{_time(now)}, "
