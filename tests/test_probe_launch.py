@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from probe_support import LOOP, PYTHON, ROOT, environment, needs, probe, probe_command, read
 
 from gradaudit.cli import probe as probe_module
+from gradaudit.probe import launch, processes
 
 
 @pytest.fixture
@@ -104,3 +107,54 @@ for step in range(9):
     assert ran.code == 0, ran.err
     rates = read(tmp_path / "r" / "rank-0.jsonl").column("learning_rate")
     assert rates == [[0.5], [0.25], [0.125], [0.0625]]
+
+
+OUTER = """
+import subprocess, sys, time
+inner = "import time; time.sleep(60)"
+print(subprocess.Popen([sys.executable, "-c", inner], start_new_session=True).pid, flush=True)
+time.sleep(60)
+"""
+"""A launcher that gives its worker a session of its own, as torchrun does."""
+
+
+def started() -> tuple[subprocess.Popen[bytes], int]:
+    """A launcher and the number of its worker."""
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", OUTER], stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert launcher.stdout is not None
+    return launcher, int(launcher.stdout.readline())
+
+
+def test_every_process_below_one_is_found() -> None:
+    """By its parents, whatever its session; `/proc` and `ps` say the same."""
+    launcher, worker = started()
+    try:
+        assert processes.descendants(launcher.pid) == [worker]
+        assert (worker, launcher.pid) in processes._from_ps()
+        assert processes.descendants(worker) == []
+    finally:
+        os.kill(worker, signal.SIGKILL)
+        launcher.kill()
+        launcher.communicate()
+
+
+def test_what_ends_a_command_ends_its_workers(tmp_path: Path) -> None:
+    launcher, worker = started()
+    launch._Running(launcher, str(tmp_path)).end(signal.SIGKILL)
+    until = time.monotonic() + 10
+    while time.monotonic() < until and _runs(worker):
+        time.sleep(0.05)
+    left = _runs(worker)
+    if left:
+        os.kill(worker, signal.SIGKILL)
+    launcher.communicate()
+    assert not left
+
+
+def _runs(pid: int) -> bool:
+    listed = subprocess.run(
+        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    return listed.stdout.strip()[:1] not in ("", "Z")

@@ -17,6 +17,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gradaudit.probe.processes import descendants
 from gradaudit.probe.tail import Tail
 
 if TYPE_CHECKING:
@@ -233,9 +234,13 @@ class _Running:
         return bool(left) and len(left) >= int(self.state(left[0]) or 1)
 
     def end(self, how: signal.Signals) -> None:
-        """Send a signal to the command and to all that it started."""
+        """Send a signal to the command and its group; SIGKILL to all that it started besides."""
+        apart = descendants(self.process.pid) if how == signal.SIGKILL else []
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, how)
+        for pid in apart:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, how)
         if how == signal.SIGKILL:
             self.process.wait()
 
