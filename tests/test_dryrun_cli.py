@@ -108,6 +108,17 @@ class TestSample:
         assert "clip threshold: none" in text
         assert all(len(line) <= 80 for line in screen.splitlines() if "/" not in line)
 
+    def test_a_record_is_never_overwritten(
+        self, ran: tuple[Path, str], monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:  # fmt: skip
+        monkeypatch.chdir(ran[0])
+        monkeypatch.setattr("sys.path", [*sys.path])
+        before = (ran[0] / "record" / "rank-0.jsonl").read_bytes()
+        assert dryrun("--steps", "1", "-o", "record", *TWO_STEPS_AN_EPOCH) == 2
+        assert "record: holds a record already; name another" in capsys.readouterr().err
+        assert (ran[0] / "record" / "rank-0.jsonl").read_bytes() == before
+
     def test_the_record_is_whole(self, ran: tuple[Path, str]) -> None:
         text = (ran[0] / "record" / "rank-0.jsonl").read_text()
         lines = [json.loads(line) for line in text.splitlines()]

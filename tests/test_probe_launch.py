@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from probe_support import LOOP, PYTHON, ROOT, environment, needs, probe, probe_command, read
 
-from gradaudit.cli import probe as probe_module
+from gradaudit.cli import records
 from gradaudit.probe import launch, processes
 
 
@@ -27,7 +27,7 @@ def test_two_probes_of_one_second_have_a_directory_each(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(time, "strftime", lambda form: "20260101-120000")
-    made = [probe_module._default_directory() for _ in range(3)]
+    made = [records.new_directory("probe") for _ in range(3)]
     expected = ["20260101-120000", "20260101-120000-2", "20260101-120000-3"]
     assert [Path(name).name for name in made] == expected
     assert all(Path(name).is_dir() for name in made)

@@ -10,6 +10,7 @@ from contextlib import redirect_stdout
 
 from gradaudit.audit import audit_path
 from gradaudit.cli.common import UsageError, fault, options_of, quoted
+from gradaudit.cli.records import new_directory, removed_where_empty
 from gradaudit.render.output import use_color, width_of, write_lines
 from gradaudit.settings import BadSettings, Finder, did_you_mean
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from gradaudit.evidence.dry_run import DryRun
     from gradaudit.plan.model import TrainingUnit
 
-DEFAULT_OUTPUT = os.path.join(".gradaudit", "dryrun")
 HOW_TO_GET_TORCH = (
     "torch is not installed: `pip install torch` (the CPU build is enough: add "
     "`--index-url https://download.pytorch.org/whl/cpu`)"
@@ -138,7 +138,21 @@ def _unit_of(result: FileResult, own: DryRunArguments) -> TrainingUnit:
 
 def _measure(own: DryRunArguments, result: FileResult, unit: TrainingUnit) -> str | int:
     """The directory of the record, or the exit code where nothing could be measured."""
+    try:
+        directory = own.output or new_directory("dryrun")
+    except UsageError as error:
+        return fault(str(error))
+    with removed_where_empty(directory):
+        code = _measure_into(directory, own, result, unit)
+    return code or directory
+
+
+def _measure_into(
+    directory: str, own: DryRunArguments, result: FileResult, unit: TrainingUnit
+) -> int:
+    """Returns the exit code; 0 where there is a record."""
     from gradaudit.compose.plain import TooLarge
+    from gradaudit.evidence.record_reader import BadRecord
     from gradaudit.probe.dryrun import device_of, run_dry
     from gradaudit.probe.entry import build_training, load_entry
     from gradaudit.probe.protocol import DryRunError
@@ -146,7 +160,6 @@ def _measure(own: DryRunArguments, result: FileResult, unit: TrainingUnit) -> st
     from gradaudit.probe.state import seed_all
 
     assert own.entry is not None
-    directory = own.output or os.path.join(DEFAULT_OUTPUT, time.strftime("%Y%m%d-%H%M%S"))
     about = {
         "program": os.path.basename(own.entry.rpartition(":")[0]), "entry": own.entry,
         "unit": unit.name, "config": result.path,
@@ -171,13 +184,13 @@ def _measure(own: DryRunArguments, result: FileResult, unit: TrainingUnit) -> st
                 )  # fmt: skip
             finally:
                 bar.end()
-    except (DryRunError, TooLarge) as error:
+    except (DryRunError, TooLarge, BadRecord) as error:
         return fault(str(error))
     except OSError as error:
         return fault(f"{directory}: {error.strerror or error}")
     except KeyboardInterrupt:
         return fault(f"interrupted; what was measured so far is in {directory}")
-    return directory
+    return 0
 
 
 def _config(result: FileResult, unit: TrainingUnit) -> Any:
@@ -199,7 +212,11 @@ def _steps_per_epoch(training: Any) -> float | None:
 
 
 def _open(directory: str) -> TextIO:
+    """Raises: BadRecord where there is one already, OSError."""
+    from gradaudit.evidence.record_reader import refuse_taken
+
     os.makedirs(directory, exist_ok=True)
+    refuse_taken(directory)
     return open(os.path.join(directory, "rank-0.jsonl"), "w", encoding="utf-8")
 
 

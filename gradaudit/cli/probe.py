@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import os
 import shutil
 import sys
-import time
 
 from gradaudit.cli.common import UsageError, fault
+from gradaudit.cli.records import new_directory, removed_where_empty
 from gradaudit.probe.launch import CannotRun, Listener, Outcome, Request, prepare, run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from gradaudit.probe.terminal import Terminal
     from gradaudit.render.live import BarProgress, PlainProgress
-
-RECORDS = os.path.join(".gradaudit", "probe")
 
 
 class ProbeArguments:
@@ -44,12 +38,12 @@ def run_probe(arguments: ProbeArguments) -> int:
             raise UsageError(f"--config {arguments.config}: no such file")
         request = Request(
             arguments.command,
-            os.path.abspath(arguments.output or _default_directory()),
+            os.path.abspath(arguments.output or new_directory("probe")),
             arguments.steps,
             arguments.skip_steps,
             arguments.cwd,
         )
-        with _removed_where_empty(request.directory):
+        with removed_where_empty(request.directory):
             prepare(request)
             try:
                 outcome = _run(request)
@@ -63,35 +57,6 @@ def run_probe(arguments: ProbeArguments) -> int:
     if outcome.problem:
         return fault(outcome.problem)
     return 0 if code == 1 and arguments.exit_zero else code
-
-
-@contextlib.contextmanager
-def _removed_where_empty(directory: str) -> Iterator[None]:
-    """Where nothing was recorded no directory is left."""
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            os.rmdir(directory)
-
-
-def _default_directory() -> str:
-    """A new one under .gradaudit, which keeps itself out of git; made here, so that of two probes
-    that start within one second each has its own."""
-    started = os.path.join(RECORDS, time.strftime("%Y%m%d-%H%M%S"))
-    try:
-        os.makedirs(RECORDS, exist_ok=True)
-        ignored = os.path.join(".gradaudit", ".gitignore")
-        with contextlib.suppress(FileExistsError), open(ignored, "x", encoding="utf-8") as file:
-            file.write("*\n")
-        for number in itertools.count(1):
-            folder = started if number == 1 else f"{started}-{number}"
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(folder)
-                break
-    except OSError as error:
-        raise UsageError(f"{RECORDS}: {error.strerror}; name a directory with --output") from None
-    return folder
 
 
 def _run(request: Request) -> Outcome:

@@ -7,6 +7,7 @@ so that a newer recorder of the same schema can be read.
 from __future__ import annotations
 
 import json
+import os
 import re
 from math import inf, isfinite, nan
 from pathlib import Path
@@ -69,6 +70,18 @@ def read_record(directory: str) -> Record:
                 f"{name}: a second process said that it is rank {second.group(1)}; it is left out"
             )
     return record
+
+
+def refuse_taken(directory: str) -> None:
+    """A record is never written into another, nor over it.
+
+    Raises: BadRecord where the directory holds one.
+    """
+    if any(name.startswith("rank-") for name in os.listdir(directory)):
+        raise BadRecord(
+            f"{directory}: holds a record already; name another directory with --output, or "
+            "delete it"
+        )
 
 
 def _read_file(path: Path) -> Record:

@@ -17,6 +17,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gradaudit.evidence.record_reader import BadRecord, refuse_taken
 from gradaudit.probe.processes import descendants
 from gradaudit.probe.tail import Tail
 
@@ -88,14 +89,12 @@ def prepare(request: Request) -> None:
     _check_cwd(request)
     try:
         os.makedirs(request.directory, exist_ok=True)
-        if any(name.startswith("rank-") for name in os.listdir(request.directory)):
-            raise CannotRun(
-                f"{request.directory}: holds a record already; name another directory with "
-                "--output, or delete it"
-            )
+        refuse_taken(request.directory)
         os.makedirs(os.path.join(request.directory, ".state"), exist_ok=True)
     except OSError as error:
         raise CannotRun(f"{request.directory}: {error.strerror}") from None
+    except BadRecord as error:
+        raise CannotRun(str(error)) from None
 
 
 def isolating_flag(command: list[str]) -> str:

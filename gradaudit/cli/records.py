@@ -1,0 +1,49 @@
+"""Where `probe` and `dryrun` keep their records when nobody names a directory."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import time
+
+from gradaudit.cli.common import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+OWN = ".gradaudit"
+
+
+def new_directory(kind: str) -> str:
+    """A new one, `.gradaudit/KIND/TIME`, which keeps itself out of git; made here, so that of two
+    runs that start within one second each has its own.
+
+    Raises: UsageError.
+    """
+    records = os.path.join(OWN, kind)
+    started = os.path.join(records, time.strftime("%Y%m%d-%H%M%S"))
+    try:
+        os.makedirs(records, exist_ok=True)
+        ignored = os.path.join(OWN, ".gitignore")
+        with contextlib.suppress(FileExistsError), open(ignored, "x", encoding="utf-8") as file:
+            file.write("*\n")
+        for number in itertools.count(1):
+            folder = started if number == 1 else f"{started}-{number}"
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(folder)
+                break
+    except OSError as error:
+        raise UsageError(f"{records}: {error.strerror}; name a directory with --output") from None
+    return folder
+
+
+@contextlib.contextmanager
+def removed_where_empty(directory: str) -> Iterator[None]:
+    """Where nothing was recorded no directory is left."""
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.rmdir(directory)
