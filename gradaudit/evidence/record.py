@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from math import inf, isfinite, nan
 
 from gradaudit.evidence.series import Series
 from gradaudit.evidence.statistics import mode
@@ -20,6 +21,26 @@ _CLIP_THEN_UNSCALE = re.compile(r"C[^BU]*U[^B]*S")
 
 NORM_CLIPS = ("norm", "with_norm", "fsdp")
 """Clips that scale the whole gradient to a norm; the other kind, `value`, cuts each element."""
+
+
+_WORDS = {"nan": nan, "inf": inf, "-inf": -inf}
+"""Numbers that JSON has not, as a record spells them."""
+
+
+def spelled(value: float) -> float | str:
+    """A number as a record has it."""
+    if isfinite(value):
+        return value
+    return "nan" if value != value else "inf" if value > 0 else "-inf"
+
+
+def number_of(value: object) -> float | None:
+    """The number that a record's value spells; None where it is none."""
+    if isinstance(value, str):
+        return _WORDS.get(value.lower())
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    return None
 
 
 @dataclass

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from math import inf, isfinite, nan
+from math import isfinite
 from pathlib import Path
 
 from gradaudit.evidence.merge import merge
@@ -20,6 +20,7 @@ from gradaudit.evidence.record import (
     Record,
     Step,
     Terms,
+    number_of,
 )  # fmt: skip
 
 TYPE_CHECKING = False
@@ -32,7 +33,6 @@ MAX_BYTES = 1 << 30
 
 _FILE = re.compile(r"rank-(\d+)\.jsonl\Z")
 _SECOND = re.compile(r"rank-(\d+)\.(\d+)\.jsonl\Z")
-_WORDS = {"nan": nan, "inf": inf, "-inf": -inf}
 
 
 class BadRecord(Exception):
@@ -212,8 +212,8 @@ def _step(entry: dict[str, Any]) -> Step:
         events=_text(entry.get("events")),
         backward_calls=_integer(entry.get("backward_calls")),
         learning_rate=[rate for rate in rates if rate is not None],
-        pre_clip_norm=_float(entry.get("pre_clip_norm")),
-        post_clip_norm=_float(entry.get("post_clip_norm")),
+        pre_clip_norm=number_of(entry.get("pre_clip_norm")),
+        post_clip_norm=number_of(entry.get("post_clip_norm")),
         clips=[_clip(clip) for clip in _list(entry.get("clips")) if isinstance(clip, dict)],
         with_gradient=_integer(entry.get("with_gradient")),
         layer_norms=_floats(entry.get("layer_norms")),
@@ -248,7 +248,7 @@ def _clip(entry: dict[str, Any]) -> Clip:
     return Clip(
         what=_text(entry.get("what")),
         limit=_finite(limit),
-        pre_clip_norm=_float(entry.get("pre_clip_norm")),
+        pre_clip_norm=number_of(entry.get("pre_clip_norm")),
         covered=_integer(entry.get("covered")),
         of=_integer(entry.get("of")),
         with_gradient=_integer(entry.get("with_gradient")),
@@ -259,7 +259,7 @@ def _clip(entry: dict[str, Any]) -> Clip:
 def _terms(entry: dict[str, Any]) -> Terms:
     found = [term for term in _list(entry.get("terms")) if isinstance(term, dict)]
     norms = [
-        None if term.get("active") is False else _float(term.get("gradient_norm"))
+        None if term.get("active") is False else number_of(term.get("gradient_norm"))
         for term in found
     ]  # fmt: skip
     return Terms(
@@ -268,7 +268,7 @@ def _terms(entry: dict[str, Any]) -> Terms:
         weights=[_finite(term.get("weight")) for term in found],
         norms=norms,
         cosines=[_floats(row) for row in _list(entry.get("cosines"))],
-        total_norm=_float(entry.get("total_norm")),
+        total_norm=number_of(entry.get("total_norm")),
     )
 
 
@@ -284,19 +284,10 @@ def _integer(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _float(value: object) -> float | None:
-    """A number; the three that JSON has not come as words."""
-    if isinstance(value, str):
-        return _WORDS.get(value.lower())
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    return None
-
-
 def _finite(value: object) -> float | None:
-    number = _float(value)
+    number = number_of(value)
     return number if number is not None and isfinite(number) else None
 
 
 def _floats(value: object) -> list[float | None]:
-    return [_float(item) for item in _list(value)]
+    return [number_of(item) for item in _list(value)]

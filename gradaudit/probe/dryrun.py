@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import statistics
 from datetime import UTC, datetime
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from gradaudit.evidence import gram
+from gradaudit.evidence.record import spelled
+from gradaudit.evidence.record_reader import SCHEMA
 from gradaudit.probe import frozen
 from gradaudit.probe.batches import Ended, Stream, size_of
 from gradaudit.probe.coupling import (
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
     Write = Callable[[dict[str, Any]], None]
 
-SCHEMA = 1
 FROZEN_BATCHES = 64
 """Micro-batches for what is measured at fixed weights: 16 large ones of 4."""
 
@@ -346,11 +346,7 @@ def to_json(value: Any) -> Any:
         return [to_json(item) for item in value]
     if isinstance(value, torch.Tensor):
         value = value.item() if value.numel() == 1 else value.tolist()
-    if isinstance(value, float):
-        if isfinite(value):
-            return value
-        return "nan" if value != value else "inf" if value > 0 else "-inf"
-    return value
+    return spelled(value) if isinstance(value, float) else value
 
 
 def _too_large(training: Training, device: torch.device, error: BaseException) -> DryRunError:

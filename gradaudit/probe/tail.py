@@ -7,8 +7,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
-_WORDS = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
-NORM_CLIPS = ("norm", "with_norm", "fsdp")
+from gradaudit.evidence.record import NORM_CLIPS, number_of
 
 
 @dataclass
@@ -107,15 +106,11 @@ def _take_step(one: Progress, entry: dict[str, Any]) -> None:
     one.times.append(entry["time"])
     if entry["skipped"]:
         return
-    norm = _number(entry["pre_clip_norm"])
+    norm = number_of(entry["pre_clip_norm"])
     if norm is not None:
         one.norms.append(norm)
     limits = [c["clip_norm"] for c in entry["clips"] if c["what"] in NORM_CLIPS]
-    limit = _number(limits[0]) if limits else None
+    limit = number_of(limits[0]) if limits else None
     if limit is not None and norm is not None:
         one.clips += 1
         one.clipped += norm > limit
-
-
-def _number(value: Any) -> float | None:
-    return _WORDS.get(value) if isinstance(value, str) else value

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from math import isfinite
+
+from gradaudit.evidence.record import spelled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +30,4 @@ def _plain(value: Any) -> Any:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    if isinstance(value, float) and not isfinite(value):
-        return "nan" if value != value else "inf" if value > 0 else "-inf"
-    return value
+    return spelled(value) if isinstance(value, float) else value
