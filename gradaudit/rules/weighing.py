@@ -254,15 +254,24 @@ def _hinge(finding: Finding, one: Measured) -> Verdict | None:
     return Verdict(text, confidence=MEDIUM)
 
 
-def _rate(finding: Finding, one: Measured) -> Verdict | None:
-    """GA201: too high shows in how far a step moves the weights, and in a norm that grows."""
-    limits = load()["GA943"].limits
+def _ratio(one: Measured) -> tuple[float, str] | None:
+    """How far a step changes the weights, in the middle of all matrices, and that in words; None
+    where it was looked at too rarely."""
     ratios = list(update_ratios(one).values())
-    steps = sum(bool(step.update_ratio) for step in one.after)
-    if not ratios or steps < limits["updates"] or one.optimizer.uses_closure:
+    looks = sum(bool(step.update_ratio) for step in one.after)
+    if not ratios or looks < load()["GA943"].limits["updates"]:
         return None
     middle = median(ratios)
-    text = f"{RATIO} {number(middle)} of their size (1e-3 is usual)"
+    return middle, f"{RATIO} {number(middle)} of their size (1e-3 is usual)"
+
+
+def _rate(finding: Finding, one: Measured) -> Verdict | None:
+    """GA201: too high shows in how far a step moves the weights, and in a norm that grows."""
+    found = _ratio(one)
+    if found is None or one.optimizer.uses_closure:
+        return None
+    middle, text = found
+    limits = load()["GA943"].limits
     if middle > limits["warning"]:
         return Verdict(text, confidence=HIGH)
     if middle > limits["high"]:
@@ -272,12 +281,10 @@ def _rate(finding: Finding, one: Measured) -> Verdict | None:
 
 def _rate_low(finding: Finding, one: Measured) -> Verdict | None:
     """GA202: too low shows in the same ratio."""
-    limits = load()["GA943"].limits
-    ratios = list(update_ratios(one).values())
-    if not ratios or sum(bool(step.update_ratio) for step in one.after) < limits["updates"]:
+    found = _ratio(one)
+    if found is None:
         return None
-    middle = median(ratios)
-    text = f"{RATIO} {number(middle)} of their size (1e-3 is usual)"
+    middle, text = found
     if middle < 1e-4:
         return Verdict(text, confidence=HIGH)
     return Verdict(text, against=True)
