@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -90,3 +91,11 @@ def test_a_wrong_dialect_file_is_refused_with_its_place(text: str, problem: str)
     assert isinstance(raw, dict)
     with pytest.raises(BadDialect, match=problem):
         dialects.compile_generic({"settings": {}, **raw}, "d.yaml")
+
+
+def test_the_navigation_names_each_page_once() -> None:
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = re.findall(r"^ +- (?:.+: )?(\S+\.md)$", nav, re.MULTILINE)
+    assert sorted(pages) == sorted(set(pages))
+    there = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert set(pages) == there
