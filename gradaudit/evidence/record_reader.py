@@ -149,6 +149,11 @@ def _take_header(entry: dict[str, Any], record: Record, path: Path) -> None:
     record.started = _text(entry.get("started"))
     record.steps_asked = _integer(entry.get("steps_asked"))
     record.skip_steps = _integer(entry.get("skip_steps")) or 0
+    record.configs = [
+        (_text(config.get("path")), _text(config.get("sha256")))
+        for config in _list(entry.get("configs"))
+        if isinstance(config, dict)
+    ]
 
 
 def _take(entry: dict[str, Any], record: Record, optimizers: dict[int, OptimizerRecord]) -> None:
@@ -221,7 +226,8 @@ def _step(entry: dict[str, Any]) -> Step:
         batch_norm=[
             BatchNormSeen(
                 _text(seen.get("mode")), _integer(seen.get("batch")),
-                _integer(seen.get("calls")) or 1,
+                _integer(seen.get("calls")) or 1, _integer(seen.get("synced_over")),
+                seen.get("no_grad") is True,
             )
             for seen in _list(entry.get("batch_norm"))
             if isinstance(seen, dict)

@@ -29,7 +29,8 @@ class Measured:
 
     comparable  whether the unit's settings are those of this optimizer: of the two of a GAN, only
                 one may be what the file speaks of.
-    older       the file was changed after the record was made: its settings may differ on purpose.
+    older       why the file counts as changed after the record was made, so that its settings may
+                differ on purpose; empty where it does not.
     after       the steps after the warm-up whose gradient was used.
     norms       their finite pre-clip norms.
     wanted      code of a rule that had too few steps -> how many more it needs; None: unknown.
@@ -41,7 +42,7 @@ class Measured:
         record: Record,
         optimizer: OptimizerRecord,
         comparable: bool = True,
-        older: bool = False,
+        older: str = "",
     ) -> None:
         self.unit = unit
         self.record = record

@@ -28,7 +28,7 @@ def add_record(
     found, problem = match(units, record, chosen)
     if problem:
         return [problem]
-    older = edited or _is_older(record, path)
+    older = "it is a fix of what was recorded" if edited else _why_older(record, path)
     for unit, optimizer, comparable in found:
         measured = Measured(unit, record, optimizer, comparable, older)
         unit.measured.append(measured)
@@ -37,16 +37,25 @@ def add_record(
     return []
 
 
-def _is_older(record: Record, path: str) -> bool:
-    """Whether the file was changed after the run began."""
+def _why_older(record: Record, path: str) -> str:
+    """Why the file is taken as changed since the run began; empty where it is not.
+
+    By its content where the record holds that of a file of this name, else by its time.
+    """
     try:
+        with open(path, "rb") as file:
+            had = record.had_config(path, file.read())
+        if had is not None:
+            return "" if had else "its content is not that which the run had"
         started = datetime.fromisoformat(record.started.replace("Z", "+00:00"))
         changed = datetime.fromtimestamp(stat(path).st_mtime, UTC)
     except (OSError, ValueError):
-        return False
+        return ""
     if started.tzinfo is None:
         started = started.astimezone()
-    return changed > started
+    if changed <= started:
+        return ""
+    return "by its time alone, which a fresh checkout changes too; the record has not its content"
 
 
 def _complete(unit: TrainingUnit, measured: Measured) -> None:
@@ -63,8 +72,9 @@ def _complete(unit: TrainingUnit, measured: Measured) -> None:
         seen["precision"] = None if optimizer.sharded else optimizer.precision
     if optimizer.batch_norm_batch is not None:
         seen["micro_batch"] = optimizer.batch_norm_batch
-        if measured.record.world_size == 1:  # else it may be SyncBatchNorm: the record is silent
-            seen["norm"] = "batch"
+        synced = optimizer.batch_norm_synced
+        if synced is not None or measured.record.world_size == 1:  # else the record is silent
+            seen["norm"] = "sync_batch" if synced and synced > 1 else "batch"
     if len(measured.record.ranks) == measured.record.world_size:
         seen["world_size"] = measured.record.world_size
     for name, value in seen.items():

@@ -6,7 +6,7 @@ import itertools
 from math import log
 
 from gradaudit.render.layout import PROSE, clean, display_width, fit, piece, wrap
-from gradaudit.render.recorded import TOP, figures_of, files_text, lacking_text
+from gradaudit.render.recorded import TOP, figures_of, files_text, lacking_text, older_text
 from gradaudit.rules.text import number, percent
 
 TYPE_CHECKING = False
@@ -50,6 +50,8 @@ def panel_lines(measured: list[Measured], width: int, several_units: bool = Fals
         if several_units:
             lines += _row("unit", one.unit.name, width)
         lines += _optimizer_lines(one, width)
+    if measured[0].older:
+        lines += _row("config", older_text(measured[0]), width, "warning")
     for text in files_text(measured[0]):
         lines += _row("files", text, width)
     for text in [text for _, text in record.notes] + record.remarks:

@@ -176,6 +176,14 @@ def lacking_text(measured: Measured) -> list[str]:
     return texts
 
 
+def older_text(measured: Measured) -> str:
+    """That the config was changed since, how that is known, and what follows."""
+    return (
+        f"changed after the record was made ({measured.older}): what may be so on purpose is no "
+        "fault, and no clip norm is recommended where batch or loss weights may be others"
+    )
+
+
 def files_text(measured: Measured) -> list[str]:
     """What the run wrote, deleted and, where it looks like a checkpoint, read on its way."""
     texts = []

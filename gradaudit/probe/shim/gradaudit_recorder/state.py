@@ -113,7 +113,7 @@ class State:
         self.in_clip = False
         self.stepping: list[weakref.ref[Any]] = []
         self.clips: list[ClipCall] = []
-        self.batch_norm: dict[tuple[str, int], int] = {}
+        self.batch_norm: dict[tuple[str, int, int, bool], int] = {}
         self.batch_norm_seen = False
         self.autocast: set[tuple[str, str]] = set()
         self.scaler: Callable[[], Any] = lambda: None

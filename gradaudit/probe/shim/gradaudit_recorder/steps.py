@@ -139,8 +139,9 @@ def _line(optimizer: Any, watched: Watched, skipped: bool) -> dict[str, Any]:
         "layer_norms": norms,
         "layer_norms_are": "local" if watched.sharded else "global",
         "batch_norm": [
-            {"mode": mode, "batch": batch, "calls": calls}
-            for (mode, batch), calls in sorted(now.batch_norm.items())
+            {"mode": mode, "batch": batch, "calls": calls, "synced_over": ranks}
+            | ({} if with_grad else {"no_grad": True})
+            for (mode, batch, ranks, with_grad), calls in sorted(now.batch_norm.items())
         ],
         "backward_roots": watched.roots,
         "skipped": skipped,
