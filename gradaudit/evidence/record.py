@@ -81,6 +81,22 @@ class BatchNormSeen:
 
 
 @dataclass
+class LastUpdate:
+    """What was found at the beginning of a step of what the step before did to the weights.
+
+    In the first numbers of `looked` tensors: how many of these it moved, and of them how many are
+    as it left them (`kept`) and how many bit for bit as before it (`back`). left: norm of the
+    change since before it, over that of its change.
+    """
+
+    looked: int
+    moved: int
+    kept: int
+    back: int
+    left: float | None
+
+
+@dataclass
 class Step:
     """One optimizer step. `events`: Z zero_grad, B backward, U unscale_, C clip, S step, L step of
     the scheduler, K skipped by the scaler; since the step before, so that from those of the first
@@ -100,6 +116,7 @@ class Step:
     batch_norm: list[BatchNormSeen] = field(default_factory=list)
     update_ratio: list[float | None] = field(default_factory=list)
     weight_norms: list[float | None] = field(default_factory=list)
+    last_update: LastUpdate | None = None
     autocast: list[str] = field(default_factory=list)
     loss_scale: float | None = None
     unscaled: bool | None = None
@@ -159,7 +176,8 @@ class Terms:
 class OptimizerRecord:
     """One optimizer with its steps. groups: its hyperparameters as torch has them.
 
-    layers  names of all its tensors in order; shapes beside them. bias_before_batch_norm: positions
+    layers  names of all its tensors in order; shapes beside them. shared_tensors: how many of them
+            another optimizer holds too. bias_before_batch_norm: positions
             of biases whose gradient is 0 by construction. replicas: of shards, how many ranks hold
             the same piece of each layer; empty where that is not known.
     """
@@ -175,6 +193,7 @@ class OptimizerRecord:
     not_in_optimizer: list[str] = field(default_factory=list)
     batch_norm_layers: int | None = None
     bias_before_batch_norm: list[int] = field(default_factory=list)
+    shared_tensors: int = 0
     sharded: bool = False
     replicas: list[int] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)

@@ -16,6 +16,7 @@ from gradaudit.evidence.merge import merge
 from gradaudit.evidence.record import (
     BatchNormSeen,
     Clip,
+    LastUpdate,
     OptimizerRecord,
     Record,
     Step,
@@ -196,6 +197,7 @@ def _take_optimizer(entry: dict[str, Any], optimizers: dict[int, OptimizerRecord
     found.batch_norm_layers = _integer(entry.get("batch_norm_layers"))
     biases = [_integer(position) for position in _list(entry.get("bias_before_batch_norm"))]
     found.bias_before_batch_norm = [position for position in biases if position is not None]
+    found.shared_tensors = _integer(entry.get("shared_tensors")) or 0
     found.sharded = entry.get("sharded") is True
     replicas = [_integer(count) for count in _list(entry.get("replicas"))]
     found.replicas = [count for count in replicas if count]
@@ -234,6 +236,7 @@ def _step(entry: dict[str, Any]) -> Step:
         ],
         update_ratio=_floats(entry.get("update_ratio")),
         weight_norms=_floats(entry.get("weight_norms")),
+        last_update=_last_update(entry.get("last_update")),
         autocast=[
             _text(cast.get("dtype"))
             for cast in _list(entry.get("autocast"))
@@ -246,6 +249,13 @@ def _step(entry: dict[str, Any]) -> Step:
         stale_gradients=_integer(entry.get("stale_gradients")),
         non_finite=[str(name) for name in _list(entry.get("non_finite"))],
     )  # fmt: skip
+
+
+def _last_update(entry: object) -> LastUpdate | None:
+    if not isinstance(entry, dict):
+        return None
+    counts = [_integer(entry.get(name)) or 0 for name in ("looked", "moved", "kept", "back")]
+    return LastUpdate(counts[0], counts[1], counts[2], counts[3], _finite(entry.get("left")))
 
 
 def _clip(entry: dict[str, Any]) -> Clip:

@@ -260,6 +260,8 @@ TABLE: tuple[Any, ...] = (('gradaudit.rules.file', 'GA001', 'unparsable-file', '
   ('warning', 'info'), 'medium', {'steps': 10, 'updates': 2}, (), 'default'),
  ('gradaudit.rules.recorded_coverage', 'GA923', 'parameters-in-no-optimizer', 'record', (),
   ('warning',), 'medium', {}, (), 'default'),
+ ('gradaudit.rules.recorded_undone', 'GA924', 'update-undone', 'record', (), ('error', 'warning'),
+  'high', {'left': 0.05, 'looks': 3, 'sure': 5}, (), 'default'),
  ('gradaudit.rules.recorded_clip', 'GA931', 'clip-acts-on-most-steps', 'record', ('clip_norm',),
   ('warning', 'info'), 'high', {'share': 0.5, 'tail': 10, 'steps': 20, 'recommend_steps': 100}, (),
   'default'),
