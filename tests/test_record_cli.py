@@ -130,9 +130,12 @@ Recorded probe
             head.weight        7.1 %  ██
             head.bias          0.6 %  █
             encoder.0.bias     0.0 %
-  too few   `--skip-steps 200` leaves the warm-up out; 160 more steps for GA931,
-            GA941, GA942; 180 more steps for GA935; 240 more steps for GA932,
-            GA933, GA934
+  too few   `--skip-steps 200` leaves the warm-up out
+            160 more steps: share of clipped steps (GA931), vanishing layers
+            (GA941), layers far apart (GA942)
+            180 more steps: growth (GA935)
+            240 more steps: a clip that never acts (GA932), heavy tail (GA933),
+            spikes (GA934)
   files     wrote out/last.ckpt
   note      the step is compiled\
 """)

@@ -185,7 +185,8 @@ def match(
 
     The only unit gets all; of several each optimizer takes the one whose optimiser, learning rate
     and clip norm are most like its own. Returns what cannot be told, as a problem of the command
-    line, where two are equally like. A named unit gets a single optimizer whatever it is like; of
+    line, where two are equally like. Units that are named as the record numbers its optimizers are
+    of those (`section_name`). A named unit gets a single optimizer whatever it is like; of
     several those that are no more like another unit, and all where none is left.
     """
     optimizers = [optimizer for optimizer in record.optimizers if optimizer.steps]
@@ -195,6 +196,9 @@ def match(
         optimizers = _own_of(units, others, optimizers) or optimizers
     if not units or not optimizers:
         return [], ""
+    by_name = {unit.name: unit for unit in units}
+    if len(units) == len(optimizers) and all(section_name(o) in by_name for o in optimizers):
+        return [(by_name[section_name(one)], one, True) for one in optimizers], ""
     if len(units) == 1:
         scores = [_likeness(units[0], optimizer) for optimizer in optimizers]
         best = max(scores)
@@ -217,6 +221,11 @@ def match(
             )
         found.append((unit, optimizer, True))
     return found, ""
+
+
+def section_name(optimizer: OptimizerRecord) -> str:
+    """Of an optimizer in a config that is made from a record of several."""
+    return f"optimizer_{optimizer.index}"
 
 
 def _own_of(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from os import stat
 
-from gradaudit.plan.measured import Measured, match
+from gradaudit.plan.measured import Measured, match, section_name
 from gradaudit.plan.model import MEASURED, Setting
 from gradaudit.syntax.scalars import yaml_float
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from gradaudit.evidence.record import Record
+    from gradaudit.evidence.record import OptimizerRecord, Record
     from gradaudit.plan.model import SettingValue, TrainingUnit
 
 PARTIAL = frozenset(("deepspeed", "zero", "fsdp1"))
@@ -90,11 +90,18 @@ def _complete(unit: TrainingUnit, measured: Measured) -> None:
 def as_config(record: Record) -> str:
     """What a recorded run did, written as a config: for a run of which no config is named.
 
-    Of several optimizers it is that with most steps. Empty text where nothing is known.
+    Of several optimizers each has a section, named as `match` finds it again. Empty text where
+    nothing is known.
     """
-    if not record.optimizers:
-        return ""
-    optimizer = max(record.optimizers, key=lambda one: len(one.steps))
+    optimizers = [optimizer for optimizer in record.optimizers if optimizer.steps]
+    if len(optimizers) == 1:
+        return _section(optimizers[0], "")
+    return "".join(
+        f"{section_name(optimizer)}:\n{_section(optimizer, '  ')}" for optimizer in optimizers
+    )
+
+
+def _section(optimizer: OptimizerRecord, indent: str) -> str:
     group = optimizer.groups[0] if optimizer.groups else {}
     entries: list[tuple[str, object]] = [
         ("optimizer", optimizer.class_name or None),
@@ -107,7 +114,8 @@ def as_config(record: Record) -> str:
         ("gradient_accumulation_steps", optimizer.backward_calls),
         ("precision", optimizer.precision),
     ]
-    return "".join(f"{name}: {_spelt(value)}\n" for name, value in entries if value is not None)
+    known = [(name, value) for name, value in entries if value is not None]
+    return "".join(f"{indent}{name}: {_spelt(value)}\n" for name, value in known)
 
 
 def _spelt(value: object) -> str:

@@ -17,7 +17,7 @@ from gradaudit.rules.recorded import PARTIAL, share_text, source, steps_by_gradi
 from gradaudit.rules.recorded_clip import clip_fix, norms_text
 from gradaudit.rules.recorded_layers import update_ratios
 from gradaudit.rules.recorded_terms import shares_text
-from gradaudit.rules.text import listed, number, percent, times
+from gradaudit.rules.text import listed, number, percent, rounded, times
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -275,7 +275,7 @@ def _ratio(one: Measured) -> tuple[float, str] | None:
     if not ratios or looks < load()["GA943"].limits["updates"]:
         return None
     middle = median(ratios)
-    return middle, f"{RATIO} {number(middle)} of their size (1e-3 is usual)"
+    return middle, f"{RATIO} {number(rounded(middle))} of their size (1e-3 is usual)"
 
 
 def _rate(finding: Finding, one: Measured) -> Verdict | None:
