@@ -106,6 +106,7 @@ class Step:
     step: int
     events: str = ""
     backward_calls: int | None = None
+    backward_roots: list[float | None] = field(default_factory=list)
     learning_rate: list[float] = field(default_factory=list)
     pre_clip_norm: float | None = None
     post_clip_norm: float | None = None

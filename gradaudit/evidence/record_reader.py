@@ -218,6 +218,7 @@ def _step(entry: dict[str, Any]) -> Step:
         step=_integer(entry.get("step")) or 0,
         events=_text(entry.get("events")),
         backward_calls=_integer(entry.get("backward_calls")),
+        backward_roots=_floats(entry.get("backward_roots")),
         learning_rate=[rate for rate in rates if rate is not None],
         pre_clip_norm=number_of(entry.get("pre_clip_norm")),
         post_clip_norm=number_of(entry.get("post_clip_norm")),

@@ -159,7 +159,7 @@ TOPICS = {
     "GA931": "share of clipped steps", "GA932": "a clip that never acts", "GA933": "heavy tail",
     "GA934": "spikes", "GA935": "growth", "GA941": "vanishing layers", "GA942": "layers far apart",
     "GA961": "auxiliary share", "GA962": "starved task", "GA963": "idle term",
-    "GA964": "terms that spike",
+    "GA964": "terms that spike", "GA954": "a loss that rises",
 }  # fmt: skip
 """What a rule looks at, in a few words."""
 
