@@ -117,6 +117,13 @@ def test_without_a_config_each_optimizer_is_a_unit_of_its_own() -> None:
         ("optimizer_3", [3]),
     ]
     assert all(one.comparable for unit in result.units for one in unit.measured)
+    unknown = record_of([{"kind": "optimizer", "optimizer": 0}, optimizer("SGD", 1),
+                         *steps([1.0] * 3), *steps([1.0] * 3, index=1)])  # fmt: skip
+    for entry in unknown.optimizers[0].steps:
+        entry.learning_rate = []
+    mixed = audit_recorded(as_config(unknown), unknown)
+    assert mixed.problems == []
+    assert sum(len(unit.measured) for unit in mixed.units) == 2
     alone = record_of([optimizer("SGD"), *steps(lognormal(30), rate=0.1)])
     assert as_config(alone).startswith("optimizer: SGD\nlearning_rate: 0.1\n")
 

@@ -185,9 +185,9 @@ def match(
 
     The only unit gets all; of several each optimizer takes the one whose optimiser, learning rate
     and clip norm are most like its own. Returns what cannot be told, as a problem of the command
-    line, where two are equally like. Units that are named as the record numbers its optimizers are
-    of those (`section_name`). A named unit gets a single optimizer whatever it is like; of
-    several those that are no more like another unit, and all where none is left.
+    line, where two are equally like. Units that are named as a record of several numbers its
+    optimizers are of those (`section_name`). A named unit gets a single optimizer whatever it is
+    like; of several those that are no more like another unit, and all where none is left.
     """
     optimizers = [optimizer for optimizer in record.optimizers if optimizer.steps]
     if chosen is not None:
@@ -197,8 +197,12 @@ def match(
     if not units or not optimizers:
         return [], ""
     by_name = {unit.name: unit for unit in units}
-    if len(units) == len(optimizers) and all(section_name(o) in by_name for o in optimizers):
-        return [(by_name[section_name(one)], one, True) for one in optimizers], ""
+    if len(optimizers) > 1 and set(by_name) <= {section_name(one) for one in optimizers}:
+        own = [by_name.get(section_name(one)) for one in optimizers]
+        return [
+            (unit or units[0], one, unit is not None)
+            for unit, one in zip(own, optimizers, strict=True)
+        ], ""
     if len(units) == 1:
         scores = [_likeness(units[0], optimizer) for optimizer in optimizers]
         best = max(scores)

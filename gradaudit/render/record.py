@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 TOP_OF_SEVERAL = 3
 """Layers of each optimizer where a record has several."""
 
+MOST_OPTIMIZERS = 4
+"""That are described one by one: some programs make a new one for each task or epoch."""
+
 BLOCKS = "▁▂▃▄▅▆▇█"
 _MARGIN = 12
 _STOPPED = {
@@ -50,10 +53,14 @@ def panel_lines(measured: list[Measured], width: int, several_units: bool = Fals
     which unit of the config it trains."""
     record = measured[0].record
     lines = _heading(record, width)
-    for one in measured:
-        if several_units and one.unit.name != section_name(one.optimizer):
+    for one in measured[:MOST_OPTIMIZERS]:
+        if several_units and one.comparable and one.unit.name != section_name(one.optimizer):
             lines += _row("unit", one.unit.name, width)
         lines += _optimizer_lines(one, width)
+    more = [one.optimizer.class_name or "an optimizer" for one in measured[MOST_OPTIMIZERS:]]
+    if more:
+        kinds = ", ".join(f"{more.count(kind)} of {kind}" for kind in dict.fromkeys(more))
+        lines += _row("more", f"{kinds}, judged as these are", width)
     if measured[0].older:
         lines += _row("config", older_text(measured[0]), width, "warning")
     for text in files_text(measured[0]):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gradaudit.rules import Limits
 
 NO_LOSS = (
-    *GAN, "rollout", "replay", "reward", "env", "gamma", "gae", "ppo", "sac", "dqn", "td3", "grpo",
+    *GAN, "rollout", "replay", "reward", "discount", "gae", "ppo", "sac", "dqn", "td3", "grpo",
     "reinforce", "policy", "curriculum", "anneal", "annealing", "ramp", "rampup",
 )  # fmt: skip
 """Words of trainings whose loss need not fall: games, moving targets, terms that come in late."""
