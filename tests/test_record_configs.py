@@ -75,6 +75,9 @@ def test_the_screen_says_how_it_is_known(
     monkeypatch.chdir(tmp_path)
     ran = run_cli("check", "train.yaml", "--record", "r")
     out = " ".join(ran.out.split())
+    shown = json.loads(run_cli("check", "train.yaml", "--record", "r", "--format", "json").out)
+    changed = shown["files"][0]["record"]["config_changed"]
+    assert changed is None if why is None else changed.startswith(why)
     assert (f"config changed after the record was made ({why}" in out) is (why is not None)
     assert max(map(len, ran.out.splitlines())) <= 80
 
