@@ -188,6 +188,8 @@ def clip_acts_on_most_steps(measured: Measured, limits: Limits) -> Iterator[Find
         evidence=evidence,
         next="Mend what makes the spikes first; a clip cannot lower the norm."
         if heavy
+        else "Clip at the 90th percentile: steps as short as these train nothing."
+        if stuck
         else "Lower the learning rate instead, or clip at the 90th percentile."
         if learns
         else "Nothing has to change; at the 90th percentile the clip would guard against spikes "
@@ -353,7 +355,14 @@ def clip_fix(measured: Measured, limits: Limits) -> tuple[Fix | None, str]:
         ),
         "it cannot lower the logged norm, which is the one before clipping",
     ]
-    if not steps_by_gradient(measured):
+    if steps_by_gradient(measured):
+        before = setting.number
+        if before is not None and 0 < before < value:
+            notes.append(
+                f"under {measured.optimizer.class_name} a step may then be {times(value / before)} "
+                "as long: if the run was stable, lower the learning rate with it"
+            )
+    else:
         notes.append(
             f"under {measured.optimizer.class_name} little changes; the clip then acts on spikes "
             "only"
