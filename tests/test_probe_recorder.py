@@ -53,7 +53,9 @@ def test_a_plain_loop(tmp_path: Path) -> None:
         "what": "norm", "clip_norm": 0.5, "norm_type": 2.0, "covered": 6, "of": 6,
         "with_gradient": 6, "pre_clip_norm": near(kept["before"][1]),
     }  # fmt: skip
-    assert record.steps[3]["batch_norm"] == [{"mode": "train", "batch": 16, "calls": 2}]
+    assert record.steps[3]["batch_norm"] == [
+        {"mode": "train", "batch": 16, "calls": 2, "synced_over": 1}
+    ]
     looked = [step["step"] for step in record.steps if "update_ratio" in step]
     assert looked == [10]
     assert record.steps[9]["update_ratio"] == near(kept["updates"][9], 1e-4)
@@ -218,7 +220,7 @@ def test_compiled(tmp_path: Path, mode: str) -> None:
     assert settled(both.record, "events") == {"ZBCS"}
     seen = both.record.steps[3]["batch_norm"]
     if mode == "optimizer":
-        assert seen == [{"mode": "train", "batch": 8, "calls": 1}]
+        assert seen == [{"mode": "train", "batch": 8, "calls": 1, "synced_over": 1}]
     else:
         assert seen == []
         assert "compiled" in both.record.notes["batch_norm_unseen"]
@@ -276,8 +278,11 @@ def test_lightning(tmp_path: Path, mode: str, events: str) -> None:
     assert settled(both.record, "closure_calls") == {1}
     assert {clip["clip_norm"] for clip in clips_of(both.record)} == {0.3}
     assert both.record.steps[2]["batch_norm"] == [
-        {"mode": "train", "batch": 8, "calls": 2 if mode == "automatic" else 1}
-    ]
+        {
+            "mode": "train", "batch": 8, "calls": 2 if mode == "automatic" else 1,
+            "synced_over": 1,
+        }
+    ]  # fmt: skip
     assert all(step["post_clip_norm"] <= 0.3001 for step in both.record.steps)
 
 

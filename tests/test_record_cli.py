@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from inline_snapshot import snapshot
-from record_support import write_record
+from record_support import lognormal, optimizer, steps, write_record
 from support import run_cli
 
 from gradaudit.cli.record import summarise_record
@@ -130,9 +130,12 @@ Recorded probe
             head.weight        7.1 %  ██
             head.bias          0.6 %  █
             encoder.0.bias     0.0 %
-  too few   `--skip-steps 200` leaves the warm-up out; 160 more steps for GA931,
-            GA941, GA942; 180 more steps for GA935; 240 more steps for GA932,
-            GA933, GA934
+  too few   `--skip-steps 200` leaves the warm-up out
+            160 more steps: share of clipped steps (GA931), vanishing layers
+            (GA941), layers far apart (GA942)
+            180 more steps: growth (GA935)
+            240 more steps: a clip that never acts (GA932), heavy tail (GA933),
+            spikes (GA934)
   files     wrote out/last.ckpt
   note      the step is compiled\
 """)
@@ -288,3 +291,16 @@ def test_what_was_withdrawn_is_counted_and_told(folder: Path) -> None:
     (withdrawn,) = json.loads(shown.out)["files"][0]["record"]["withdrawn"]
     assert withdrawn["code"] == "GA301"
     assert "32 samples" in withdrawn["reason"]
+
+
+def test_of_many_optimizers_the_first_are_described_one_by_one(tmp_path: Path) -> None:
+    record = [optimizer("SGD" if index else "Adam", index) for index in range(7)]
+    for index in range(7):
+        record += steps(lognormal(12), index=index, rate=0.01 * (index + 1))
+    out = io.StringIO()
+    write_record(tmp_path / "r", record)
+    summarise_record(str(tmp_path / "r"), stream=out)
+    shown = out.getvalue()
+    assert shown.count("\n  norm ") == 4
+    assert "12 of Adam (optimizer 0, steps 1 to 12)" in shown
+    assert "more      3 of SGD, judged as these are" in shown

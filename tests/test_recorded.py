@@ -22,6 +22,7 @@ from record_support import (
 from support import run_cli
 
 from gradaudit.options import Options
+from gradaudit.plan.recorded import as_config
 from gradaudit.render.recorded import lacking_text
 
 # Which unit
@@ -101,6 +102,30 @@ def test_only_the_optimizer_that_the_file_speaks_of_is_compared() -> None:
     result = audit_recorded(ADAMW, record)
     assert [m.comparable for m in result.units[0].measured] == [True, False]
     assert result.findings == []
+
+
+def test_without_a_config_each_optimizer_is_a_unit_of_its_own() -> None:
+    """Two of one kind and rate are told apart by their numbers."""
+    record = record_of([
+        optimizer("SGD"), optimizer("SGD", 3),
+        *steps(lognormal(30), rate=0.1), *steps(lognormal(30), rate=0.1, index=3),
+    ])  # fmt: skip
+    result = audit_recorded(as_config(record), record)
+    assert result.problems == []
+    assert [(u.name, [m.optimizer.index for m in u.measured]) for u in result.units] == [
+        ("optimizer_0", [0]),
+        ("optimizer_3", [3]),
+    ]
+    assert all(one.comparable for unit in result.units for one in unit.measured)
+    unknown = record_of([{"kind": "optimizer", "optimizer": 0}, optimizer("SGD", 1),
+                         *steps([1.0] * 3), *steps([1.0] * 3, index=1)])  # fmt: skip
+    for entry in unknown.optimizers[0].steps:
+        entry.learning_rate = []
+    mixed = audit_recorded(as_config(unknown), unknown)
+    assert mixed.problems == []
+    assert sum(len(unit.measured) for unit in mixed.units) == 2
+    alone = record_of([optimizer("SGD"), *steps(lognormal(30), rate=0.1)])
+    assert as_config(alone).startswith("optimizer: SGD\nlearning_rate: 0.1\n")
 
 
 # The rate
@@ -225,6 +250,29 @@ def test_a_clip_that_always_acts_is_a_fault_under_sgd_only() -> None:
     assert adamw["GA931"].severity == "info"
     assert "cancels" in adamw["GA931"].why[0]
     assert "learning rate x 1 long" in sgd["GA931"].why[0]
+
+
+@pytest.mark.parametrize(
+    ("norm", "moves", "severity"),
+    [
+        (20.0, 3e-5, "error"),
+        (20.0, 3e-4, "warning"),  # a rate that was set for clipped steps
+        (20.0, None, "warning"),
+        (5.0, 3e-5, "warning"),
+    ],
+)
+def test_a_clip_that_holds_an_sgd_run_still_is_an_error(
+    norm: float, moves: float | None, severity: str
+) -> None:
+    lines = steps(lognormal(120, norm), 1.0, rate=0.1)
+    for line in lines[9::10] if moves is not None else []:
+        line |= {"update_ratio": [moves, moves], "weight_norms": [1.0, 1.0]}
+    record = record_of([optimizer("SGD"), *lines])
+    found = codes(clip_config("sgd", "0.1", "1.0"), record)["GA931"]
+    assert found.severity == severity
+    assert (severity == "error") == any("changes the weights by 3e-5" in e for e in found.evidence)
+    adamw = record_of([optimizer(), *[{**line, "learning_rate": [1e-3]} for line in lines]])
+    assert codes(clip_config("adamw", "1.0e-3", "1.0"), adamw)["GA931"].severity == "info"
 
 
 @pytest.mark.parametrize(("count", "fixed"), [(19, None), (60, False), (99, False), (100, True)])

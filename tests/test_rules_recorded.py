@@ -270,6 +270,13 @@ def test_a_bias_that_cancels_is_not_dead_while_its_weight_lives(bias: float) -> 
     assert "GA941" in dead
 
 
+def test_a_ratio_of_layers_has_two_digits() -> None:
+    steps = run(30, layer_norms=[1.0, 1 / 123456])
+    assert "is 120,000 times that" in found(SGD, steps, {"class": "SGD"})["GA942"].message
+    steps = run(30, layer_norms=[1.0, 1.23456e-8])
+    assert "is 8.1e7 times that" in found(SGD, steps, {"class": "SGD"})["GA942"].message
+
+
 def test_layers_far_apart_are_an_info_under_adam() -> None:
     steps = run(30, layer_norms=[1.0, 1e-5])
     assert found(ADAMW, steps)["GA942"].severity == "info"
@@ -291,7 +298,7 @@ def test_layers_of_a_short_record_are_not_judged_and_what_lacks_is_said(tmp_path
     steps = varied(12, [1.0, 1.1], layer_norms=[0.0])
     folder = write_record(tmp_path / "r", [layers, *steps])
     out = " ".join(run_cli("check", str(config), "--record", str(folder)).out.split())
-    assert "8 more steps for GA931, GA941, GA942" in out or "8 more steps for GA941, GA942" in out
+    assert "8 more steps: vanishing layers (GA941), layers far apart (GA942)" in out
 
 
 def test_embeddings_and_vectors_are_not_compared() -> None:

@@ -89,7 +89,11 @@ BATCH_NORM = ADAMW + "batch_size: 4\nnorm: batch\n"
         ([{"mode": "train", "batch": 12, "calls": 2}], 2, ("info", "high")),
         ([{"mode": "train", "batch": 32, "calls": 2}], 2, None),
         ([{"mode": "eval", "batch": 4, "calls": 2}], 2, None),
+        ([{"mode": "eval", "batch": 4, "calls": 2, "no_grad": True}], 2, ("warning", "medium")),
+        ([{"mode": "train", "batch": 4, "calls": 2, "synced_over": 8}], 2, None),
+        ([{"mode": "train", "batch": 4, "calls": 2, "synced_over": 2}], 2, ("info", "high")),
         ([], 0, None),
+        ([{"mode": "train", "batch": 4, "calls": 2}], 0, ("warning", "high")),
         ([], 2, ("warning", "medium")),
     ],
 )

@@ -42,6 +42,7 @@ def run_probe(arguments: ProbeArguments) -> int:
             arguments.steps,
             arguments.skip_steps,
             arguments.cwd,
+            arguments.config,
         )
         with removed_where_empty(request.directory):
             prepare(request)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 
 from gradaudit.evidence.gram import RESAMPLES, interval_of
+from gradaudit.evidence.record import number_of
 from gradaudit.evidence.statistics import median, quantile, series_quantile, series_share
 from gradaudit.evidence.terms import (
     EVEN,
@@ -128,7 +129,7 @@ def read_dry_run(record: Record, roles: Mapping[str, str]) -> DryRun:
     _read_advice(run, after)
     run.frozen, run.noise = _only(record, "frozen"), _only(record, "noise")
     run.batch_norm, run.bias = _only(record, "batch_norm_noise"), _only(record, "batch_size_bias")
-    run.rates, run.learning_rate = _read_rates(_only(record, "rate_test"))
+    run.rates, run.learning_rate = rate_tests(record)
     run.notes = list(run.about.get("notes") or [])
     return run
 
@@ -205,11 +206,20 @@ def clip_advice(norms: Sequence[float]) -> tuple[float | None, Interval | None, 
     return quantile(norms, CLIP_SHARE), series_quantile(norms, CLIP_SHARE), ""
 
 
-def _read_rates(line: dict[str, Any]) -> tuple[list[RateTest], float | None]:
-    factors, losses = line.get("factors") or [], line.get("losses") or []
-    runs = dict(zip(factors, losses, strict=False))
+def rate_tests(record: Record) -> tuple[list[RateTest], float | None]:
+    """What was tried at multiples of the learning rate, and that rate; none where it was not."""
+    line = _only(record, "rate_test")
+    factors, losses = line.get("factors"), line.get("losses")
+    if not isinstance(factors, list) or not isinstance(losses, list):
+        return [], None
+    runs = {
+        float(factor): values
+        for factor, values in zip(factors, losses, strict=False)
+        if isinstance(factor, (int, float)) and isinstance(values, list)
+    }
     base = [loss for loss in runs.get(1.0, []) if isinstance(loss, (int, float))]
-    if not base:
+    rate = number_of(line.get("learning_rate"))
+    if not base or rate is None:
         return [], None
     found = []
     for factor, values in runs.items():
@@ -232,4 +242,4 @@ def _read_rates(line: dict[str, Any]) -> tuple[list[RateTest], float | None]:
         ]  # fmt: skip
         mean = sum(apart) / len(apart)
         found.append(RateTest(factor, False, mean, interval_of(means)))
-    return found, line.get("learning_rate")
+    return found, rate

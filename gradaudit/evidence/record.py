@@ -6,6 +6,8 @@ and thresholds as torch was given them, steps are optimizer steps from 1. None: 
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 from dataclasses import dataclass, field
 from math import inf, isfinite, nan
@@ -43,6 +45,11 @@ def number_of(value: object) -> float | None:
     return None
 
 
+def content_digest(content: bytes) -> str:
+    """SHA-256 of a file's content with `\n` at the ends of lines, whatever a checkout made them."""
+    return hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()
+
+
 @dataclass
 class Clip:
     """One call of a clip. limit: the norm or the value that was passed. covered: of the `of`
@@ -60,11 +67,33 @@ class Clip:
 
 @dataclass
 class BatchNormSeen:
-    """What BatchNorm layers were given before a step: `train` or `eval`, samples, forward calls."""
+    """What BatchNorm layers were given before a step: `train` or `eval`, samples, forward calls.
+
+    synced_over  ranks whose samples are normalised together; None in records before it was noted.
+    no_grad      whether it ran without autograd, as evaluations do: no part of the gradient.
+    """
 
     mode: str
     batch: int | None
     calls: int
+    synced_over: int | None = None
+    no_grad: bool = False
+
+
+@dataclass
+class LastUpdate:
+    """What was found at the beginning of a step of what the step before did to the weights.
+
+    In the first numbers of `looked` tensors: how many of these it moved, and of them how many are
+    as it left them (`kept`) and how many bit for bit as before it (`back`). left: norm of the
+    change since before it, over that of its change.
+    """
+
+    looked: int
+    moved: int
+    kept: int
+    back: int
+    left: float | None
 
 
 @dataclass
@@ -77,6 +106,7 @@ class Step:
     step: int
     events: str = ""
     backward_calls: int | None = None
+    backward_roots: list[float | None] = field(default_factory=list)
     learning_rate: list[float] = field(default_factory=list)
     pre_clip_norm: float | None = None
     post_clip_norm: float | None = None
@@ -87,6 +117,7 @@ class Step:
     batch_norm: list[BatchNormSeen] = field(default_factory=list)
     update_ratio: list[float | None] = field(default_factory=list)
     weight_norms: list[float | None] = field(default_factory=list)
+    last_update: LastUpdate | None = None
     autocast: list[str] = field(default_factory=list)
     loss_scale: float | None = None
     unscaled: bool | None = None
@@ -146,7 +177,8 @@ class Terms:
 class OptimizerRecord:
     """One optimizer with its steps. groups: its hyperparameters as torch has them.
 
-    layers  names of all its tensors in order; shapes beside them. bias_before_batch_norm: positions
+    layers  names of all its tensors in order; shapes beside them. shared_tensors: how many of them
+            another optimizer holds too. bias_before_batch_norm: positions
             of biases whose gradient is 0 by construction. replicas: of shards, how many ranks hold
             the same piece of each layer; empty where that is not known.
     """
@@ -162,6 +194,7 @@ class OptimizerRecord:
     not_in_optimizer: list[str] = field(default_factory=list)
     batch_norm_layers: int | None = None
     bias_before_batch_norm: list[int] = field(default_factory=list)
+    shared_tensors: int = 0
     sharded: bool = False
     replicas: list[int] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
@@ -217,17 +250,27 @@ class OptimizerRecord:
 
     @property
     def batch_norm_batch(self) -> int | None:
-        """Samples that BatchNorm saw at a time in training mode, the commonest number."""
-        return mode(
-            seen.batch
-            for step in self.settled_steps
-            for seen in step.batch_norm
-            if seen.mode == "train" and seen.batch
-        )
+        """Samples that BatchNorm saw at a time in training mode on one rank, the commonest number;
+        of the calls that are part of a gradient where there are such."""
+        trained = self._batch_norm_trained
+        return mode(seen.batch for seen in trained if seen.batch)
+
+    @property
+    def batch_norm_synced(self) -> int | None:
+        """Ranks whose samples were normalised together, the commonest number."""
+        return mode(s.synced_over for s in self._batch_norm_trained if s.synced_over)
 
     @property
     def batch_norm_modes(self) -> set[str]:
-        return {seen.mode for step in self.settled_steps for seen in step.batch_norm}
+        """Modes of the calls that are part of a gradient."""
+        return {
+            seen.mode for step in self.settled_steps for seen in step.batch_norm if not seen.no_grad
+        }
+
+    @property
+    def _batch_norm_trained(self) -> list[BatchNormSeen]:
+        found = [s for step in self.settled_steps for s in step.batch_norm if s.mode == "train"]
+        return [seen for seen in found if not seen.no_grad] or found
 
     @property
     def precision(self) -> str | None:
@@ -280,6 +323,7 @@ class Record:
 
     skip_steps  steps at the beginning that were left out. why_stopped: as the recorder says; empty
                 where the record has no end (the process was killed).
+    configs     the configs that the run is known to have had: path as typed, digest of the content.
     remarks     what the reader has to say: a cut line, a rank that is missing. notes: (topic, text)
                 of what the recorder could see in part only.
     """
@@ -297,6 +341,7 @@ class Record:
     why_stopped: str = ""
     optimizers: list[OptimizerRecord] = field(default_factory=list)
     files: list[dict[str, Any]] = field(default_factory=list)
+    configs: list[tuple[str, str]] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     terms: list[Terms] = field(default_factory=list)
@@ -306,6 +351,15 @@ class Record:
     @property
     def topics(self) -> set[str]:
         return {topic for topic, _ in self.notes}
+
+    def had_config(self, path: str, content: bytes) -> bool | None:
+        """Whether the run had this content as a config: False where it had another in a file of
+        this name, None where nothing is known of such a file."""
+        digest = content_digest(content)
+        if any(digest == known for _, known in self.configs):
+            return True
+        name = os.path.basename(path)
+        return False if any(os.path.basename(own) == name for own, _ in self.configs) else None
 
     @property
     def steps(self) -> int:

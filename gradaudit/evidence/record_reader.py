@@ -16,6 +16,7 @@ from gradaudit.evidence.merge import merge
 from gradaudit.evidence.record import (
     BatchNormSeen,
     Clip,
+    LastUpdate,
     OptimizerRecord,
     Record,
     Step,
@@ -149,6 +150,11 @@ def _take_header(entry: dict[str, Any], record: Record, path: Path) -> None:
     record.started = _text(entry.get("started"))
     record.steps_asked = _integer(entry.get("steps_asked"))
     record.skip_steps = _integer(entry.get("skip_steps")) or 0
+    record.configs = [
+        (_text(config.get("path")), _text(config.get("sha256")))
+        for config in _list(entry.get("configs"))
+        if isinstance(config, dict)
+    ]
 
 
 def _take(entry: dict[str, Any], record: Record, optimizers: dict[int, OptimizerRecord]) -> None:
@@ -191,6 +197,7 @@ def _take_optimizer(entry: dict[str, Any], optimizers: dict[int, OptimizerRecord
     found.batch_norm_layers = _integer(entry.get("batch_norm_layers"))
     biases = [_integer(position) for position in _list(entry.get("bias_before_batch_norm"))]
     found.bias_before_batch_norm = [position for position in biases if position is not None]
+    found.shared_tensors = _integer(entry.get("shared_tensors")) or 0
     found.sharded = entry.get("sharded") is True
     replicas = [_integer(count) for count in _list(entry.get("replicas"))]
     found.replicas = [count for count in replicas if count]
@@ -211,6 +218,7 @@ def _step(entry: dict[str, Any]) -> Step:
         step=_integer(entry.get("step")) or 0,
         events=_text(entry.get("events")),
         backward_calls=_integer(entry.get("backward_calls")),
+        backward_roots=_floats(entry.get("backward_roots")),
         learning_rate=[rate for rate in rates if rate is not None],
         pre_clip_norm=number_of(entry.get("pre_clip_norm")),
         post_clip_norm=number_of(entry.get("post_clip_norm")),
@@ -221,13 +229,15 @@ def _step(entry: dict[str, Any]) -> Step:
         batch_norm=[
             BatchNormSeen(
                 _text(seen.get("mode")), _integer(seen.get("batch")),
-                _integer(seen.get("calls")) or 1,
+                _integer(seen.get("calls")) or 1, _integer(seen.get("synced_over")),
+                seen.get("no_grad") is True,
             )
             for seen in _list(entry.get("batch_norm"))
             if isinstance(seen, dict)
         ],
         update_ratio=_floats(entry.get("update_ratio")),
         weight_norms=_floats(entry.get("weight_norms")),
+        last_update=_last_update(entry.get("last_update")),
         autocast=[
             _text(cast.get("dtype"))
             for cast in _list(entry.get("autocast"))
@@ -240,6 +250,13 @@ def _step(entry: dict[str, Any]) -> Step:
         stale_gradients=_integer(entry.get("stale_gradients")),
         non_finite=[str(name) for name in _list(entry.get("non_finite"))],
     )  # fmt: skip
+
+
+def _last_update(entry: object) -> LastUpdate | None:
+    if not isinstance(entry, dict):
+        return None
+    counts = [_integer(entry.get(name)) or 0 for name in ("looked", "moved", "kept", "back")]
+    return LastUpdate(counts[0], counts[1], counts[2], counts[3], _finite(entry.get("left")))
 
 
 def _clip(entry: dict[str, Any]) -> Clip:

@@ -29,7 +29,8 @@ class Measured:
 
     comparable  whether the unit's settings are those of this optimizer: of the two of a GAN, only
                 one may be what the file speaks of.
-    older       the file was changed after the record was made: its settings may differ on purpose.
+    older       why the file counts as changed after the record was made, so that its settings may
+                differ on purpose; empty where it does not.
     after       the steps after the warm-up whose gradient was used.
     norms       their finite pre-clip norms.
     wanted      code of a rule that had too few steps -> how many more it needs; None: unknown.
@@ -41,7 +42,7 @@ class Measured:
         record: Record,
         optimizer: OptimizerRecord,
         comparable: bool = True,
-        older: bool = False,
+        older: str = "",
     ) -> None:
         self.unit = unit
         self.record = record
@@ -184,8 +185,9 @@ def match(
 
     The only unit gets all; of several each optimizer takes the one whose optimiser, learning rate
     and clip norm are most like its own. Returns what cannot be told, as a problem of the command
-    line, where two are equally like. A named unit gets a single optimizer whatever it is like; of
-    several those that are no more like another unit, and all where none is left.
+    line, where two are equally like. Units that are named as a record of several numbers its
+    optimizers are of those (`section_name`). A named unit gets a single optimizer whatever it is
+    like; of several those that are no more like another unit, and all where none is left.
     """
     optimizers = [optimizer for optimizer in record.optimizers if optimizer.steps]
     if chosen is not None:
@@ -194,6 +196,13 @@ def match(
         optimizers = _own_of(units, others, optimizers) or optimizers
     if not units or not optimizers:
         return [], ""
+    by_name = {unit.name: unit for unit in units}
+    if len(optimizers) > 1 and set(by_name) <= {section_name(one) for one in optimizers}:
+        own = [by_name.get(section_name(one)) for one in optimizers]
+        return [
+            (unit or units[0], one, unit is not None)
+            for unit, one in zip(own, optimizers, strict=True)
+        ], ""
     if len(units) == 1:
         scores = [_likeness(units[0], optimizer) for optimizer in optimizers]
         best = max(scores)
@@ -216,6 +225,11 @@ def match(
             )
         found.append((unit, optimizer, True))
     return found, ""
+
+
+def section_name(optimizer: OptimizerRecord) -> str:
+    """Of an optimizer in a config that is made from a record of several."""
+    return f"optimizer_{optimizer.index}"
 
 
 def _own_of(

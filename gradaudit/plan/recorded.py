@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from os import stat
 
-from gradaudit.plan.measured import Measured, match
+from gradaudit.plan.measured import Measured, match, section_name
 from gradaudit.plan.model import MEASURED, Setting
 from gradaudit.syntax.scalars import yaml_float
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from gradaudit.evidence.record import Record
+    from gradaudit.evidence.record import OptimizerRecord, Record
     from gradaudit.plan.model import SettingValue, TrainingUnit
 
 PARTIAL = frozenset(("deepspeed", "zero", "fsdp1"))
@@ -28,7 +28,7 @@ def add_record(
     found, problem = match(units, record, chosen)
     if problem:
         return [problem]
-    older = edited or _is_older(record, path)
+    older = "it is a fix of what was recorded" if edited else _why_older(record, path)
     for unit, optimizer, comparable in found:
         measured = Measured(unit, record, optimizer, comparable, older)
         unit.measured.append(measured)
@@ -37,16 +37,25 @@ def add_record(
     return []
 
 
-def _is_older(record: Record, path: str) -> bool:
-    """Whether the file was changed after the run began."""
+def _why_older(record: Record, path: str) -> str:
+    """Why the file is taken as changed since the run began; empty where it is not.
+
+    By its content where the record holds that of a file of this name, else by its time.
+    """
     try:
+        with open(path, "rb") as file:
+            had = record.had_config(path, file.read())
+        if had is not None:
+            return "" if had else "its content is not that which the run had"
         started = datetime.fromisoformat(record.started.replace("Z", "+00:00"))
         changed = datetime.fromtimestamp(stat(path).st_mtime, UTC)
     except (OSError, ValueError):
-        return False
+        return ""
     if started.tzinfo is None:
         started = started.astimezone()
-    return changed > started
+    if changed <= started:
+        return ""
+    return "by its time alone, which a fresh checkout changes too; the record has not its content"
 
 
 def _complete(unit: TrainingUnit, measured: Measured) -> None:
@@ -63,8 +72,9 @@ def _complete(unit: TrainingUnit, measured: Measured) -> None:
         seen["precision"] = None if optimizer.sharded else optimizer.precision
     if optimizer.batch_norm_batch is not None:
         seen["micro_batch"] = optimizer.batch_norm_batch
-        if measured.record.world_size == 1:  # else it may be SyncBatchNorm: the record is silent
-            seen["norm"] = "batch"
+        synced = optimizer.batch_norm_synced
+        if synced is not None or measured.record.world_size == 1:  # else the record is silent
+            seen["norm"] = "sync_batch" if synced and synced > 1 else "batch"
     if len(measured.record.ranks) == measured.record.world_size:
         seen["world_size"] = measured.record.world_size
     for name, value in seen.items():
@@ -80,11 +90,18 @@ def _complete(unit: TrainingUnit, measured: Measured) -> None:
 def as_config(record: Record) -> str:
     """What a recorded run did, written as a config: for a run of which no config is named.
 
-    Of several optimizers it is that with most steps. Empty text where nothing is known.
+    Of several optimizers each has a section, named as `match` finds it again. Empty text where
+    nothing is known.
     """
-    if not record.optimizers:
-        return ""
-    optimizer = max(record.optimizers, key=lambda one: len(one.steps))
+    optimizers = [optimizer for optimizer in record.optimizers if optimizer.steps]
+    if len(optimizers) == 1:
+        return _section(optimizers[0], "")
+    return "".join(
+        f"{section_name(optimizer)}:\n{_section(optimizer, '  ')}" for optimizer in optimizers
+    )
+
+
+def _section(optimizer: OptimizerRecord, indent: str) -> str:
     group = optimizer.groups[0] if optimizer.groups else {}
     entries: list[tuple[str, object]] = [
         ("optimizer", optimizer.class_name or None),
@@ -97,7 +114,8 @@ def as_config(record: Record) -> str:
         ("gradient_accumulation_steps", optimizer.backward_calls),
         ("precision", optimizer.precision),
     ]
-    return "".join(f"{name}: {_spelt(value)}\n" for name, value in entries if value is not None)
+    known = [(name, value) for name, value in entries if value is not None]
+    return "".join(f"{indent}{name}: {_spelt(value)}\n" for name, value in known)
 
 
 def _spelt(value: object) -> str:

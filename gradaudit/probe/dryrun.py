@@ -16,6 +16,7 @@ from gradaudit.evidence.record import spelled
 from gradaudit.evidence.record_reader import SCHEMA
 from gradaudit.probe import frozen
 from gradaudit.probe.batches import Ended, Stream, size_of
+from gradaudit.probe.configs import config_digests
 from gradaudit.probe.coupling import (
     COUPLED,
     RANDOM,
@@ -292,11 +293,13 @@ def _header(about: dict[str, Any], steps: int, device: torch.device) -> dict[str
     import os
     import platform
 
+    config = about.get("config")
     return {
         "kind": "header", "schema": SCHEMA, "source": "dryrun", "rank": 0, "world_size": 1,
         "pid": os.getpid(), "torch": torch.__version__, "python": platform.python_version(),
         "device": device.type, "program": about.get("program", ""), "steps_asked": steps,
         "skip_steps": 0, "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "configs": config_digests([(config, config)] if config else []),
     }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ not imported here.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gradaudit.evidence.record_reader import BadRecord, refuse_taken
+from gradaudit.probe.configs import config_digests, named_configs
 from gradaudit.probe.processes import descendants
 from gradaudit.probe.tail import Tail
 
@@ -40,13 +42,15 @@ class CannotRun(Exception):
 
 @dataclass
 class Request:
-    """What to run and how long. directory: absolute, where the record goes. cwd: where it runs."""
+    """What to run and how long. directory: absolute, where the record goes. cwd: where it runs.
+    config: the one that the user says it trains by."""
 
     command: list[str]
     directory: str
     steps: int
     skip_steps: int = 0
     cwd: str | None = None
+    config: str | None = None
 
 
 @dataclass
@@ -146,6 +150,8 @@ def environment(request: Request) -> dict[str, str]:
     given["GRADAUDIT_PROBE_STEPS"] = str(request.steps)
     given["GRADAUDIT_PROBE_SKIP"] = str(request.skip_steps)
     given["GRADAUDIT_PROBE_WAITS"] = "1"
+    configs = config_digests(named_configs(request.command, request.cwd, request.config))
+    given["GRADAUDIT_PROBE_CONFIGS"] = json.dumps(configs)
     return given
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 from math import log
 
+from gradaudit.plan.measured import section_name
 from gradaudit.render.layout import PROSE, clean, display_width, fit, piece, wrap
-from gradaudit.render.recorded import TOP, figures_of, files_text, lacking_text
+from gradaudit.render.recorded import TOP, figures_of, files_text, lacking_text, older_text
 from gradaudit.rules.text import number, percent
 
 TYPE_CHECKING = False
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
     from gradaudit.plan.measured import Measured
     from gradaudit.render.layout import Line
     from gradaudit.render.recorded import Figures
+
+TOP_OF_SEVERAL = 3
+"""Layers of each optimizer where a record has several."""
+
+MOST_OPTIMIZERS = 4
+"""That are described one by one: some programs make a new one for each task or epoch."""
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 _MARGIN = 12
@@ -46,10 +53,16 @@ def panel_lines(measured: list[Measured], width: int, several_units: bool = Fals
     which unit of the config it trains."""
     record = measured[0].record
     lines = _heading(record, width)
-    for one in measured:
-        if several_units:
+    for one in measured[:MOST_OPTIMIZERS]:
+        if several_units and one.comparable and one.unit.name != section_name(one.optimizer):
             lines += _row("unit", one.unit.name, width)
         lines += _optimizer_lines(one, width)
+    more = [one.optimizer.class_name or "an optimizer" for one in measured[MOST_OPTIMIZERS:]]
+    if more:
+        kinds = ", ".join(f"{more.count(kind)} of {kind}" for kind in dict.fromkeys(more))
+        lines += _row("more", f"{kinds}, judged as these are", width)
+    if measured[0].older:
+        lines += _row("config", older_text(measured[0]), width, "warning")
     for text in files_text(measured[0]):
         lines += _row("files", text, width)
     for text in [text for _, text in record.notes] + record.remarks:
@@ -89,10 +102,10 @@ def _optimizer_lines(measured: Measured, width: int) -> list[Line]:
     if figures.precision:
         scale = f", loss scale {number(figures.loss_scale)}" if figures.loss_scale else ""
         lines += _row("precision", figures.precision + scale, width)
-    lines += _layer_lines(figures, width)
-    lacking = lacking_text(measured)
-    if lacking:
-        lines += _row("too few", "; ".join(lacking), width, "warning")
+    several = len(measured.record.optimizers) > 1
+    lines += _layer_lines(figures, width, TOP_OF_SEVERAL if several else TOP)
+    for position, text in enumerate(lacking_text(measured)):
+        lines += _row("" if position else "too few", text, width, "warning")
     return lines
 
 
@@ -176,9 +189,9 @@ def _rate_text(figures: Figures) -> str:
     return number(low) if low == high else f"{number(low)} to {number(high)}"
 
 
-def _layer_lines(figures: Figures, width: int) -> list[Line]:
+def _layer_lines(figures: Figures, width: int, most: int) -> list[Line]:
     """The layers with the largest shares of the squared norm, each with a bar."""
-    shown = figures.layers[:TOP]
+    shown = figures.layers[:most]
     if not shown:
         return []
     lines: list[Line] = []
@@ -196,9 +209,9 @@ def _layer_lines(figures: Figures, width: int) -> list[Line]:
                 piece(filled, "related"),
             ]
         )
-    if len(figures.layers) > TOP:
-        rest = sum(layer.share for layer in figures.layers[TOP:])
-        more = len(figures.layers) - TOP
+    if len(figures.layers) > most:
+        rest = sum(layer.share for layer in figures.layers[most:])
+        more = len(figures.layers) - most
         have = "tensors have" if more > 1 else "tensor has"
         text = f"{more} more {have} {percent(rest)} of the squared norm"
         lines.append([piece(" " * _MARGIN), piece(text, "dim")])

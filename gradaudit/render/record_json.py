@@ -25,6 +25,7 @@ def record_object(result: FileResult) -> dict[str, Any] | None:
         "source": record.source,
         "ranks": record.ranks,
         "world_size": record.world_size,
+        "config_changed": measured[0][1].older or None,
         "optimizers": [_optimizer(name, one) for name, one in measured],
         "withdrawn": [
             {

@@ -155,11 +155,20 @@ def layers_of(measured: Measured) -> list[Layer]:
     return sorted(found, key=lambda layer: -layer.share)
 
 
+TOPICS = {
+    "GA931": "share of clipped steps", "GA932": "a clip that never acts", "GA933": "heavy tail",
+    "GA934": "spikes", "GA935": "growth", "GA941": "vanishing layers", "GA942": "layers far apart",
+    "GA961": "auxiliary share", "GA962": "starved task", "GA963": "idle term",
+    "GA964": "terms that spike", "GA954": "a loss that rises",
+}  # fmt: skip
+"""What a rule looks at, in a few words."""
+
+
 def lacking_text(measured: Measured) -> list[str]:
-    """Which rules had too few steps, and how many more a record needs."""
+    """What had too few steps, and how many more a record needs: a text for each number of them."""
     by_need: dict[int | None, list[str]] = {}
-    for code, more in measured.wanted.items():
-        by_need.setdefault(more, []).append(code)
+    for code, more in sorted(measured.wanted.items()):
+        by_need.setdefault(more, []).append(f"{TOPICS.get(code, 'rule')} ({code})")
     texts = []
     if not measured.warmup.over and measured.record.source == "probe":
         more = measured.lacking(0)
@@ -168,12 +177,20 @@ def lacking_text(measured: Measured) -> list[str]:
             texts.append(f"`--skip-steps {past}` leaves the warm-up out")
     for more, codes in sorted(by_need.items(), key=lambda pair: (pair[0] is None, pair[0] or 0)):
         wanted = (
-            "steps after the warm-up, whose end is not known,"
+            "steps after the warm-up, whose end is not known"
             if more is None
             else f"{number(more)} more step{'s' if more != 1 else ''}"
         )
-        texts.append(f"{wanted} for {', '.join(sorted(codes))}")
+        texts.append(f"{wanted}: {', '.join(codes)}")
     return texts
+
+
+def older_text(measured: Measured) -> str:
+    """That the config was changed since, how that is known, and what follows."""
+    return (
+        f"changed after the record was made ({measured.older}): what may be so on purpose is no "
+        "fault, and no clip norm is recommended where batch or loss weights may be others"
+    )
 
 
 def files_text(measured: Measured) -> list[str]:

@@ -186,17 +186,17 @@ def small_batch_biases_gradient(measured: Measured, limits: Limits) -> Iterator[
     frozen = _interval(line.get("cosine_frozen_norm"))
     evidence = [
         (
-            f"cosine {number(value)} (95 % interval {number(low)} to {number(high)}) with the "
+            f"cosine {value:.2f} (95 % interval {low:.2f} to {high:.2f}) with the "
             f"expected gradient at {number(large)} samples"
         )
     ]
     if frozen is not None:
-        evidence.append(f"with BatchNorm on its running statistics it is {number(frozen[0])}")
+        evidence.append(f"with BatchNorm on its running statistics it is {frozen[0]:.2f}")
     yield report(
         measured,
         ["micro_batch", "optimizer"],
         f"at {number(small)} samples the expected gradient points elsewhere than at "
-        f"{number(large)}: cosine {number(value)}",
+        f"{number(large)}: cosine {value:.2f}",
         severity=WARNING,
         confidence=MEDIUM,
         label="biases the gradient",
@@ -278,13 +278,13 @@ def term_gradients_conflict(measured: Measured, limits: Limits) -> Iterator[Find
             yield report(
                 measured,
                 ["optimizer"],
-                f"`{first}` and `{second}` pull in opposite directions: cosine {number(cosine[0])}",
+                f"`{first}` and `{second}` pull in opposite directions: cosine {cosine[0]:.2f}",
                 severity=INFO,
                 confidence=MEDIUM,
                 why=["A part of each cancels the other; their weights settle which one wins."],
                 evidence=[
                     (
-                        f"95 % interval {number(cosine[1])} to {number(cosine[2])}, free of the "
+                        f"95 % interval {cosine[1]:.2f} to {cosine[2]:.2f}, free of the "
                         f"noise of single batches; both have {percent(small)} of the gradient "
                         "or more"
                     )

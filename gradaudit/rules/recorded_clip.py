@@ -10,7 +10,7 @@ from gradaudit.evidence.statistics import (
     tail_ratio,
     wilson,
 )
-from gradaudit.findings import HIGH, INFO, MEDIUM, RECOMMENDED, WARNING, Fix
+from gradaudit.findings import ERROR, HIGH, INFO, MEDIUM, RECOMMENDED, WARNING, Fix
 from gradaudit.plan.measured import ENOUGH_TO_RECOMMEND
 from gradaudit.plan.terms import balance_is_open, norm_moved
 from gradaudit.rules import rule
@@ -22,8 +22,9 @@ from gradaudit.rules.recorded import (
     share_text,
     steps_by_gradient,
 )  # fmt: skip
+from gradaudit.rules.recorded_layers import update_ratios
 from gradaudit.rules.repair import change
-from gradaudit.rules.text import number, percent, times
+from gradaudit.rules.text import number, percent, rounded, times
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,9 +55,17 @@ with its heavy penalties lowered; a looser clip there was worse (docs/measuremen
     "clip-acts-on-most-steps",
     scope="record",
     needs=("clip_norm",),
-    severities=(WARNING, INFO),
+    severities=(ERROR, WARNING, INFO),
     confidence=HIGH,
-    limits={"share": 0.5, "tail": HEAVY, "steps": 20, "recommend_steps": ENOUGH_TO_RECOMMEND},
+    limits={
+        "share": 0.5,
+        "tail": HEAVY,
+        "steps": 20,
+        "recommend_steps": ENOUGH_TO_RECOMMEND,
+        "error_share": 0.9,
+        "error_ratio": 10,
+        "still": 1e-4,
+    },
     references=(PLAYBOOK, AUTOCLIP, BROWN, RECORD_PAGE),
 )
 def clip_acts_on_most_steps(measured: Measured, limits: Limits) -> Iterator[Finding]:
@@ -68,7 +77,10 @@ def clip_acts_on_most_steps(measured: Measured, limits: Limits) -> Iterator[Find
         Adam, AdamW and Lion a factor that is the same at every step cancels: there a clip that
         always acts is a normalisation and no fault, but for `eps` and for the decay that Adam (not
         AdamW) adds to the gradient. DETR trains so. Under these it is a warning
-        only where the norms have a heavy tail as well, and then the spikes are the fault.
+        only where the norms have a heavy tail as well, and then the spikes are the fault. It is an
+        error under SGD where nine steps in ten are clipped to a tenth of their norm or less and the
+        measured update hardly moves the weights: the run stands still. A rate that was set for
+        clipped steps moves them, and stays a warning.
 
     Bad:
         optimizer: sgd
@@ -113,6 +125,10 @@ def clip_acts_on_most_steps(measured: Measured, limits: Limits) -> Iterator[Find
         tail: 95th percentile over the median, from which the tail is heavy.
         steps: fewest steps after the warm-up to judge.
         recommend-steps: fewest steps after the warm-up to recommend a threshold.
+        error-share: share of clipped steps that an error needs, likewise the lower end.
+        error-ratio: median norm over the threshold that it needs.
+        still: median update over weight, from which the weights move and it is no error; nor is it
+          one where that was not measured.
 
     False positives:
         Normalised gradient descent on purpose. Under adaptive optimisers the finding is an info.
@@ -145,6 +161,19 @@ def clip_acts_on_most_steps(measured: Measured, limits: Limits) -> Iterator[Find
             why += " Its weight decay is added to the clipped gradient and does not cancel."
         if heavy:
             why += " Spikes among the steps do not cancel; they are the fault here."
+    ratios = update_ratios(measured)
+    moves = median(list(ratios.values())) if ratios else None
+    stuck = (
+        learns
+        and low > limits["error_share"]
+        and middle >= limits["error_ratio"] * threshold
+        and moves is not None
+        and moves < limits["still"]
+    )
+    evidence = [norms_text(measured), STEPS_APART]
+    if stuck and moves is not None:
+        why += " The weights hardly move."
+        evidence.append(f"a step changes the weights by {number(rounded(moves))} of their size")
     fix, no_fix = clip_fix(measured, limits)
     yield report(
         measured,
@@ -152,13 +181,15 @@ def clip_acts_on_most_steps(measured: Measured, limits: Limits) -> Iterator[Find
         f"the clip at {number(threshold)} acts on {clipped} of {count} steps "
         f"({percent(clipped / count)}; {share_text(low, high)}); the median norm is "
         f"{times(middle / threshold)} the threshold",
-        severity=WARNING if learns or heavy else INFO,
+        severity=ERROR if stuck else WARNING if learns or heavy else INFO,
         confidence=HIGH if learns else MEDIUM,
         label=f"clips {percent(clipped / count)} of the steps",
         why=[why],
-        evidence=[norms_text(measured), STEPS_APART],
+        evidence=evidence,
         next="Mend what makes the spikes first; a clip cannot lower the norm."
         if heavy
+        else "Clip at the 90th percentile: steps as short as these train nothing."
+        if stuck
         else "Lower the learning rate instead, or clip at the 90th percentile."
         if learns
         else "Nothing has to change; at the 90th percentile the clip would guard against spikes "
@@ -272,11 +303,6 @@ def _p90(measured: Measured) -> float:
     return quantile(measured.norms, PERCENTILE)
 
 
-def rounded(value: float) -> float:
-    """To two significant digits: a percentile is not known better."""
-    return float(f"{value:.2g}")
-
-
 def clip_fix(measured: Measured, limits: Limits) -> tuple[Fix | None, str]:
     """The threshold that the measured norms recommend, or why there is none.
 
@@ -329,7 +355,14 @@ def clip_fix(measured: Measured, limits: Limits) -> tuple[Fix | None, str]:
         ),
         "it cannot lower the logged norm, which is the one before clipping",
     ]
-    if not steps_by_gradient(measured):
+    if steps_by_gradient(measured):
+        before = setting.number
+        if before is not None and 0 < before < value:
+            notes.append(
+                f"under {measured.optimizer.class_name} a step may then be {times(value / before)} "
+                "as long: if the run was stable, lower the learning rate with it"
+            )
+    else:
         notes.append(
             f"under {measured.optimizer.class_name} little changes; the clip then acts on spikes "
             "only"

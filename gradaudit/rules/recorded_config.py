@@ -6,7 +6,7 @@ from gradaudit.findings import HIGH, INFO, LOW, MEDIUM, WARNING
 from gradaudit.plan.measured import same
 from gradaudit.rules import rule
 from gradaudit.rules.recorded import ELSEWHERE, PARTIAL, RECORD_PAGE, differs, written
-from gradaudit.rules.text import number, times
+from gradaudit.rules.text import number, rounded, times
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,7 +87,11 @@ def recorded_learning_rate_differs(measured: Measured, limits: Limits) -> Iterat
     if peak is None or peak <= 0 or (not measured.warmup.over and peak < wanted):
         return
     ratio = peak / wanted
-    factor = f"{times(ratio)} the file's" if ratio > 1 else f"1/{number(1 / ratio)} of the file's"
+    factor = (
+        f"{times(ratio)} the file's"
+        if ratio > 1
+        else f"1/{number(rounded(1 / ratio))} of the file's"
+    )
     yield differs(
         measured,
         setting,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     "GA951",
     "non-finite-gradients",
     scope="record",
-    severities=(ERROR,),
+    severities=(ERROR, WARNING),
     confidence=HIGH,
     references=(
         (
@@ -40,7 +40,8 @@ def non_finite_gradients(measured: Measured, limits: Limits) -> Iterator[Finding
     Why:
         One NaN in a gradient is NaN in the weights after the step, and in Adam's moments for good.
         A clip by norm makes it worse: with an infinite norm it turns the infinite element into NaN
-        and all others into 0.
+        and all others into 0. A loss that is NaN with a gradient that is finite is a warning: a
+        term is broken whose gradient happens to have a value, such as the log of a negative number.
 
     Bad:
         optimizer: adamw
@@ -76,6 +77,7 @@ def non_finite_gradients(measured: Measured, limits: Limits) -> Iterator[Finding
     steps = measured.optimizer.steps
     found = [step for step in steps if not step.skipped and _is_broken(step)]
     if not found:
+        yield from _loss_alone(measured)
         return
     first = found[0]
     where = f", first in {some(first.non_finite)}" if first.non_finite else ""
@@ -86,11 +88,40 @@ def non_finite_gradients(measured: Measured, limits: Limits) -> Iterator[Finding
         severity=ERROR,
         why=["The weights that it reached are NaN from then on, and Adam's moments with them."],
         evidence=[
-            f"at {len(found)} of {len(steps)} steps; the loss scale, if any, did not skip them"
+            f"at {len(found)} of {len(steps)} steps; the loss scale, if any, did not skip them",
+            *_where(first),
         ],
         next="Run that step under `torch.autograd.detect_anomaly()`; until it is mended let the "
         "clip stop the run (`error_if_nonfinite=True`).",
     )
+
+
+def _loss_alone(measured: Measured) -> Iterator[Finding]:
+    """A loss that is NaN where the gradient is not. Infinity may be the loss scale's doing."""
+    used = [step for step in measured.optimizer.steps if step.backward_roots and not step.skipped]
+    found = [s for s in used if any(root is not None and root != root for root in s.backward_roots)]
+    if not found:
+        return
+    yield report(
+        measured,
+        ["precision", "learning_rate", "optimizer"],
+        f"the loss is NaN at step {found[0].step} and its gradient finite: the training goes on",
+        severity=WARNING,
+        why=["A term of the loss is broken, and its gradient happens to have a value."],
+        evidence=[f"what backward was called on was NaN at {len(found)} of {len(used)} steps"],
+        next="Look for a logarithm, a root or a division of a term, and for a 0 x infinity.",
+    )
+
+
+def _where(step: Step) -> list[str]:
+    """Whether the forward or the backward pass broke, where backward was called on numbers."""
+    roots = [root for root in step.backward_roots if root is not None]
+    if not roots:
+        return []
+    broken = [root for root in roots if not isfinite(root)]
+    if broken:
+        return [f"the loss itself was {broken[0]} there: look at the forward pass and the batch"]
+    return [f"the loss was finite there ({number(roots[0])}): it arose in the backward pass"]
 
 
 def _is_broken(step: Step) -> bool:

@@ -8,7 +8,7 @@ from gradaudit.evidence.statistics import median
 from gradaudit.findings import INFO, LOW, MEDIUM, WARNING
 from gradaudit.rules import rule
 from gradaudit.rules.recorded import RECORD_PAGE, report, some
-from gradaudit.rules.text import number, times
+from gradaudit.rules.text import number, rounded, times
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -334,7 +334,8 @@ def update_ratio_out_of_range(measured: Measured, limits: Limits) -> Iterator[Fi
     yield report(
         measured,
         ["learning_rate", "optimizer"],
-        f"a step changes the weights by {number(middle)} of their size; around 1e-3 is usual",
+        f"a step changes the weights by {number(rounded(middle))} of their size; around 1e-3 is "
+        "usual",
         severity=WARNING if far else INFO,
         confidence=MEDIUM if far else LOW,
         label="moves the weights far" if high else "hardly moves the weights",

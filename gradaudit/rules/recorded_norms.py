@@ -19,6 +19,7 @@ from gradaudit.plan.measured import ENOUGH_TO_RECOMMEND
 from gradaudit.rules import rule
 from gradaudit.rules.recorded import RECORD_PAGE, report
 from gradaudit.rules.recorded_clip import HEAVY, norms_text
+from gradaudit.rules.recorded_loss import losses_of
 from gradaudit.rules.text import number, percent, times
 
 TYPE_CHECKING = False
@@ -195,6 +196,16 @@ def gradient_norm_spikes(measured: Measured, limits: Limits) -> Iterator[Finding
         for step in measured.after
         if step.is_in_true_units and step.pre_clip_norm is not None and isfinite(step.pre_clip_norm)
     ]
+    losses = {step.step: loss for step, loss in losses_of(measured)}
+    alike = [losses[step.step] for step in finite if step.step in losses]
+    together = ""
+    if len(alike) == len(finite) and min(alike) > 0:
+        also = set(found) & set(spikes(alike, limits["memory"], limits["deviations"], 25))
+        together = (
+            f"; the loss stands out at {len(also)} of them: batches unlike the others"
+            if also
+            else "; the loss stands out at none of them"
+        )
     at = ", ".join(
         f"step {finite[position].step} ({number(measured.norms[position])})"
         for position in found[:3]
@@ -206,7 +217,7 @@ def gradient_norm_spikes(measured: Measured, limits: Limits) -> Iterator[Finding
         severity=INFO,
         confidence=MEDIUM,
         why=["If norms are lognormal, chance makes such a step once in some thousand."],
-        evidence=[f"{at}{', ...' if len(found) > 3 else ''}; {norms_text(measured)}"],
+        evidence=[f"{at}{', ...' if len(found) > 3 else ''}; {norms_text(measured)}{together}"],
         next="Look at the batches of these steps; a clip at the 90th percentile bounds them.",
     )
 

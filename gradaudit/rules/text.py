@@ -34,8 +34,15 @@ def number(value: float) -> str:
 
 
 def times(value: float) -> str:
-    """A ratio: `14 times`, `3.3 times`."""
+    """A ratio: `14 times`, `3.3 times`; from 10,000 on to two digits: `31,000 times`."""
+    if value >= 9999.5:
+        return f"{number(rounded(value))} times"
     return f"{value:.0f} times" if value >= 9.5 else f"{value:.1f} times"
+
+
+def rounded(value: float) -> float:
+    """To two significant digits: a percentile or a ratio of few steps is not known better."""
+    return float(f"{value:.2g}")
 
 
 def percent(share: float) -> str:

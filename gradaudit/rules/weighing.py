@@ -17,7 +17,7 @@ from gradaudit.rules.recorded import PARTIAL, share_text, source, steps_by_gradi
 from gradaudit.rules.recorded_clip import clip_fix, norms_text
 from gradaudit.rules.recorded_layers import update_ratios
 from gradaudit.rules.recorded_terms import shares_text
-from gradaudit.rules.text import listed, number, percent
+from gradaudit.rules.text import listed, number, percent, rounded, times
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -131,6 +131,7 @@ def _told_once(findings: list[Finding], fixed: Collection[str]) -> list[Finding]
             if other.rule.code not in fixed:
                 other.severity = finding.severity
             if position:
+                other.evidence = (*other.evidence, finding.message, *finding.evidence[:1])
                 continue
             dropped.add(id(finding))
             other.evidence = (*other.evidence, finding.message, *finding.evidence)
@@ -169,27 +170,32 @@ def _clip(finding: Finding, one: Measured) -> Verdict | None:
 def _batch_norm(finding: Finding, one: Measured) -> Verdict | None:
     """GA301, GA302: what BatchNorm really saw."""
     optimizer = one.optimizer
-    modes, seen = optimizer.batch_norm_modes, optimizer.batch_norm_batch
-    if optimizer.batch_norm_layers == 0:
+    seen, ranks = optimizer.batch_norm_batch, optimizer.batch_norm_synced
+    if seen is None and all(other.batch_norm_layers == 0 for other in one.record.optimizers):
         return Verdict("the model has no BatchNorm layer", against=True)
-    if modes == {"eval"}:
+    if optimizer.batch_norm_modes == {"eval"} and "batch_norm_unseen" not in one.record.topics:
         return Verdict("BatchNorm ran in eval mode at every step: it took nothing from the batch",
                        against=True)  # fmt: skip
-    if seen is None or one.unit.norm == "sync_batch":
+    if seen is None:
         return None
+    if ranks is None and (one.record.world_size > 1 or one.unit.norm == "sync_batch"):
+        return None  # whether the ranks shared their statistics is not known
     if one.older and one.unit.number("micro_batch") not in (None, seen):
         return None  # the file has another batch than the run had
     if finding.rule.code == "GA302" and _calls(one) == 1:
         return Verdict("backward is called once a step: nothing is accumulated", against=True)
+    together = seen * (ranks or 1)
+    text = f"BatchNorm saw {together} samples at a time"
+    if together > seen:
+        text += f", {seen} on each of {ranks} ranks"
     limits = load()["GA301"].limits
-    if seen >= limits["info"]:
-        return Verdict(f"BatchNorm saw {seen} samples at a time", against=True)
-    tiny = seen < limits["warning"] and not one.unit.has_word(GAN)
-    return Verdict(
-        f"BatchNorm saw {seen} samples at a time",
-        severity=WARNING if tiny else INFO,
-        confidence=HIGH,
-    )
+    if together >= limits["info"]:
+        written = one.unit.number("micro_batch")
+        if written and seen > written:
+            text += " (views of a sample, or parts of a series, are counted as samples)"
+        return Verdict(text, against=True)
+    tiny = together < limits["warning"] and not one.unit.has_word(GAN)
+    return Verdict(text, severity=WARNING if tiny else INFO, confidence=HIGH)
 
 
 def _calls(one: Measured) -> int | None:
@@ -214,17 +220,19 @@ def _weights(finding: Finding, one: Measured) -> Verdict | None:
 
 
 def _balance(finding: Finding, one: Measured) -> Verdict | None:
-    """GA402: unbalanced where one term has four fifths, or one has 100 times another's norm."""
+    """GA402: unbalanced where an auxiliary term has four fifths, or a term has 100 times the norm
+    of a task. A task that leads is as it should be, and a satisfied penalty has no norm."""
     if len(one.terms) < ENOUGH_TO_JUDGE:
         return None
     shares = [share for share in shares_of(one) if share.rms > 0]
-    if len(shares) < 2:
+    tasks = [share for share in shares if not share.is_auxiliary]
+    if len(shares) < 2 or not tasks:
         return None
-    largest = max(share.share for share in shares)
-    spread = max(share.rms for share in shares) / min(share.rms for share in shares)
+    largest = max((share.share for share in shares if share.is_auxiliary), default=0.0)
+    spread = max(share.rms for share in shares) / min(share.rms for share in tasks)
     text = (
-        f"the largest share of the gradient is {percent(largest)}, the largest norm of a term "
-        f"{number(spread)} times the smallest"
+        f"the largest share that an auxiliary term has of the gradient is {percent(largest)}, the "
+        f"largest norm of a term {times(spread)} that of the smallest task"
     )
     if largest > 0.8 or spread > 100:
         return Verdict(text, severity=WARNING, confidence=HIGH)
@@ -235,22 +243,27 @@ def _balance(finding: Finding, one: Measured) -> Verdict | None:
 
 
 def _hinge(finding: Finding, one: Measured) -> Verdict | None:
-    """GA403: a steep penalty harms where its gradient comes rarely and large."""
+    """GA403: a steep penalty harms where its gradient comes now and then, and larger than the
+    task's."""
     if len(one.terms) < ENOUGH_TO_JUDGE:
         return None
     shares = shares_of(one)
     own = [share for share in shares if share.setting is not None
            and share.setting.key == finding.key]  # fmt: skip
-    others = [share.rms for share in shares if share not in own]
-    if not own or not others:
+    tasks = [share.rms for share in shares if share not in own and not share.is_auxiliary]
+    if not own or not tasks:
         return None
     share = own[0]
+    if not share.rms:
+        return Verdict(f"`{share.name}` had no gradient at any step", against=True)
     text = (
         f"`{share.name}` is active at {percent(share.active)} of the steps with a norm of "
-        f"{number(share.rms)}, other terms have at most {number(max(others))}"
+        f"{number(share.rms)}, the task has {number(max(tasks))}"
     )
-    if share.rms < max(others):
+    if share.rms < max(tasks):
         return Verdict(text, against=True)
+    if share.active >= 1:
+        return Verdict(f"{text}: it pulls, and did not jump", severity=INFO, confidence=MEDIUM)
     return Verdict(text, confidence=MEDIUM)
 
 
@@ -262,7 +275,7 @@ def _ratio(one: Measured) -> tuple[float, str] | None:
     if not ratios or looks < load()["GA943"].limits["updates"]:
         return None
     middle = median(ratios)
-    return middle, f"{RATIO} {number(middle)} of their size (1e-3 is usual)"
+    return middle, f"{RATIO} {number(rounded(middle))} of their size (1e-3 is usual)"
 
 
 def _rate(finding: Finding, one: Measured) -> Verdict | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gradaudit.plan.terms import shares_of
-from gradaudit.render.recorded import figures_of, files_text, lacking_text
+from gradaudit.render.recorded import figures_of, files_text, lacking_text, older_text
 from gradaudit.render.report.words import code, prose, rule_link, table
 from gradaudit.rules.recorded import STEPS_APART
 from gradaudit.rules.text import number, percent
@@ -184,5 +184,5 @@ def _notes(measured: Measured) -> list[str]:
     record = measured.record
     notes = [text for _, text in record.notes] + record.remarks + files_text(measured)
     if measured.older:
-        notes.insert(0, "the file was changed after the record was made")
+        notes.insert(0, older_text(measured))
     return ["To keep in mind:", "", *(f"- {prose(note)}" for note in notes)] if notes else []

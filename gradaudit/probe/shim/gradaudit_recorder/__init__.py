@@ -8,6 +8,7 @@ standard library, torch and itself. A folder and not one file, because one would
     hooks    where torch is listened to; clips: its clips; listen: the guard around all of it
     steps    from an optimizer step to a line of the record
     output   the file
+    undone   whether the weights that a step made are still there at the next
     files    what the program writes, deletes and resumes from
     stop     the end
 

@@ -327,16 +327,32 @@ def _wrap_batch_norm(layer: Any) -> None:
 
 
 def batch_norm_called(layer: Any, words: Any) -> None:
-    """Count a call by its mode and batch. In a compiled graph it is traced away: not seen."""
+    """Count a call by its mode, batch, ranks that share it, and whether it can be part of a
+    gradient. In a compiled graph it is traced away: not seen."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing() or not words:
         return
     try:
         of_batch = layer.training or layer.running_mean is None
-        key = ("train" if of_batch else "eval", int(words[0].shape[0]))
+        key = (
+            "train" if of_batch else "eval",
+            int(words[0].shape[0]),
+            _synced_over(layer),
+            torch.is_grad_enabled(),
+        )
     except (AttributeError, IndexError, TypeError):  # no batch: the layer itself says so
         return
     seen = state.current.batch_norm
     seen[key] = seen.get(key, 0) + 1
+
+
+def _synced_over(layer: Any) -> int:
+    """How many ranks' samples a layer normalises together, as SyncBatchNorm decides it itself."""
+    distributed = torch.distributed
+    if not isinstance(layer, torch.nn.SyncBatchNorm) or not layer.training:
+        return 1
+    if not distributed.is_available() or not distributed.is_initialized():
+        return 1
+    return int(distributed.get_world_size(layer.process_group or distributed.group.WORLD))
 
 
 def _wrap_scheduler(scheduler: Any) -> None:

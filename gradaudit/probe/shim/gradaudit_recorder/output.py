@@ -109,6 +109,7 @@ def begin(device: str) -> None:
             "steps_asked": now.steps_asked,
             "skip_steps": now.skip_steps,
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now.started)),
+            "configs": json.loads(os.environ.get("GRADAUDIT_PROBE_CONFIGS", "[]")),
         }
     )
     for line in waiting:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gradaudit_recorder.tensors import Norms
+    from gradaudit_recorder.undone import Compared, Look
 
 MOST_EVENTS = 4096
 MOST_CLIPS = 16
@@ -50,6 +51,8 @@ class Watched:
     flat_pieces     whether its tensors are pieces that no DTensor marks: FSDP1
     measured        the norms that the step in progress saw
     weights         (positions, copies of the weights before the step), every tenth step
+    look            some numbers of the weights around a step, until the next one begins
+    compared        what the step in progress found of that before it
     """
 
     index: int | None = None
@@ -70,6 +73,8 @@ class Watched:
     fused_scale: Any = None
     found_inf: Any = None
     weights: tuple[list[int], list[Any]] | None = None
+    look: Look | None = None
+    compared: Compared | None = None
     groups_seen: tuple[Any, ...] = ()
     ids: frozenset[int] = frozenset()
     ids_of: tuple[int, ...] = ()
@@ -113,7 +118,7 @@ class State:
         self.in_clip = False
         self.stepping: list[weakref.ref[Any]] = []
         self.clips: list[ClipCall] = []
-        self.batch_norm: dict[tuple[str, int], int] = {}
+        self.batch_norm: dict[tuple[str, int, int, bool], int] = {}
         self.batch_norm_seen = False
         self.autocast: set[tuple[str, str]] = set()
         self.scaler: Callable[[], Any] = lambda: None

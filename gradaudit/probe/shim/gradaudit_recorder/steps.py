@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from gradaudit_recorder import output, state, stop
+from gradaudit_recorder import output, state, stop, undone
 from gradaudit_recorder.state import ClipCall, Watched
 from gradaudit_recorder.tensors import (
     Norms,
@@ -56,6 +56,9 @@ def measure(optimizer: Any, watched: Watched) -> None:
     if watched.step < now.skip_steps:
         return
     parameters = parameters_of(optimizer)
+    if watched.measured is None:  # a closure comes here at each evaluation
+        watched.compared = undone.compare(watched.look) if watched.look else None
+        watched.look = undone.begin(parameters, watched.step + 1)
     watched.measured = norms_of([tensor.grad for tensor in parameters])
     watched.fused_scale = _kept(getattr(optimizer, "grad_scale", None))
     watched.found_inf = _kept(getattr(optimizer, "found_inf", None))
@@ -90,6 +93,8 @@ def record(optimizer: Any, watched: Watched, skipped: bool) -> None:
     watched.step += 1
     watched.last_of_all = now.stepped
     watched.events.append("K" if skipped else "S")
+    if watched.look is not None:
+        undone.end(watched.look)
     if watched.step > now.skip_steps:
         if watched.index is None:
             watched.index = next(now.indices)
@@ -111,6 +116,7 @@ def _begin_next(watched: Watched) -> None:
     watched.closure_calls = 0
     watched.clips, watched.stale = [], []
     watched.measured = watched.weights = watched.fused_scale = watched.found_inf = None
+    watched.compared = None
     watched.events.clear()
     now.clips = []
     now.batch_norm_seen = now.batch_norm_seen or bool(now.batch_norm)
@@ -139,8 +145,9 @@ def _line(optimizer: Any, watched: Watched, skipped: bool) -> dict[str, Any]:
         "layer_norms": norms,
         "layer_norms_are": "local" if watched.sharded else "global",
         "batch_norm": [
-            {"mode": mode, "batch": batch, "calls": calls}
-            for (mode, batch), calls in sorted(now.batch_norm.items())
+            {"mode": mode, "batch": batch, "calls": calls, "synced_over": ranks}
+            | ({} if with_grad else {"no_grad": True})
+            for (mode, batch, ranks, with_grad), calls in sorted(now.batch_norm.items())
         ],
         "backward_roots": watched.roots,
         "skipped": skipped,
@@ -162,6 +169,8 @@ def _line(optimizer: Any, watched: Watched, skipped: bool) -> dict[str, Any]:
         line["stale_gradients"] = 0
     elif watched.stale:
         line["stale_gradients"] = watched.stale
+    if watched.compared is not None:
+        line["last_update"] = watched.compared
     if watched.weights is not None and not skipped:
         line["update_ratio"], line["weight_norms"] = _update(parameters, watched.weights)
     return line
@@ -243,6 +252,8 @@ def _read(line: dict[str, Any]) -> dict[str, Any]:
     if _scalar(line.pop("_found_inf")):  # a fused optimizer was called, and did nothing
         line["skipped"] = True
         line["events"] = line["events"][:-1] + "K"
+    if "last_update" in line:
+        line["last_update"] = line["last_update"].values()
     if "update_ratio" in line:
         weights = line["weight_norms"].values()
         changes = line["update_ratio"].values()
@@ -290,6 +301,9 @@ def _describe_where_new(optimizer: Any, watched: Watched) -> None:
         "shapes": [list(tensor.shape) for tensor in parameters],
         "dtypes": _counted([str(tensor.dtype) for tensor in parameters]),
     }
+    apart = [o for o in now.optimizers if o.param_groups is not optimizer.param_groups]
+    others = {id(tensor) for other in apart for tensor in parameters_of(other)}
+    line["shared_tensors"] = sum(id(tensor) in others for tensor in parameters)
     if model.trainable:
         everywhere = {id(t) for other in now.optimizers for t in parameters_of(other)}
         outside = [name for key, name in model.trainable.items() if key not in everywhere]
