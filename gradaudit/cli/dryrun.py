@@ -156,7 +156,7 @@ def _measure_into(
     from gradaudit.probe.dryrun import device_of, run_dry
     from gradaudit.probe.entry import build_training, load_entry
     from gradaudit.probe.protocol import DryRunError
-    from gradaudit.probe.recipe import recipe_of
+    from gradaudit.probe.recipe import recipe_for
     from gradaudit.probe.state import seed_all
 
     assert own.entry is not None
@@ -170,7 +170,7 @@ def _measure_into(
         function = load_entry(own.entry)
         seed_all(own.seed)
         training = build_training(function, config, own.entry)
-        recipe = recipe_of(unit, _steps_per_epoch(training))
+        recipe = recipe_for(unit, training)
         with _open(directory) as file:
 
             def write(line: dict[str, Any]) -> None:
@@ -200,15 +200,6 @@ def _config(result: FileResult, unit: TrainingUnit) -> Any:
     assert result.composed is not None
     whole, section = plain_config(result.composed, unit.mapping)
     return Config(whole, section, unit.name)
-
-
-def _steps_per_epoch(training: Any) -> float | None:
-    if training.steps_per_epoch:
-        return float(training.steps_per_epoch)
-    try:
-        return float(len(training.batches))
-    except TypeError:
-        return None
 
 
 def _open(directory: str) -> TextIO:

@@ -6,6 +6,7 @@ Everything goes out as lines of the record (docs/record.md); nothing is judged h
 from __future__ import annotations
 
 import statistics
+from array import array
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +26,10 @@ from gradaudit.probe.coupling import (
     biases_before_batch_norm,
     couplings,
 )
+from gradaudit.probe.curve import Rates, rates_of
 from gradaudit.probe.entry import users_fault
 from gradaudit.probe.protocol import DryRunError
-from gradaudit.probe.recipe import make_optimizer
+from gradaudit.probe.recipe import make_optimizer, not_reproduced
 from gradaudit.probe.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -123,15 +125,16 @@ def _run(
     out(_optimizer_line(training, optimizer))
     adaptive = recipe.adaptive and not isinstance(optimizer, torch.optim.SGD)
     stream = Stream(training.batches, device, training.move)
-    trajectory = Trajectory(training, recipe, optimizer, stream, device, out)
+    rates = _rates(recipe, optimizer, steps)
+    trajectory = Trajectory(training, recipe, optimizer, stream, device, rates, out)
     trajectory.run(steps, progress)
     out({
         "kind": "trajectory", **about, "seed": seed, "steps": trajectory.done,
         "steps_asked": steps, "stopped": trajectory.stopped,
         "optimizer": type(optimizer).__name__,
         "accumulation": recipe.accumulation, "micro_batch": recipe.micro_batch,
-        "clip_norm": recipe.clip_norm, "warmup_steps": recipe.warmup_steps,
-        "total_steps": recipe.total_steps, "notes": recipe.notes, "adaptive": adaptive,
+        "clip_norm": recipe.clip_norm, "warmup_steps": rates.warmup,
+        "total_steps": recipe.clock.steps, "notes": recipe.notes, "adaptive": adaptive,
         "elements": sum(p.numel() for p in trajectory.parameters),
         "self_check": trajectory.self_check, "total_checked": training.total is not None,
     })  # fmt: skip
@@ -154,6 +157,24 @@ def _run(
         why = "interrupted"
     out({"kind": "stop", "why": why, "steps": trajectory.done})
     return trajectory
+
+
+def _rates(recipe: Recipe, optimizer: torch.optim.Optimizer, steps: int) -> Rates:
+    """The rate in each step; where torch refuses the schedule its warm-up and the peak, and why."""
+    peaks = [float(group["lr"]) for group in optimizer.param_groups]
+    length = recipe.clock.steps
+    if length is not None and length < steps:
+        recipe.notes.append(
+            f"the training is {length:,} steps long: after them the rate stays where it ended"
+        )
+    if recipe.planned is not None:
+        try:
+            return rates_of(recipe.planned, recipe.clock, peaks, steps)
+        except ValueError as error:
+            recipe.notes.append(not_reproduced(recipe.planned, str(error)))
+    if recipe.held is not None:
+        return rates_of(recipe.held, recipe.clock, peaks, steps)
+    return Rates([array("d", [peak]) for peak in peaks], peaks, 0)
 
 
 def _role(name: str, primary: Collection[str]) -> str:
@@ -185,9 +206,10 @@ def _measure_frozen(
             factors=RATE_FACTORS, clip_norm=trajectory.recipe.clip_norm,
         )  # fmt: skip
         rate = trajectory.optimizer.param_groups[0]["lr"]
-        factor = trajectory.recipe.factor(max(trajectory.done, 1))
+        peak = trajectory.rates.peaks[0]
         out({
-            "kind": "rate_test", "learning_rate": rate, "share_of_peak": factor,
+            "kind": "rate_test", "learning_rate": rate,
+            "share_of_peak": rate / peak if peak else None,
             "factors": list(RATE_FACTORS), "losses": losses,
         })  # fmt: skip
 

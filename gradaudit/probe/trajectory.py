@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gradaudit.probe.batches import Stream
+    from gradaudit.probe.curve import Rates
     from gradaudit.probe.gradients import Term
     from gradaudit.probe.protocol import Training
     from gradaudit.probe.recipe import Recipe
@@ -57,6 +58,7 @@ class Trajectory:
         optimizer: torch.optim.Optimizer,
         stream: Stream,
         device: torch.device,
+        rates: Rates,
         write: Write,
         *,
         measure: bool = True,
@@ -75,7 +77,7 @@ class Trajectory:
         self.graphless: dict[str, int] = {}
         self.parameters = [p for p in training.model.parameters() if p.requires_grad]
         self.held = [p for group in optimizer.param_groups for p in group["params"]]
-        self._peaks = [float(group["lr"]) for group in optimizer.param_groups]
+        self.rates = rates
         self._norm_layers = len(batch_norms(training.model))
         self._started = time.monotonic()
 
@@ -118,9 +120,8 @@ class Trajectory:
             self._measure(step, batches[0])
             if self.stopped:
                 return float("nan")
-        factor = self.recipe.factor(step)
-        for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
-            group["lr"] = peak * factor
+        for group, rate in zip(self.optimizer.param_groups, self.rates.at(step), strict=True):
+            group["lr"] = rate
         self.optimizer.zero_grad()
         for batch in batches:
             terms = read_terms(self.training.losses(self.training.model, batch))
