@@ -58,13 +58,27 @@ def test_a_clip_that_is_off_is_none() -> None:
         ("scheduler: cosine\n", "(how long the training is, is not known): the rate stays at"),
         ("scheduler: cosine\nmax_steps: 9\n", "cosine: only the shape is known from the name"),
         ("max_steps: 9\n", "names no scheduler: after its warm-up, if any, the rate stays"),
-        ("precision: bf16-mixed\n", "precision bf16-mixed is not reproduced"),
-        ("world_size: 8\nbatch_size: 4\n", "one process stands for 8"),
+        (
+            "world_size: 16\n",
+            "one process stands for 16 (more than 8 would make each step 16 times",
+        ),
+        (
+            "world_size: 2\nbatch_size: 4\nglobal_batch_size: 12\ngradient_accumulation_steps: 1\n",
+            "(micro_batch x accumulation x devices is not the global batch)",
+        ),
     ],
 )
 def test_what_is_not_reproduced_is_said(more: str, said: str) -> None:
     notes = recipe(ADAMW + more).notes
     assert any(said in note for note in notes), notes
+
+
+def test_precision_and_devices() -> None:
+    found = recipe(ADAMW + "precision: fp16-mixed\nworld_size: 8\nnorm: sync_batch\n")
+    assert (found.precision, found.ranks, found.sync_batch_norm) == ("fp16-mixed", 8, True)
+    assert found.loss_scale is not None
+    assert (found.loss_scale.initial, found.loss_scale.fixed) == (65536.0, False)
+    assert recipe(ADAMW + "precision: bf16-mixed\n").loss_scale is None
 
 
 def test_steps_of_an_epoch_are_the_plans_before_the_scripts() -> None:

@@ -164,3 +164,19 @@ def test_threshold_from_percentiles() -> None:
     assert interval[0] < 1.891 < interval[1]
     assert not why
     assert clip_advice([*norms[:90], *[99.0] * 10])[2] == "fix what makes the spikes first"
+
+
+def test_what_autocast_rounds_and_the_scaler_skips() -> None:
+    entries = lines()
+    (about,) = [line for line in entries if line["kind"] == "trajectory"]
+    about |= {"self_check": 3e-7, "autocast": "float16", "rounding": 4e-4, "unchecked": "",
+              "skipped": 3, "loss_scale": 8192.0}  # fmt: skip
+    said = screen(entries)
+    assert (
+        "self-check, in full precision: the terms' gradients add up to their sum's, to 3e-07"
+        in said
+    )
+    assert "under float16 autocast, which rounds each of them, to 4e-04" in said
+    assert "the loss scaler skipped 3 steps, whose gradients overflowed" in said
+    about["unchecked"] = "FlashAttention only supports fp16"
+    assert "does not run without (FlashAttention only supports fp16)" in screen(entries)

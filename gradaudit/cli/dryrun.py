@@ -40,6 +40,7 @@ class DryRunArguments:
         device: str,
         seed: int,
         unit: str | None,
+        precision: str,
     ) -> None:
         self.entry = entry
         self.steps = steps
@@ -47,6 +48,7 @@ class DryRunArguments:
         self.device = device
         self.seed = seed
         self.unit = unit
+        self.precision = precision
 
 
 def run_dryrun(arguments: CheckArguments, own: DryRunArguments) -> int:
@@ -171,6 +173,8 @@ def _measure_into(
         seed_all(own.seed)
         training = build_training(function, config, own.entry)
         recipe = recipe_for(unit, training)
+        if own.precision == "model":
+            recipe.precision = ""
         with _open(directory) as file:
 
             def write(line: dict[str, Any]) -> None:

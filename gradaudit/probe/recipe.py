@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradaudit.probe.formulas import constant, constant_with_warmup
 from gradaudit.probe.lengths import Clock, batch_of, clock_of
+from gradaudit.probe.loss_scale import loss_scale_of
 from gradaudit.probe.protocol import DryRunError
 from gradaudit.probe.schedule_terms import plan_schedule, scheduler_of, warmup_alone
 from gradaudit.probe.scheduler_names import EPOCHS, Making, making_of
@@ -20,10 +21,15 @@ from gradaudit.probe.simulated import Missing
 
 if TYPE_CHECKING:
     from gradaudit.plan.model import TrainingUnit
+    from gradaudit.probe.loss_scale import LossScale
     from gradaudit.probe.protocol import Training
     from gradaudit.probe.schedule_terms import Planned
 
 UNKNOWN_LENGTH = Clock(None, None, None, 0)
+
+MOST_RANKS = 8
+"""Devices whose micro-batches are drawn for each step: one machine's worth. Each costs as long as
+the first."""
 
 
 @dataclass
@@ -36,6 +42,10 @@ class Recipe:
     planned         the schedule; None: the rate is the peak at every step.
     held            what stands for it where torch refuses to make it: its warm-up, then the peak.
     clock           the length of the training.
+    precision       as the plan has it: `bf16-mixed`, ...; empty where it says nothing.
+    loss_scale      of `fp16-mixed`.
+    ranks           devices whose micro-batches are drawn one after another, averaged as by DDP.
+    sync_batch_norm whether the config asks for SyncBatchNorm.
     notes           what is not as the config says, one sentence each.
     """
 
@@ -49,6 +59,10 @@ class Recipe:
     held: Planned | None = None
     clock: Clock = UNKNOWN_LENGTH
     adaptive: bool = True
+    precision: str = ""
+    loss_scale: LossScale | None = None
+    ranks: int = 1
+    sync_batch_norm: bool = False
     notes: list[str] = field(default_factory=list)
 
 
@@ -76,18 +90,36 @@ def recipe_of(
         batch = batch_of(unit, float(ceil(batches / each)))
     recipe.clock = clock_of(unit, batch)
     _read_schedule(recipe, unit, peak)
-    precision = unit.get("precision")
-    if precision is not None and precision.value not in (None, "fp32", "tf32"):
-        recipe.notes.append(
-            f"precision {precision.value} is not reproduced: everything is measured in the "
-            "model's own dtype, without autocast or loss scaling"
-        )
-    if world and world > 1:
-        recipe.notes.append(
-            f"one process stands for {world:g}: a step sees 1/{world:g} of the global batch, so "
-            "gradients are noisier than in the training"
-        )
+    precision, norm = unit.get("precision"), unit.get("norm")
+    if precision is not None and precision.value is not None:
+        recipe.precision = str(precision.value)
+        recipe.loss_scale = loss_scale_of(unit)
+    recipe.sync_batch_norm = norm is not None and norm.value == "sync_batch"
+    _read_ranks(recipe, world, batch.agrees)
     return recipe
+
+
+def _read_ranks(recipe: Recipe, world: float | None, agrees: bool | None) -> None:
+    """So many devices as there are, where that is affordable and they are what is averaged over."""
+    if not world or world <= 1:
+        return
+    why = ""
+    if world > MOST_RANKS:
+        why = f"more than {MOST_RANKS} would make each step {world:g} times as long"
+    elif agrees is False:
+        why = "micro_batch x accumulation x devices is not the global batch"
+    if why:
+        recipe.notes.append(alone(world, why))
+    else:
+        recipe.ranks = int(world)
+
+
+def alone(world: float, why: str) -> str:
+    """What to say where one process stands for many."""
+    return (
+        f"one process stands for {world:g} ({why}): a step sees 1/{world:g} of the global batch, "
+        "so gradients are noisier than in the training"
+    )
 
 
 def recipe_for(unit: TrainingUnit, training: Training) -> Recipe:
@@ -147,10 +179,10 @@ def _read_schedule(recipe: Recipe, unit: TrainingUnit, peak: float | None) -> No
         planned = Missing("", "steps_per_epoch is not known", ("steps_per_epoch",))
     if not isinstance(planned, Missing):
         recipe.planned = planned
-        if name:
-            recipe.notes += [f"scheduler {name}: {note}" for note in planned.notes]
-        else:
+        if not name:
             recipe.notes.append(NO_SCHEDULER)
+        elif planned.notes:
+            recipe.notes.append(f"scheduler {name}: {'; '.join(planned.notes)}")
         return
     recipe.planned = recipe.held
     if "learning_rate" in planned.assume:
