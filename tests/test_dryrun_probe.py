@@ -569,6 +569,39 @@ def test_the_record_is_read_by_the_reader(tmp_path: Path) -> None:
     assert found.batch_norm["layers"][0]["values"] == 6
 
 
+def test_a_term_that_acts_at_one_step_in_a_hundred_is_found_and_lowered(tmp_path: Path) -> None:
+    """A hinge that one batch in a hundred touches, with a gradient fifty times the rest."""
+    from gradaudit.evidence.dry_run import read_dry_run
+    from gradaudit.evidence.record_reader import read_record
+
+    made = training(norm=False, dropout=0.0)
+    some = batches(100)
+    some[42] = (some[42][0], some[42][1] + 1000.0)  # the only targets above 500
+    usual = 5.0
+    made.batches = some
+
+    def losses(model: nn.Module, batch: Any) -> dict[str, Any]:
+        x, y = batch
+        out = model(x).squeeze(-1)
+        outlier = y.mean() > 500
+        mse = (out - torch.where(outlier, y - 1000.0, y)).square().mean()
+        hinge = 50 * usual * out.mean() if outlier else torch.relu(out.mean() - 1e6)
+        return {"mse": (mse, 1.0), "penalty": (hinge, 1.0)}
+
+    made.losses = losses
+    lines = run(made, Recipe("sgd", {"lr": 1e-6}), steps=100)
+    text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
+    (tmp_path / "rank-0.jsonl").write_text(text)
+    found = read_dry_run(read_record(str(tmp_path)), {"mse": "primary", "penalty": "auxiliary"})
+    (advice,) = found.balance.to_apply
+    assert (advice.name, advice.few) == ("penalty", 1)
+    assert not found.balance.dominated
+    assert found.norm is not None
+    assert found.norm_after is not None
+    assert found.norm.max > 30 * found.norm.median
+    assert found.norm_after.max < 4 * found.norm_after.median
+
+
 # --- batches ---
 
 

@@ -243,7 +243,7 @@ def _show(arguments: CheckArguments, unit: TrainingUnit, directory: str, path: s
 
 def is_wanting(run: DryRun) -> bool:
     """Whether something should be changed: what ends with exit code 1."""
-    return run.balance.dominated and bool(run.balance.advice)
+    return bool(run.balance.to_apply)
 
 
 class Progress:
