@@ -186,6 +186,10 @@ def _measure_into(
                     training, recipe, steps=own.steps, seed=own.seed, device=device, write=write,
                     about=about, progress=bar.show,
                 )  # fmt: skip
+            except DryRunError:
+                file.close()
+                os.remove(file.name)  # half a record would stand in the way of the next try
+                raise
             finally:
                 bar.end()
     except (DryRunError, TooLarge, BadRecord) as error:

@@ -25,7 +25,7 @@ from gradaudit.probe.coupling import (
     biases_before_batch_norm,
     couplings,
 )
-from gradaudit.probe.entry import users_fault
+from gradaudit.probe.entry import is_out_of_memory, users_fault
 from gradaudit.probe.preparing import optimizer_for, precision_for, rates_for, see_to_ranks
 from gradaudit.probe.protocol import DryRunError
 from gradaudit.probe.trajectory import Trajectory
@@ -81,11 +81,7 @@ def run_dry(
     except DryRunError:
         raise
     except Exception as error:
-        said = str(error)
-        if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-            isinstance(error, RuntimeError)
-            and ("can't allocate memory" in said or "out of memory" in said)
-        ):
+        if is_out_of_memory(error):
             raise _too_large(training, device, error) from error
         fault = users_fault(error)
         if fault:

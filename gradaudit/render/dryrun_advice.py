@@ -43,6 +43,13 @@ def causes(run: DryRun, width: int) -> list[Line]:
         if rest is not None and largest is not None:
             text += "; without it the " + _moved((before.p95, rest), (before.max, largest), "is")
         lines += prose(text, width, f"  {place}. ")
+    each = (run.about.get("accumulation") or 1) * (run.about.get("ranks") or 1)
+    if each > 1:
+        lines += prose(
+            f"norms here are of the first of a step's {each} micro-batches, on which terms are "
+            "measured; above they are of all together",
+            width, "     ", "dim",
+        )  # fmt: skip
     rest_energy = sum(term.energy for term in run.terms if term not in named)
     if rest_energy:
         lines += prose(
