@@ -151,6 +151,15 @@ def test_a_gradient_that_no_scale_makes_finite_ends_the_run() -> None:
     assert about["steps"] < 70
 
 
+def test_a_forward_pass_beyond_float16_says_where_it_ends() -> None:
+    made = training(norm=False, dropout=0.0)
+    made.losses = lambda model, batch: {
+        "mse": (model(batch[0] * 3e4).mul(1e3).square().mean(), 1.0)
+    }
+    with pytest.raises(DryRunError, match=r"step 1: term `mse` is nan.*beyond 65,504"):
+        run(made, recipe("precision: fp16-mixed\n"))
+
+
 def test_a_forgotten_term_of_one_percent_is_seen_under_autocast() -> None:
     """Below what rounding to bfloat16 makes: the check is made in full precision."""
     made = training()

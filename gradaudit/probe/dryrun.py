@@ -230,6 +230,8 @@ def _noise_line(
         return {**line, "refused": why}
     if size is None or unknown or not kinds:
         why = "batches differ in size or cannot be cut" if size is None else "it was not active"
+        if not kinds:  # no pass succeeded, on a half of a batch or without autocast
+            why = "the model does not run on half a batch in full precision"
         return {**line, "refused": f"whether the terms couple samples is not known: {why}"}
     if SUM in kinds.values():
         return {**line, "refused": "a term is summed over the batch, so its scale grows with it"}

@@ -257,9 +257,8 @@ class Trajectory:
         from the same buffers and random numbers."""
         model, own = training.model, None
         scale = 1.0
-        if training is self.training:
+        if self.precision.scales and training is self.training:  # as large as in the step's passes
             scale = self.precision.scale / (self.recipe.accumulation * self.recipe.ranks)
-            scale = scale if self.precision.scales else 1.0
         with same_buffers(model, self.device):
             generators = take_random(self.device)
             terms = read_terms(training.losses(model, batch))
@@ -326,9 +325,12 @@ class Trajectory:
 
     def _fail(self, step: int, what: str) -> None:
         if step == 1:
+            half = ""
+            if self.precision.name == "float16":
+                half = "; or it is beyond 65,504, where float16 ends: `--precision model` tells"
             raise DryRunError(
                 f"step 1: {what}, before anything was trained: look at its inputs (empty or "
-                "unnormalised batch, log or division of 0), not at the learning rate"
+                f"unnormalised batch, log or division of 0), not at the learning rate{half}"
             )
         self.stopped = f"step {step}: {what}; the {step - 1} steps before it were recorded"
         self.write({"kind": "note", "topic": "non_finite", "text": self.stopped})
