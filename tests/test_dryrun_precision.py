@@ -310,3 +310,21 @@ def test_what_is_done_about_devices_is_said(more: str, ranks: int, said: str) ->
     (about,) = only(lines, "trajectory")
     assert about["ranks"] == ranks
     assert any(said in note for note in about["notes"]), about["notes"]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["bf16-mixed", "fp16-mixed"])
+def test_autocast_on_a_gpu(precision: str) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    lines: list[Any] = []
+    how = recipe(f"precision: {precision}\nworld_size: 2\n")
+    run_dry(
+        training(), how, steps=12, seed=0, device=torch.device("cuda"), write=lines.append,
+        about={},
+    )  # fmt: skip
+    (about,) = only(lines, "trajectory")
+    assert about["autocast"] == ("bfloat16" if precision == "bf16-mixed" else "float16")
+    assert about["self_check"] < 1e-4
+    assert about["steps"] == 12
+    assert only(lines, "rate_test")
