@@ -184,9 +184,9 @@ def rarely(norm: float, times: int, steps: int = 200, calib: float = 0.1) -> lis
     return [step(n, [1, 2, 10], [1.0, calib, norm if n <= times else None]) for n in range(steps)]
 
 
-@pytest.mark.parametrize(("times", "steps"), [(0, 200), (3, 100), (8, 2000)])
+@pytest.mark.parametrize(("times", "steps"), [(0, 200), (1, 100), (8, 2000)])
 def test_a_term_that_hardly_acts_and_makes_no_spike_is_left_alone(times: int, steps: int) -> None:
-    """Fewer than five steps, or less than one in a hundred; 9 is no ten times the usual step."""
+    """Once, or at less than one step in a hundred; 9 is no ten times the usual step."""
     found = balance(rarely(9.0, times - 1, steps), ROLES)
     assert not found.to_apply
     assert [term.name for term in found.rare] == ["var"]
@@ -205,11 +205,20 @@ def test_a_term_that_hardly_acts_and_makes_spikes_is_lowered(times: int, steps: 
 
 
 def test_a_spike_is_one_at_each_of_its_steps() -> None:
-    steps = rarely(50.0, 1)
+    steps = rarely(50.0, 1, 300)
     steps.append(step(300, [1, 2, 10], [1.0, 0.1, 5.0]))
     found = balance(steps, ROLES)
     assert not found.to_apply
     assert [term.name for term in found.rare] == ["var"]
+
+
+def test_a_few_steps_give_a_range_and_not_an_interval() -> None:
+    """At 3 of 100, each asking for much less, beside a term that leads."""
+    steps = rarely(4.0, 1, calib=8.0, steps=98)
+    steps.append(step(300, [1, 2, 10], [1.0, 8.0, 2.0]))
+    (advice,) = [a for a in balance(steps, ROLES).to_apply if a.name == "var"]
+    assert (advice.few, advice.spikes) == (3, False)
+    assert (advice.low, advice.high) == pytest.approx((0.2 / 0.6 / 4, 0.2 / 0.6 / 2))
 
 
 def test_five_steps_are_judged_as_any_other_term() -> None:

@@ -41,8 +41,13 @@ LEAST_ACTIVE = 0.01
 asks for is in hardly any step."""
 
 FEWEST_ACTIVE = 5
-"""Active steps below which a term is left alone, unless it makes spikes. That all of five come from
-above the median of what the term does has a chance of 3 %; of fewer the spread is not known."""
+"""Active steps below which a factor has the range over them in place of an interval, and is called
+a rough guess: that all of five come from above the median of what the term does has a chance of
+3 %, of fewer more."""
+
+SEEN = 2
+"""Active steps below which a term is left alone, unless it makes a spike: one says nothing of how
+large it is as a rule."""
 
 FEWEST_STEPS = 30
 """Measured steps after the warm-up below which no weight is recommended."""
@@ -121,7 +126,7 @@ class Advice:
     """A weight from the measurement: `new` = weight x factor, rounded to two digits.
 
     wanted    the factor before `CAP`. low, high: its interval of 95 % (resampled steps).
-    spikes    whether its steps are spikes (`SPIKE`). few: of a term that makes them at fewer than
+    spikes    whether its steps are spikes (`SPIKE`). few: of a term that is active at fewer than
               `FEWEST_ACTIVE` steps, or at less than `LEAST_ACTIVE` of all: at so many; `low` and
               `high` are then the range over these. 0 for any other.
     is_off    whether even the cap leaves it above its share: in effect the penalty is off.
@@ -199,7 +204,7 @@ def balance(terms: Sequence[Terms], roles: Mapping[str, str]) -> Balance:
     result = Balance(reference)
     result.usual = usual_norm(terms)
     few = [s for s in helpers if s.active < FEWEST_ACTIVE or s.active_share < LEAST_ACTIVE]
-    result.rare = [s for s in few if not s.active or _least(terms, s.name) < SPIKE * result.usual]
+    result.rare = [s for s in few if not _is_judged(s, terms, result.usual)]
     counted = [s for s in helpers if s not in result.rare]
     result.dominated = sum(s.share for s in helpers) > DOMINATED
     target = (1 - PRIMARY_SHARE) / max(len(counted), 1) / PRIMARY_SHARE
@@ -243,8 +248,11 @@ def _active(terms: Sequence[Terms], name: str) -> list[float]:
     return [sqrt(square) for step in terms if (square := _square(step, name)) > 0]
 
 
-def _least(terms: Sequence[Terms], name: str) -> float:
-    return min(_active(terms, name))
+def _is_judged(term: TermSummary, terms: Sequence[Terms], usual: float) -> bool:
+    """Whether a term that is rarely active was seen often enough, or made a spike each time."""
+    if term.active >= SEEN and term.active_share >= LEAST_ACTIVE:
+        return True
+    return term.active > 0 and min(_active(terms, term.name)) >= SPIKE * usual
 
 
 def _factor_interval(terms: Sequence[Terms], reference: str, name: str, target: float) -> Interval:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil
 
 from gradaudit.evidence.dry_run import LEAST_COSINE
-from gradaudit.evidence.terms import CAP, EVEN, FEWEST_ACTIVE, FEWEST_STEPS, SPIKE
+from gradaudit.evidence.terms import CAP, EVEN, FEWEST_STEPS, SEEN
 from gradaudit.render.dryrun_text import number, prose
 from gradaudit.render.layout import clean, fit, piece
 from gradaudit.rules.text import percent, times
@@ -156,12 +156,14 @@ def _weights(run: DryRun, held: Collection[str], width: int) -> list[Line]:
 def _of_few(run: DryRun, advice: Advice) -> str:
     """What a recommendation rests on that was seen at a few steps only."""
     term = next(term for term in run.terms if term.name == advice.name)
-    at = f"{advice.few} of {term.steps} steps"
-    every = "its norm was" if advice.few == 1 else "its norm was always"
-    least = SPIKE if advice.few > 1 else term.rms / run.balance.usual if run.balance.usual else 0
+    said = f"`{advice.name}` acted at {advice.few} of {term.steps} steps only"
+    if not advice.spikes or not run.balance.usual:
+        return f"{said}: how low it belongs is a rough guess"
+    # `high` is the factor of the step with the smallest norm
+    least = advice.wanted * term.rms / advice.high / run.balance.usual
     more = " or more" if advice.few > 1 else ""
     return (
-        f"`{advice.name}` acted at {at} only: {every} {times(least)}{more} that of the usual step "
+        f"{said}, with {times(least)}{more} the norm of the usual step "
         f"({number(run.balance.usual)}). That it is too large is seen; how low it belongs is a "
         "rough guess"
     )
@@ -175,7 +177,7 @@ def _rare(run: DryRun, width: int) -> list[Line]:
             most = percent(1 - 0.05 ** (1 / term.steps))
             text = (
                 f"`{term.name}` stays: it never acted in {term.steps} steps; it may still act at "
-                f"up to {most} of such steps"
+                f"up to {most} of such steps; more --steps, or another --seed, may show it"
             )
         else:
             usual = run.balance.usual
@@ -184,8 +186,8 @@ def _rare(run: DryRun, width: int) -> list[Line]:
                 f"`{term.name}` stays: it acted at {term.active} of {term.steps} steps, with a "
                 f"norm of {number(term.rms)}{size}"
             )
-            if term.active < FEWEST_ACTIVE:
-                more = ceil(FEWEST_ACTIVE * term.steps / term.active) - term.steps
+            if term.active < SEEN:
+                more = ceil(SEEN * term.steps / term.active) - term.steps
                 text += f": no spikes, as far as that tells; some {more} more steps would judge it"
             else:
                 text += ": no spikes, and it asks for little"

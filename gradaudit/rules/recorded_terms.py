@@ -343,8 +343,9 @@ def term_makes_spikes(measured: Measured, limits: Limits) -> Iterator[Finding]:
     Fix:
         Recommended: lower its weight until its gradient has its share where it is active, as for
         term-dominates-gradient, from 30 steps after the warm-up: where that gradient is ten times
-        the median norm of all steps, at fewer than five steps at each of them. How low it belongs
-        is then a rough guess. A smooth penalty in place of a hinge does without one.
+        the median norm of all steps; of a term that acts once, or at less than 1 % of the steps, at
+        each of these. How low it belongs is then a rough guess. A smooth penalty in place of a
+        hinge does without one.
 
     Limits:
         active: share of the steps at which it has a gradient, below which it is rare.
