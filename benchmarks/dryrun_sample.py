@@ -4,45 +4,26 @@ Runs the commands that a user would run (`gradaudit dryrun`, `gradaudit fix --re
 copy of `sample_configs/enhanced_training.yaml`, then trains `sample_configs/priority_net.py` with
 both files, and with each fix of the diagnosis report alone. Writes `docs/measured-sample.md`.
 
-    python benchmarks/dryrun_sample.py            # about eight minutes on one core
+    python benchmarks/dryrun_sample.py            # about four minutes on one quiet core
     python benchmarks/dryrun_sample.py --seeds 2 --output -   # a quick look
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
-import os
-import random
 import shutil
-import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
-from typing import Any, NamedTuple
 
 import torch
-from measure_fixes import (
-    LEARNING_RATE,
-    SAMPLES,
-    STEPS_PER_EPOCH,
-    evaluate,
-    load_sample,
-    spread,
-)
+from measure_fixes import LEARNING_RATE, SAMPLES, STEPS_PER_EPOCH, load_sample
+from sample_page import OWN_LENGTHS, STEPS, Measured, page
+from sample_runs import CONFIG, ROOT, WEIGHTS_ONLY, Change, Outcome, dry_run, fix, train, weights_of
 
-ROOT = SAMPLES.parent
 TARGET = ROOT / "docs" / "measured-sample.md"
-CONFIG = "enhanced_training.yaml"
-STEPS = 120
-WARMUP = 12
 FIRST_DRY_SEED = 100  # training seeds count from 0
-
-Change = dict[str, Any]
+LONG_SEEDS = 5  # of the 80 epochs
 
 REPORT_FIXES: list[tuple[str, str, Change]] = [
     ("#1a batch 24", "more stable BatchNorm, lower gradient variance", {"batch_size": 24}),
@@ -69,144 +50,64 @@ REPORT_FIXES: list[tuple[str, str, Change]] = [
 ]
 
 
-class Outcome(NamedTuple):
-    """One training; norms before clipping, of all steps and of those after the warm-up."""
+def measure(seeds: range) -> Measured:
+    """All dry runs and trainings."""
+    started = time.monotonic()
+    sample = load_sample()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for file in (CONFIG, "priority_net.py", "gradaudit.toml"):
+            shutil.copy(SAMPLES / file, folder / file)
+        as_is = sample.load(folder / CONFIG)
+        written = as_is | {"learning_rate": LEARNING_RATE}
 
-    p50: float
-    p95: float
-    late_p50: float
-    late_p95: float
-    mse: float
-    accuracy: float
+        def runs(change: Change) -> list[Outcome]:
+            return [train(sample, written | change, seed, STEPS_PER_EPOCH, STEPS) for seed in seeds]
 
-    @property
-    def ratio(self) -> float:
-        return self.p95 / self.p50
+        record, shown = dry_run(folder, FIRST_DRY_SEED, LEARNING_RATE, STEPS_PER_EPOCH, STEPS)
+        weights = weights_of(sample, fix(folder, record, "weights.yaml", *WEIGHTS_ONLY))
+        whole_path = fix(folder, record, "whole.yaml")
+        whole = weights_of(sample, whole_path)
+        whole["batch_size"] = sample.load(whole_path)["batch_size"]
+        others = []
+        for seed in range(FIRST_DRY_SEED + 1, FIRST_DRY_SEED + max(len(seeds), 2)):
+            other, _ = dry_run(folder, seed, LEARNING_RATE, STEPS_PER_EPOCH, STEPS)
+            others.append(weights_of(sample, fix(folder, other, "other.yaml", *WEIGHTS_ONLY)))
 
-    @property
-    def late_ratio(self) -> float:
-        return self.late_p95 / self.late_p50
-
-
-def train(sample: ModuleType, config: Change, seed: int, per_epoch: int) -> Outcome:
-    config = dict(config)
-    divide = config.pop("divide", 1)
-    original = sample.PriorityLoss.forward
-    if divide != 1:
-        sample.PriorityLoss.forward = lambda self, *batch: original(self, *batch) / divide
-    try:
-        model = sample.build_model(config, seed)
-        records = sample.train(config, STEPS, seed, steps_per_epoch=per_epoch, model=model)
-    finally:
-        sample.PriorityLoss.forward = original
-    norms = torch.tensor([record.pre_clip_norm for record in records])
-    late = norms[6 * per_epoch :]
-    mse, accuracy = evaluate(sample, model)
-    return Outcome(
-        norms.quantile(0.5).item(),
-        norms.quantile(0.95).item(),
-        late.quantile(0.5).item(),
-        late.quantile(0.95).item(),
-        mse,
-        accuracy,
-    )
-
-
-def gradaudit(*words: str, cwd: Path) -> str:
-    """Run the command line; 1 says that something was found."""
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, "-m", "gradaudit", *words], cwd=cwd, capture_output=True, text=True,
-        env={**os.environ, "COLUMNS": "100", "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
-    )  # fmt: skip
-    if done.returncode not in (0, 1):
-        raise SystemExit(f"gradaudit {' '.join(words)} failed:\n{done.stdout}{done.stderr}")
-    return done.stdout
-
-
-def dry_run(folder: Path, seed: int, rate: float | None, per_epoch: int) -> tuple[str, str]:
-    """Dry run the config in `folder`; returns the record's directory and the screen."""
-    record = f"record-{seed}-{rate or 'file'}"
-    words = ["dryrun", CONFIG, "--entry", "priority_net.py:build", "--steps", str(STEPS)]
-    words += ["--seed", str(seed), "--output", record]
-    if rate is not None:
-        words += ["--set", f"priority_net.learning_rate={rate}"]
-    words += ["--assume", f"steps_per_epoch={per_epoch}"]
-    return record, gradaudit(*words, cwd=folder)
-
-
-def fix(folder: Path, record: str, name: str, *more: str) -> Path:
-    """`fix --record --write` on a copy of the config."""
-    copy = folder / name
-    shutil.copy(folder / CONFIG, copy)
-    gradaudit("fix", name, "--record", record, "--unit", "priority_net", "--write", *more,
-              "--exit-zero", cwd=folder)  # fmt: skip
-    return copy
-
-
-WEIGHTS_ONLY = ("--select", "GA401,GA402,GA961")
-
-
-def resampled(values: list[float], estimate: Callable[[list[float]], float]) -> tuple[float, float]:
-    """The 95 % interval of an estimate over seeds (percentile bootstrap, 2,000 resamples)."""
-    draw = random.Random(0)
-    found = sorted(estimate(draw.choices(values, k=len(values))) for _ in range(2000))
-    return found[50], found[1949]
-
-
-def paired(
-    before: list[Outcome], after: list[Outcome], compare: Callable[[Outcome, Outcome], float]
-) -> str:
-    """Median of a comparison, seed by seed, with its interval over seeds."""
-    values = [compare(b, a) for b, a in zip(before, after, strict=True)]
-    low, high = resampled(values, statistics.median)
-    return f"{statistics.median(values):.3g} (95 % interval {low:.3g} to {high:.3g})"
-
-
-def row(name: str, runs: list[Outcome], reference: list[Outcome], expected: str = "") -> str:
-    wins = sum(run.mse < other.mse for run, other in zip(runs, reference, strict=True))
-    cells = [name] + ([expected] if expected else [])
-    cells += [
-        spread([run.p50 for run in runs], ".2f"), spread([run.p95 for run in runs], ".1f"),
-        spread([run.ratio for run in runs], ".1f"), spread([run.mse for run in runs], ".4f"),
-        spread([run.accuracy for run in runs], ".3f"),
-        "" if runs is reference else f"{wins} of {len(runs)}",
-    ]  # fmt: skip
-    return f"| {' | '.join(cells)} |"
-
-
-HEAD = "| p50 | p95 | p95 / p50 | held-out MSE | pair accuracy | lower MSE |"
-
-
-def acceptance(before: list[Outcome], after: list[Outcome]) -> list[str]:
-    """What was asked of the recommendation, and what came out, in one list."""
-    times = paired(before, after, lambda b, a: b.p95 / a.p95)
-    late = paired(before, after, lambda b, a: b.late_p95 / a.late_p95)
-    mse = paired(before, after, lambda b, a: a.mse - b.mse)
-    accuracy = paired(before, after, lambda b, a: a.accuracy - b.accuracy)
-    ratios = [run.ratio for run in before], [run.ratio for run in after]
-    return [
-        f"- 95th percentile of the norm, before over after: {times}; after the warm-up {late}.",
-        (
-            f"- 95th percentile over median: from {min(ratios[0]):.1f} or more to "
-            f"{max(ratios[1]):.1f} or less (medians {statistics.median(ratios[0]):.1f} and "
-            f"{statistics.median(ratios[1]):.1f}); of the steps after the warm-up, medians "
-            f"{statistics.median(run.late_ratio for run in before):.1f} and "
-            f"{statistics.median(run.late_ratio for run in after):.1f}."
-        ),
-        f"- held-out MSE, after minus before: {mse}.",
-        f"- held-out pair accuracy, after minus before: {accuracy}.",
-    ]
-
-
-def weights_of(sample: ModuleType, path: Path) -> Change:
-    section = sample.load(path)
-    return {key: value for key, value in section.items() if key.endswith("_weight")}
-
-
-def screen(text: str) -> str:
-    kept = [line for line in text.splitlines() if "recorded in" not in line]
-    return "\n".join(kept).strip()
+        before = runs({})
+        own_record, _ = dry_run(folder, FIRST_DRY_SEED, None, OWN_LENGTHS[STEPS], STEPS)
+        own = weights_of(sample, fix(folder, own_record, "own.yaml", *WEIGHTS_ONLY))
+        return Measured(
+            seed=FIRST_DRY_SEED,
+            screen=shown,
+            old={key: value for key, value in written.items() if key.endswith("_weight")},
+            weights=weights,
+            whole=whole,
+            others=others,
+            before=before,
+            after=runs(weights),
+            after_whole=runs(whole),
+            one_each=[
+                train(sample, written | other, seed, STEPS_PER_EPOCH, STEPS)
+                for seed, other in enumerate(others)
+            ],
+            report_fixes=[
+                (title, expected, runs(change) if change else before)
+                for title, expected, change in REPORT_FIXES
+            ],
+            own_rate=as_is["learning_rate"],
+            own={
+                steps: [
+                    [
+                        train(sample, config, seed, per_epoch, steps)
+                        for seed in seeds[: len(seeds) if steps == STEPS else LONG_SEEDS]
+                    ]
+                    for config in (as_is, as_is | own)
+                ]
+                for steps, per_epoch in OWN_LENGTHS.items()
+            },
+            seconds=time.monotonic() - started,
+        )
 
 
 def main() -> None:
@@ -215,196 +116,11 @@ def main() -> None:
     parser.add_argument("--output", default=str(TARGET), help="a file, or - for the screen")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    started = time.monotonic()
-    sample = load_sample()
-    seeds = range(args.seeds)
-
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for file in (CONFIG, "priority_net.py", "gradaudit.toml"):
-            shutil.copy(SAMPLES / file, folder / file)
-        written = sample.load(folder / CONFIG) | {"learning_rate": LEARNING_RATE}
-
-        def runs(change: Change, per_epoch: int = STEPS_PER_EPOCH) -> list[Outcome]:
-            return [train(sample, written | change, seed, per_epoch) for seed in seeds]
-
-        record, shown = dry_run(folder, FIRST_DRY_SEED, LEARNING_RATE, STEPS_PER_EPOCH)
-        weights = weights_of(sample, fix(folder, record, "weights.yaml", *WEIGHTS_ONLY))
-        whole_path = fix(folder, record, "whole.yaml")
-        whole = weights_of(sample, whole_path)
-        whole["batch_size"] = sample.load(whole_path)["batch_size"]
-        others = []
-        for seed in range(FIRST_DRY_SEED + 1, FIRST_DRY_SEED + max(args.seeds, 2)):
-            other, _ = dry_run(folder, seed, LEARNING_RATE, STEPS_PER_EPOCH)
-            others.append(weights_of(sample, fix(folder, other, "other.yaml", *WEIGHTS_ONLY)))
-
-        one_each = [
-            train(sample, written | other, seed, STEPS_PER_EPOCH)
-            for seed, other in enumerate(others)
-        ]
-        before = runs({})
-        after, after_whole = runs(weights), runs(whole)
-        rows = [
-            (title, expected, runs(change) if change else before)
-            for title, expected, change in REPORT_FIXES
-        ]
-
-        own_rate = {"learning_rate": sample.load(folder / CONFIG)["learning_rate"]}
-        own_record, _ = dry_run(folder, FIRST_DRY_SEED, None, 10)
-        own = weights_of(sample, fix(folder, own_record, "own.yaml", *WEIGHTS_ONLY))
-        own_before, own_after = runs(own_rate, 10), runs(own_rate | own, 10)
-
-    old = {key: value for key, value in written.items() if key.endswith("_weight")}
-    changed = [key for key in old if weights[key] != old[key]]
-    lines = [
-        "# The dry run on the sample: measured, applied, trained again",
-        "",
-        (
-            "<!-- Written by benchmarks/dryrun_sample.py; do not edit. --> "
-            f"Measured {datetime.date.today().isoformat()}; torch {torch.__version__}, one thread. "
-            "To write this page again: `python benchmarks/dryrun_sample.py`."
-        ),
-        "",
-        "## What is run",
-        "",
-        "```bash",
-        (
-            f"gradaudit dryrun {CONFIG} --entry priority_net.py:build --steps {STEPS} "
-            f"--seed {FIRST_DRY_SEED} \\"
-        ),
-        (
-            f"    --set priority_net.learning_rate={LEARNING_RATE} "
-            f"--assume steps_per_epoch={STEPS_PER_EPOCH} --output DIR"
-        ),
-        f"gradaudit fix {CONFIG} --record DIR --unit priority_net --write",
-        "```",
-        "",
-        (
-            f"Then `sample_configs/priority_net.py` is trained with both files: {args.seeds} seeds "
-            f"(initialisation, data, dropout; none of them that of the dry run) x {STEPS} steps, "
-            f"under the protocol of [measurements](measurements.md): learning rate "
-            f"{LEARNING_RATE:g} in every variant, {STEPS_PER_EPOCH} steps an epoch, {WARMUP} steps "
-            "of warm-up. Norms are those before the clip, of all steps. Cells are the median over "
-            "seeds (minimum to maximum); *lower MSE* counts seeds whose held-out MSE is below that "
-            "of the same seed as written. Intervals are percentile bootstraps over seeds."
-        ),
-        "",
-        "## What the dry run says",
-        "",
-        "```text",
-        screen(shown),
-        "```",
-        "",
-        "## Before and after",
-        "",
-        f"| variant {HEAD}",
-        "|---|---|---|---|---|---|---|",
-        row("as written", before, before),
-        row("measured weights (`--select GA401,GA402,GA961`)", after, before),
-        row(f"all that `fix` does: and batch {whole['batch_size']}", after_whole, before),
-        row(
-            f"weights of {len(others)} other dry runs, a training seed each",
-            one_each,
-            before[: len(others)],
-        ),
-        "",
-        "Measured weights alone, the primary weights unchanged:",
-        "",
-        *acceptance(before, after),
-        "",
-        "All that `fix --record --write` does:",
-        "",
-        *acceptance(before, after_whole),
-        "",
-        "### How much the weights depend on the dry run's seed",
-        "",
-        "| key | as written | this dry run | " + f"{len(others)} others (minimum to maximum) |",
-        "|---|---|---|---|",
-        *(
-            f"| `{key}` | {old[key]:g} | {weights[key]:g} | "
-            f"{spread([other[key] for other in others], '.2g')} |"
-            for key in changed
-        ),
-        "",
-        "### At the file's own learning rate",
-        "",
-        (
-            f"{own_rate['learning_rate']:g}, 10 steps an epoch, {STEPS} steps of which 60 are "
-            "warm-up: so slow a rate hardly leaves the region in which every penalty is active, so "
-            "that the norm is large but not heavy-tailed. Its ratio is not that of the acceptance "
-            "above; what the weights do to the norm and to the held-out figures is."
-        ),
-        "",
-        f"| variant {HEAD}",
-        "|---|---|---|---|---|---|---|",
-        row("as written", own_before, own_before),
-        row("measured weights", own_after, own_before),
-        "",
-        "## Each fix of the diagnosis report, alone",
-        "",
-        f"| fix | what the report expects {HEAD}",
-        "|---|---|---|---|---|---|---|---|",
-        row("as written", before, before, "-"),
-        *(row(title, found, before, expected) for title, expected, found in rows),
-        row("measured weights", after, before, "(this tool)"),
-        "",
-        "## Reading",
-        "",
-        *reading(before, after, {title: found for title, _, found in rows}),
-        "",
-        f"`{args.seeds} seeds x {STEPS} steps; {time.monotonic() - started:.0f} s`",
-        "",
-    ]
-    text = "\n".join(lines)
+    text = page(measure(range(args.seeds)))
     if args.output == "-":
         print(text)
     else:
         Path(args.output).write_text(text, encoding="utf-8")
-
-
-def reading(
-    before: list[Outcome], after: list[Outcome], fixes: dict[str, list[Outcome]]
-) -> list[str]:
-    """One line a fix, made of its own numbers: what of the expectation came out."""
-
-    def median(runs: list[Outcome], name: str) -> float:
-        return float(statistics.median(getattr(run, name) for run in runs))
-
-    p95 = median(before, "p95")
-    lines = []
-    for title, runs in fixes.items():
-        if runs is before:
-            lines.append(f"- **{title}**: prints, and changes nothing.")
-            continue
-        wins = sum(run.mse < other.mse for run, other in zip(runs, before, strict=True))
-        factor = p95 / median(runs, "p95")
-        said = f"p95 {factor:.1f} times lower" if factor >= 1.15 else (
-            f"p95 {1 / factor:.1f} times higher" if factor <= 0.87 else "p95 as before"
-        )  # fmt: skip
-        lines.append(
-            f"- **{title}**: {said}, p95 / p50 {median(runs, 'ratio'):.0f}, held-out MSE lower in "
-            f"{wins} of {len(runs)} seeds."
-        )
-    wins = sum(run.mse < other.mse for run, other in zip(after, before, strict=True))
-    lines.append(
-        f"- **measured weights**: p95 {p95 / median(after, 'p95'):.1f} times lower, p95 / p50 "
-        f"{median(after, 'ratio'):.1f}, held-out MSE lower in {wins} of {len(after)} seeds."
-    )
-    lines.append("")
-    lines.append(
-        "Dividing the total (#4) changes no ratio inside the sum. Under AdamW it is the same as a "
-        "clip six times as loose (and an `eps` six times as large): the logged norm falls, and the "
-        "spikes weigh more. Raising the clip (#2) cannot lower a norm that is logged before "
-        "clipping. Accumulation (#1b) averages noise and keeps the batch of 6 that every batch "
-        "statistic is taken from."
-    )
-    lines.append("")
-    lines.append(
-        "What the table of weights by seed shows: a penalty that acts at less than 1 % of the "
-        "steps of a dry run is not touched, and at 108 measured steps that can be the one that "
-        "makes the largest spikes. The screen then says so and asks for more steps."
-    )
-    return lines
 
 
 if __name__ == "__main__":

@@ -168,6 +168,61 @@ def value(line: str) -> float:
 
 @pytest.mark.torch
 @pytest.mark.slow
+def test_a_run_that_fails_leaves_no_record_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same command again, once the script is mended."""
+    script = (
+        "import torch\nfrom gradaudit.probe.protocol import Training\n"
+        "def build(config):\n"
+        "    def losses(model, batch):\n"
+        "        return {'mse': (model(batch).square().mean() / FACTOR, 1.0)}\n"
+        "    return Training(torch.nn.Linear(2, 1), [torch.ones(4, 2)] * 4, losses)\n"
+    )
+    (tmp_path / "c.yaml").write_text("optimizer: sgd\nlearning_rate: 0.1\nmax_steps: 9\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    words = ["dryrun", "c.yaml", "--entry", "mine_too.py:build", "--steps", "3", "-o", "record"]
+    for factor, code in ((0, 2), (1, 0)):
+        (tmp_path / "mine_too.py").write_text(script.replace("FACTOR", f"torch.tensor({factor}.0)"))
+        assert main(words) == code
+        assert (tmp_path / "record").exists() is (code == 0)
+    assert "step 1: term `mse` is" in capsys.readouterr().err
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+def test_precision_model_leaves_autocast_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "c.yaml").write_text(
+        "optimizer: sgd\nlearning_rate: 0.1\nmax_steps: 9\nprecision: bf16-mixed\n"
+    )
+    (tmp_path / "mine_also.py").write_text(
+        "import torch\nfrom gradaudit.probe.protocol import Training\n"
+        "def build(config):\n"
+        "    return Training(torch.nn.Linear(2, 1), [torch.ones(4, 2)] * 4,\n"
+        "        lambda model, batch: {'mse': (model(batch).square().mean(), 1.0)})\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    words = [
+        "dryrun",
+        "c.yaml",
+        "--entry",
+        "mine_also.py:build",
+        "--steps",
+        "2",
+        "--format",
+        "json",
+    ]
+    for more, expected in (([], "bfloat16"), (["--precision", "model"], None)):
+        assert main([*words, *more]) == 0
+        assert json.loads(capsys.readouterr().out)["summary"]["about"]["autocast"] == expected
+
+
+@pytest.mark.torch
+@pytest.mark.slow
 def test_the_config_is_handed_over_as_its_framework_loads_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

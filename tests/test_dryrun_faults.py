@@ -96,3 +96,19 @@ def test_biases_that_a_batch_norm_subtracts_are_named() -> None:
     )  # fmt: skip
     (line,) = [line for line in lines if line["kind"] == "optimizer"]
     assert [line["layers"][at] for at in line["bias_before_batch_norm"]] == ["0.bias"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 3 bytes"),
+    ],
+)
+def test_a_model_that_does_not_fit_when_it_is_built(error: Exception) -> None:
+    def build(config: Config) -> Any:
+        raise error
+
+    with pytest.raises(DryRunError, match="build a smaller copy of the model"):
+        build_training(build, CONFIG, "t.py:build")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import sys
+from array import array
 from collections.abc import Iterator
 from functools import partial
 from math import isclose
@@ -17,16 +18,18 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from dry_support import DEVICE, batches, tiny, training, two_losses  # noqa: E402
+from support import audit_text  # noqa: E402
 from torch import nn  # noqa: E402
 
 from gradaudit.evidence.gram import noise_scale, summed  # noqa: E402
 from gradaudit.probe import frozen, gradients  # noqa: E402
 from gradaudit.probe.batches import Stream, cut, join, size_of, to_device  # noqa: E402
 from gradaudit.probe.coupling import COUPLED, MEAN, SUM, UNKNOWN, couplings  # noqa: E402
+from gradaudit.probe.curve import Rates  # noqa: E402
 from gradaudit.probe.dryrun import device_of, run_dry  # noqa: E402
 from gradaudit.probe.entry import build_training, load_entry  # noqa: E402
 from gradaudit.probe.protocol import Config, DryRunError, Training  # noqa: E402
-from gradaudit.probe.recipe import Recipe, make_optimizer  # noqa: E402
+from gradaudit.probe.recipe import Recipe, make_optimizer, recipe_of  # noqa: E402
 from gradaudit.probe.state import same_training, take_random  # noqa: E402
 from gradaudit.probe.trajectory import Trajectory  # noqa: E402
 
@@ -35,6 +38,10 @@ pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
 def adamw(**more: Any) -> Recipe:
     return Recipe("adamw", {"lr": 1e-2}, **more)
+
+
+def level(recipe: Recipe) -> Rates:
+    return Rates([array("d", [recipe.arguments["lr"]])], [recipe.arguments["lr"]], 0)
 
 
 def state_of(model: nn.Module, optimizer: Any) -> list[Any]:
@@ -125,8 +132,8 @@ def test_measuring_changes_no_bit_of_the_training() -> None:
         torch.manual_seed(3)
         optimizer = make_optimizer(adamw(), list(made.model.parameters()))
         trajectory = Trajectory(
-            made, adamw(clip_norm=0.5, warmup_steps=4), optimizer, Stream(made.batches, DEVICE),
-            DEVICE, lambda line: None, measure=measure,
+            made, adamw(clip_norm=0.5), optimizer, Stream(made.batches, DEVICE),
+            DEVICE, level(adamw()), lambda line: None, measure=measure,
         )  # fmt: skip
         trajectory.run(15, lambda step, norm: None)
         ends.append(state_of(made.model, optimizer))
@@ -137,8 +144,9 @@ def test_everything_at_fixed_weights_is_put_back() -> None:
     made = training()
     optimizer = make_optimizer(adamw(), list(made.model.parameters()))
     trajectory = Trajectory(
-        made, adamw(), optimizer, Stream(made.batches, DEVICE), DEVICE, lambda line: None
-    )
+        made, adamw(), optimizer, Stream(made.batches, DEVICE), DEVICE, level(adamw()),
+        lambda line: None,
+    )  # fmt: skip
     trajectory.run(3, lambda step, norm: None)
     before = state_of(made.model, optimizer)
     some = batches(24, seed=9)
@@ -510,8 +518,12 @@ def test_optimisers_that_torch_has_not() -> None:
 
 
 def test_clip_warm_up_and_accumulation_are_those_of_the_recipe() -> None:
-    recipe = adamw(clip_norm=0.1, accumulation=3, warmup_steps=4, start_factor=0.2,
-                   scheduler="cosine", total_steps=12)  # fmt: skip
+    text = (
+        "optimizer: adamw\nlearning_rate: 0.01\ngradient_clip_norm: 0.1\nwarmup_steps: 4\n"
+        "warmup_start_factor: 0.2\nscheduler: cosine\nmax_steps: 12\n"
+        "gradient_accumulation_steps: 3\n"
+    )
+    recipe = recipe_of(audit_text(text).units[0])
     steps = [line for line in run(training(), recipe) if line["kind"] == "step"]
     assert [s["learning_rate"][0] for s in steps[:5]] == pytest.approx(
         [0.002, 0.004, 0.006, 0.008, 0.01]
@@ -555,6 +567,39 @@ def test_the_record_is_read_by_the_reader(tmp_path: Path) -> None:
     assert {term.name for term in found.terms} == {"mse", "calib"}
     assert found.rates
     assert found.batch_norm["layers"][0]["values"] == 6
+
+
+def test_a_term_that_acts_at_one_step_in_a_hundred_is_found_and_lowered(tmp_path: Path) -> None:
+    """A hinge that one batch in a hundred touches, with a gradient fifty times the rest."""
+    from gradaudit.evidence.dry_run import read_dry_run
+    from gradaudit.evidence.record_reader import read_record
+
+    made = training(norm=False, dropout=0.0)
+    some = batches(100)
+    some[42] = (some[42][0], some[42][1] + 1000.0)  # the only targets above 500
+    usual = 5.0
+    made.batches = some
+
+    def losses(model: nn.Module, batch: Any) -> dict[str, Any]:
+        x, y = batch
+        out = model(x).squeeze(-1)
+        outlier = y.mean() > 500
+        mse = (out - torch.where(outlier, y - 1000.0, y)).square().mean()
+        hinge = 50 * usual * out.mean() if outlier else torch.relu(out.mean() - 1e6)
+        return {"mse": (mse, 1.0), "penalty": (hinge, 1.0)}
+
+    made.losses = losses
+    lines = run(made, Recipe("sgd", {"lr": 1e-6}), steps=100)
+    text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
+    (tmp_path / "rank-0.jsonl").write_text(text)
+    found = read_dry_run(read_record(str(tmp_path)), {"mse": "primary", "penalty": "auxiliary"})
+    (advice,) = found.balance.to_apply
+    assert (advice.name, advice.few) == ("penalty", 1)
+    assert not found.balance.dominated
+    assert found.norm is not None
+    assert found.norm_after is not None
+    assert found.norm.max > 30 * found.norm.median
+    assert found.norm_after.max < 4 * found.norm_after.median
 
 
 # --- batches ---

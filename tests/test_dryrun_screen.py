@@ -82,9 +82,49 @@ def test_nothing_is_recommended_inside_the_warm_up() -> None:
     assert "clip threshold: none, 100 more steps after the warm-up are needed" in said
 
 
-def test_what_acts_too_rarely_is_said() -> None:
-    said = screen(lines(var_every=119))
-    assert "`var` stays: active at 1 of 120 steps, which is too few to judge" in said
+def spiking(norm: float, every: int, calib: float = 0.1) -> list[dict[str, Any]]:
+    """`var` with another norm than 50, which the total follows."""
+    found = lines(var_every=every, calib=calib)
+    for line in found:
+        for term in line.get("terms", []):
+            if term["name"] == "var" and term["active"]:
+                term["gradient_norm"] = norm
+        if line["kind"] in ("step", "terms"):
+            acts = line["step"] % every == 0
+            line["pre_clip_norm" if line["kind"] == "step" else "total_norm"] = (
+                norm if acts else 1.0
+            )
+    return found
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_a_rare_term_that_makes_a_spike_is_lowered(width: int) -> None:
+    """One step in 120, in no percentile and no mean: by what it does to the largest norm."""
+    said = screen(spiking(50.0, 119), width)
+    assert "1. `var`: 95 % of the squared norm, all of it at the 0.8 % of steps" in said
+    assert "without it the largest is 1, not 50" in said
+    assert "weights: lower what makes the spikes; primary weights stay" in said
+    assert "var 10 -> 0.1 x 0.00667 *" in said
+    assert (
+        "`var` acted at 1 of 120 steps only, with 50 times the norm of the usual step (1)" in said
+    )
+    assert "and the largest would be 1.12, not 50" in said
+    assert "calib 2 ->" not in said
+
+
+@pytest.mark.parametrize(
+    ("norm", "every", "said"),
+    [
+        (4.0, 119, "acted at 1 of 120 steps, with a norm of 4, 4.0 times that of the usual step"),
+        (4.0, 119, "step: no spikes, as far as that tells; some 120 more steps would judge it"),
+        (4.0, 999, "never acted in 120 steps; it may still act at up to 2.5 % of such steps; more"),
+    ],
+)  # fmt: skip
+def test_what_acts_too_rarely_says_what_would_judge_it(norm: float, every: int, said: str) -> None:
+    text = screen(spiking(norm, every))
+    assert "`var` stays: it " in text
+    assert said in text
+    assert "weights: none, the auxiliary terms do not lead the training" in text
 
 
 def test_a_balanced_loss_gets_a_threshold_and_no_weights() -> None:
@@ -164,3 +204,19 @@ def test_threshold_from_percentiles() -> None:
     assert interval[0] < 1.891 < interval[1]
     assert not why
     assert clip_advice([*norms[:90], *[99.0] * 10])[2] == "fix what makes the spikes first"
+
+
+def test_what_autocast_rounds_and_the_scaler_skips() -> None:
+    entries = lines()
+    (about,) = [line for line in entries if line["kind"] == "trajectory"]
+    about |= {"self_check": 3e-7, "autocast": "float16", "rounding": 4e-4, "unchecked": "",
+              "skipped": 3, "loss_scale": 8192.0}  # fmt: skip
+    said = screen(entries)
+    assert (
+        "self-check, in full precision: the terms' gradients add up to their sum's, to 3e-07"
+        in said
+    )
+    assert "under float16 autocast, which rounds each of them, to 4e-04" in said
+    assert "the loss scaler skipped 3 steps, whose gradients overflowed" in said
+    about["unchecked"] = "FlashAttention only supports fp16"
+    assert "does not run without (FlashAttention only supports fp16)" in screen(entries)

@@ -179,13 +179,57 @@ def test_weights_stay_where_nothing_leads() -> None:
     assert {name for name, _ in found.left} == {"calib", "var"}
 
 
-def test_a_term_that_hardly_acts_is_left_alone() -> None:
-    steps = [
-        step(n, [1, 2, 10], [1.0, 4.0, 99.0 if n == 7 else None]) for n in range(1, 202)
-    ]  # fmt: skip
+def rarely(norm: float, times: int, steps: int = 200, calib: float = 0.1) -> list[Terms]:
+    """`var` acts at the first steps alone, so many times."""
+    return [step(n, [1, 2, 10], [1.0, calib, norm if n <= times else None]) for n in range(steps)]
+
+
+@pytest.mark.parametrize(("times", "steps"), [(0, 200), (1, 100), (8, 2000)])
+def test_a_term_that_hardly_acts_and_makes_no_spike_is_left_alone(times: int, steps: int) -> None:
+    """Once, or at less than one step in a hundred; 9 is no ten times the usual step."""
+    found = balance(rarely(9.0, times - 1, steps), ROLES)
+    assert not found.to_apply
+    assert [term.name for term in found.rare] == ["var"]
+    assert dict(found.left)["var"] == f"active at {times} of {steps} steps"
+
+
+@pytest.mark.parametrize(("times", "steps"), [(1, 100), (3, 100), (8, 2000)])
+def test_a_term_that_hardly_acts_and_makes_spikes_is_lowered(times: int, steps: int) -> None:
+    found = balance(rarely(50.0, times - 1, steps), ROLES)
+    assert not found.dominated or times == 3
+    (advice,) = found.to_apply
+    assert (advice.name, advice.few) == ("var", times)
+    assert advice.wanted == pytest.approx((0.4 / 2) / 0.6 / 50)
+    assert advice.low == pytest.approx(advice.high) == pytest.approx(advice.wanted)
+    assert not found.rare
+
+
+def test_a_spike_is_one_at_each_of_its_steps() -> None:
+    steps = rarely(50.0, 1, 300)
+    steps.append(step(300, [1, 2, 10], [1.0, 0.1, 5.0]))
     found = balance(steps, ROLES)
-    assert [advice.name for advice in found.advice] == ["calib"]
-    assert dict(found.left)["var"] == "active at 1 of 201 steps: too few to judge"
+    assert not found.to_apply
+    assert [term.name for term in found.rare] == ["var"]
+
+
+def test_a_few_steps_give_a_range_and_not_an_interval() -> None:
+    """At 3 of 100, each asking for much less, beside a term that leads."""
+    steps = rarely(4.0, 1, calib=8.0, steps=98)
+    steps.append(step(300, [1, 2, 10], [1.0, 8.0, 2.0]))
+    (advice,) = [a for a in balance(steps, ROLES).to_apply if a.name == "var"]
+    assert (advice.few, advice.spikes) == (3, False)
+    assert (advice.low, advice.high) == pytest.approx((0.2 / 0.6 / 4, 0.2 / 0.6 / 2))
+
+
+def test_five_steps_are_judged_as_any_other_term() -> None:
+    """By resampling; and where they are spikes its weight comes down though it does not lead."""
+    found = balance(rarely(12.0, 4), ROLES)
+    assert not found.dominated
+    (advice,) = found.to_apply
+    assert (advice.name, advice.spikes, advice.few) == ("var", True, 0)
+    found = balance(rarely(9.0, 4), ROLES)
+    assert [advice.name for advice in found.advice] == ["var"]
+    assert not found.to_apply
 
 
 def test_too_few_steps_say_how_many_more() -> None:
@@ -215,4 +259,4 @@ def test_norm_with_other_weights_is_that_of_the_sum() -> None:
     against = step(2, [1, 1, 1], [3.0, 4.0, None], cosine=-1.0)
     assert norm_with(against, {}) == pytest.approx(1)
     assert norms_with([one, against], {"calib": 0.0}) == pytest.approx([3, 3])
-    assert without_each([one, against])["mse"] == pytest.approx(4)
+    assert without_each([one, against])["mse"] == pytest.approx((4, 4))

@@ -285,6 +285,14 @@ def dryrun(
         str, typer.Option(help="cpu, cuda or mps.", callback=one_of(("cpu", "cuda", "mps")))
     ] = "cpu",
     seed: Annotated[int, typer.Option(min=0, help="Of Python, numpy and torch.")] = 0,
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="config: autocast and loss scaling as the config says. model: neither, everything "
+            "in the model's own dtype.",
+            callback=one_of(("config", "model")),
+        ),
+    ] = "config",
     unit: Annotated[
         str | None, typer.Option(help="The training unit that is measured.", metavar="NAME")
     ] = None,
@@ -307,7 +315,10 @@ def dryrun(
     from gradaudit.cli.dryrun import DryRunArguments, run_dryrun
 
     own = DryRunArguments(
-        *(values.pop(name) for name in ("entry", "steps", "output", "device", "seed", "unit"))
+        *(
+            values.pop(name)
+            for name in ("entry", "steps", "output", "device", "seed", "unit", "precision")
+        )
     )
     values["paths"] = [values.pop("file")]
     raise typer.Exit(run_dryrun(_arguments(**values), own))

@@ -40,6 +40,7 @@ class DryRunArguments:
         device: str,
         seed: int,
         unit: str | None,
+        precision: str,
     ) -> None:
         self.entry = entry
         self.steps = steps
@@ -47,6 +48,7 @@ class DryRunArguments:
         self.device = device
         self.seed = seed
         self.unit = unit
+        self.precision = precision
 
 
 def run_dryrun(arguments: CheckArguments, own: DryRunArguments) -> int:
@@ -156,7 +158,7 @@ def _measure_into(
     from gradaudit.probe.dryrun import device_of, run_dry
     from gradaudit.probe.entry import build_training, load_entry
     from gradaudit.probe.protocol import DryRunError
-    from gradaudit.probe.recipe import recipe_of
+    from gradaudit.probe.recipe import recipe_for
     from gradaudit.probe.state import seed_all
 
     assert own.entry is not None
@@ -170,7 +172,9 @@ def _measure_into(
         function = load_entry(own.entry)
         seed_all(own.seed)
         training = build_training(function, config, own.entry)
-        recipe = recipe_of(unit, _steps_per_epoch(training))
+        recipe = recipe_for(unit, training)
+        if own.precision == "model":
+            recipe.precision = ""
         with _open(directory) as file:
 
             def write(line: dict[str, Any]) -> None:
@@ -182,6 +186,10 @@ def _measure_into(
                     training, recipe, steps=own.steps, seed=own.seed, device=device, write=write,
                     about=about, progress=bar.show,
                 )  # fmt: skip
+            except DryRunError:
+                file.close()
+                os.remove(file.name)  # half a record would stand in the way of the next try
+                raise
             finally:
                 bar.end()
     except (DryRunError, TooLarge, BadRecord) as error:
@@ -200,15 +208,6 @@ def _config(result: FileResult, unit: TrainingUnit) -> Any:
     assert result.composed is not None
     whole, section = plain_config(result.composed, unit.mapping)
     return Config(whole, section, unit.name)
-
-
-def _steps_per_epoch(training: Any) -> float | None:
-    if training.steps_per_epoch:
-        return float(training.steps_per_epoch)
-    try:
-        return float(len(training.batches))
-    except TypeError:
-        return None
 
 
 def _open(directory: str) -> TextIO:
@@ -248,7 +247,7 @@ def _show(arguments: CheckArguments, unit: TrainingUnit, directory: str, path: s
 
 def is_wanting(run: DryRun) -> bool:
     """Whether something should be changed: what ends with exit code 1."""
-    return run.balance.dominated and bool(run.balance.advice)
+    return bool(run.balance.to_apply)
 
 
 class Progress:

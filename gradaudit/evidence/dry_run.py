@@ -79,7 +79,12 @@ class RateTest:
 
 @dataclass
 class DryRun:
-    """All that is said of a dry run. Every norm is that of steps after the warm-up."""
+    """All that is said of a dry run. Every norm is that of steps after the warm-up.
+
+    term_norm  of the micro-batches on which the terms were measured, which is what they are held
+               against: with accumulation the norm of a step is that of several. without: its 95th
+               percentile had a term weighed nothing; without_largest: its largest.
+    """
 
     about: dict[str, Any] = field(default_factory=dict)
     first: int = 0
@@ -89,8 +94,10 @@ class DryRun:
     samples: dict[str, str] = field(default_factory=dict)
     without_graph: list[str] = field(default_factory=list)
     without: dict[str, float] = field(default_factory=dict)
+    without_largest: dict[str, float] = field(default_factory=dict)
     balance: Balance = field(default_factory=Balance)
     norm: Spread | None = None
+    term_norm: Spread | None = None
     norm_after: Spread | None = None
     clip_norm: float | None = None
     clipped: int = 0
@@ -123,7 +130,10 @@ def read_dry_run(record: Record, roles: Mapping[str, str]) -> DryRun:
         run.samples[line["name"]] = line.get("samples") or "unknown"
         if line.get("without_graph") == line.get("steps"):
             run.without_graph.append(line["name"])
-    run.without = without_each(shown)
+    for name, (p95, largest) in without_each(shown).items():
+        run.without[name], run.without_largest[name] = p95, largest
+    measured = norms_with(shown, {})
+    run.term_norm = spread(measured) if measured else None
     run.balance = balance(after, roles)
     _read_norms(run, record, warmup)
     _read_advice(run, after)
@@ -179,8 +189,8 @@ def _layers(record: Record, steps: Sequence[Any]) -> list[tuple[str, float]]:
 
 
 def _read_advice(run: DryRun, after: Sequence[Terms]) -> None:
-    if run.balance.advice:
-        factors = {a.name: a.new / a.weight for a in run.balance.advice}
+    if run.balance.to_apply:
+        factors = {a.name: a.new / a.weight for a in run.balance.to_apply}
         norms = norms_with(after, factors)
         if norms:
             run.norm_after = spread(norms)

@@ -37,7 +37,17 @@ DOMINATED = 0.5
 """Share of all auxiliary terms together above which they lead the training (GA961)."""
 
 LEAST_ACTIVE = 0.01
-"""Share of steps with a gradient below which a term is left alone: its norm rests on too few."""
+"""Share of steps with a gradient below which a term is left alone, unless it makes spikes: what it
+asks for is in hardly any step."""
+
+FEWEST_ACTIVE = 5
+"""Active steps below which a factor has the range over them in place of an interval, and is called
+a rough guess: that all of five come from above the median of what the term does has a chance of
+3 %, of fewer more."""
+
+SEEN = 2
+"""Active steps below which a term is left alone, unless it makes a spike: one says nothing of how
+large it is as a rule."""
 
 FEWEST_STEPS = 30
 """Measured steps after the warm-up below which no weight is recommended."""
@@ -46,6 +56,11 @@ EVEN = 10.0
 """95th percentile over median of the norm above which no clip threshold is recommended: such a
 series is made by a cause, and a threshold on it is a guess (p90 was the worse choice in
 docs/measurements.md)."""
+
+SPIKE = EVEN
+"""Norm of a term, at every step at which it is active, over the median norm of all steps, from
+which it makes spikes: where it acts at one step in twenty, the tail is heavy. Even at one in a
+hundred it makes as much of the mean squared norm as all other steps: 10 ** 2 / 100."""
 
 
 @dataclass
@@ -111,6 +126,9 @@ class Advice:
     """A weight from the measurement: `new` = weight x factor, rounded to two digits.
 
     wanted    the factor before `CAP`. low, high: its interval of 95 % (resampled steps).
+    spikes    whether its steps are spikes (`SPIKE`). few: of a term that is active at fewer than
+              `FEWEST_ACTIVE` steps, or at less than `LEAST_ACTIVE` of all: at so many; `low` and
+              `high` are then the range over these. 0 for any other.
     is_off    whether even the cap leaves it above its share: in effect the penalty is off.
     """
 
@@ -121,6 +139,8 @@ class Advice:
     wanted: float
     low: float
     high: float
+    spikes: bool = False
+    few: int = 0
 
     @property
     def is_off(self) -> bool:
@@ -133,8 +153,9 @@ class Balance:
 
     reference  the primary term with the largest gradient; its weight and the other primaries' stay.
     advice     terms whose weight should come down, those that count most first.
-    left       auxiliary terms that stay, with the reason. rare: those of them that act too rarely
-                to be judged.
+    left       auxiliary terms that stay, with the reason. rare: those of them that act rarely, and
+               make no spike then; those that never act, too.
+    usual      median norm of all steps.
     why_not    why nothing can be said; empty where something can.
     missing    measured steps that are lacking.
     dominated   whether auxiliary terms lead: their share together is above `DOMINATED`.
@@ -145,10 +166,16 @@ class Balance:
     advice: list[Advice] = field(default_factory=list)
     left: list[tuple[str, str]] = field(default_factory=list)
     rare: list[TermSummary] = field(default_factory=list)
+    usual: float = 0.0
     why_not: str = ""
     missing: int = 0
     dominated: bool = False
     helpers_unnamed: bool = False
+
+    @property
+    def to_apply(self) -> list[Advice]:
+        """What is recommended: all of it where auxiliary terms lead, else what makes spikes."""
+        return [advice for advice in self.advice if self.dominated or advice.spikes]
 
 
 def balance(terms: Sequence[Terms], roles: Mapping[str, str]) -> Balance:
@@ -158,7 +185,8 @@ def balance(terms: Sequence[Terms], roles: Mapping[str, str]) -> Balance:
     largest, pi the share that each is to have: `PRIMARY_SHARE` for term 1, the rest in equal parts
     for the auxiliary terms. `roles`: name -> `primary`, `auxiliary`, ...; an unknown role counts
     as primary. Weights only come down, by `CAP` at most, and only where the factor is below `NEAR`
-    and its interval below 1. The primary weights stay.
+    and its interval below 1. A term that acts too rarely to be judged by that comes down where each
+    of its steps is a spike (`SPIKE`). The primary weights stay.
     """
     summaries = summarise(terms)
     if len(terms) < FEWEST_STEPS:
@@ -174,18 +202,20 @@ def balance(terms: Sequence[Terms], roles: Mapping[str, str]) -> Balance:
         return Balance(largest, why_not="no term is auxiliary", helpers_unnamed=several)
     reference = max(primary, key=lambda s: s.rms)
     result = Balance(reference)
-    counted = [s for s in helpers if s.active_share >= LEAST_ACTIVE]
+    result.usual = usual_norm(terms)
+    few = [s for s in helpers if s.active < FEWEST_ACTIVE or s.active_share < LEAST_ACTIVE]
+    result.rare = [s for s in few if not _is_judged(s, terms, result.usual)]
+    counted = [s for s in helpers if s not in result.rare]
     result.dominated = sum(s.share for s in helpers) > DOMINATED
     target = (1 - PRIMARY_SHARE) / max(len(counted), 1) / PRIMARY_SHARE
-    for term in helpers:
-        if term not in counted:
-            many = f"active at {term.active} of {term.steps} steps: too few to judge"
-            result.left.append((term.name, many))
-            if term.active:
-                result.rare.append(term)
-            continue
+    result.left += [(s.name, f"active at {s.active} of {s.steps} steps") for s in result.rare]
+    for term in counted:
         wanted = target * reference.rms / term.rms
-        low, high = _factor_interval(terms, reference.name, term.name, target)
+        if term in few:
+            norms = _active(terms, term.name)
+            low, high = (target * reference.rms / norm for norm in (max(norms), min(norms)))
+        else:
+            low, high = _factor_interval(terms, reference.name, term.name, target)
         if high >= 1 or wanted > NEAR:
             result.left.append((term.name, "its gradient is near its share, or below"))
         elif term.weight is None:
@@ -194,8 +224,35 @@ def balance(terms: Sequence[Terms], roles: Mapping[str, str]) -> Balance:
         else:
             factor = max(wanted, CAP)
             new = rounded(term.weight * factor)
-            result.advice.append(Advice(term.name, term.weight, new, factor, wanted, low, high))
+            result.advice.append(Advice(
+                term.name, term.weight, new, factor, wanted, low, high,
+                spikes=term.rms >= SPIKE * result.usual, few=term.active if term in few else 0,
+            ))  # fmt: skip
     return result
+
+
+def usual_norm(terms: Sequence[Terms]) -> float:
+    """The median over steps of the norm of all terms together; of the sum of their norms, which it
+    cannot exceed, where that is not known."""
+    found = []
+    for step in terms:
+        norm = step.total_norm if step.total_norm is not None else norm_with(step, {})
+        if norm is None:
+            norm = sum(n for n in step.norms if n is not None and isfinite(n))
+        found.append(norm)
+    return quantile(found, 0.5)
+
+
+def _active(terms: Sequence[Terms], name: str) -> list[float]:
+    """The norms of a term at the steps at which it is active."""
+    return [sqrt(square) for step in terms if (square := _square(step, name)) > 0]
+
+
+def _is_judged(term: TermSummary, terms: Sequence[Terms], usual: float) -> bool:
+    """Whether a term that is rarely active was seen often enough, or made a spike each time."""
+    if term.active >= SEEN and term.active_share >= LEAST_ACTIVE:
+        return True
+    return term.active > 0 and min(_active(terms, term.name)) >= SPIKE * usual
 
 
 def _factor_interval(terms: Sequence[Terms], reference: str, name: str, target: float) -> Interval:
@@ -259,12 +316,12 @@ def percentiles(norms: Sequence[float]) -> tuple[float, float]:
     return quantile(norms, 0.5), quantile(norms, 0.95)
 
 
-def without_each(terms: Sequence[Terms]) -> dict[str, float]:
-    """Term -> 95th percentile of the norm had it weighed nothing, at the same weights."""
+def without_each(terms: Sequence[Terms]) -> dict[str, tuple[float, float]]:
+    """Term -> 95th percentile and largest norm had it weighed nothing, at the same weights."""
     names = dict.fromkeys(name for step in terms for name in step.names)
     found = {}
     for name in names:
         norms = norms_with(terms, {name: 0.0})
         if norms:
-            found[name] = percentiles(norms)[1]
+            found[name] = percentiles(norms)[1], max(norms)
     return found

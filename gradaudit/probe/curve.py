@@ -20,6 +20,8 @@ from gradaudit.probe.simulated import Curve, Fact, Missing, Schedule
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from gradaudit.probe.lengths import Clock
     from gradaudit.probe.schedule_terms import Planned
 
@@ -79,27 +81,93 @@ def step_through(
     return Stepped(said._replace(curve=curve), tuple(rates[-1] for rates in every), logs)
 
 
-def factors_of(planned: Planned, clock: Clock) -> list[float]:
-    """The rate in each optimiser step over the peak, for a training whose steps are known.
+class Rates(NamedTuple):
+    """The rate of each group in each optimiser step.
 
-    Raises: ValueError where the scheduler cannot be constructed or stepped, with the reason.
+    every   [group][step], the first step at 0. peaks: of each group.
+    warmup  steps before the rate is at its peak: of a warm-up, or of a schedule that rises itself.
     """
-    if planned.terms.total > MOST_CALLS:
-        raise ValueError(f"the training has more than {MOST_CALLS:,} steps")
-    peak = planned.terms.peak
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=peak)
+
+    every: list[array[float]]
+    peaks: Sequence[float]
+    warmup: int
+
+    def at(self, step: int) -> list[float]:
+        """Of each group in a step, counted from 1; beyond the end the last one stays."""
+        return [rates[min(step, len(rates)) - 1] for rates in self.every]
+
+
+def rates_of(planned: Planned, clock: Clock, peaks: Sequence[float], steps: int) -> Rates:
+    """The same schedule as `step_through` constructs, step by step, for the first steps.
+
+    peaks   the rate that each group starts from, its peak.
+    steps   so many optimiser steps, or to the end of the training where that comes first.
+
+    Raises:
+        ValueError: it cannot be constructed or stepped; the message has the reason.
+    """
+    optimizer = torch.optim.SGD(
+        [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": peak} for peak in peaks]
+    )
+    terms = planned.terms
     try:
         scheduler, _ = _construct(optimizer, planned, Schedule(planned.name))
-        (every,) = _run(scheduler, optimizer, planned.terms.total)
+        begins = _step_of(clock, planned.follows)
+        calls = next((c for c in range(1, steps) if begins(c) >= steps), steps)
+        every = _run(scheduler, optimizer, min(calls, terms.total))
+        warmup = terms.warmup
+        if not warmup:  # a one-cycle rises by itself, and so far is its warm-up
+            _to_the_top(scheduler, optimizer, every, min(terms.total, MOST_CALLS))
+            warmup = _rise(every[0])
     except (ValueError, TypeError, ZeroDivisionError, OverflowError) as error:
         raise ValueError(str(error)) from error
-    factors = [rate / peak for rate in every]
-    if any(factor - factor != 0 for factor in factors):
+    if any(rate - rate != 0 for rate in every[0]):
         raise ValueError("its rate is not a finite number")
-    weights = _weights(len(factors), clock, planned.follows)
-    if weights is None:
-        return factors
-    return [f for f, times in zip(factors, weights, strict=True) for _ in range(round(times))]
+    ends = min(steps, clock.steps or steps)
+    for at, rates in enumerate(every):
+        by_step = array("d")
+        for call, rate in enumerate(rates):
+            by_step.extend([rate] * (min(begins(call + 1), ends) - min(begins(call), ends)))
+        every[at] = by_step
+    return Rates(every, peaks, begins(warmup))
+
+
+def _step_of(clock: Clock, follows: str) -> Callable[[int], int]:
+    """Optimiser steps done before so many calls of the scheduler."""
+    if follows == STEPS:
+        return lambda call: call
+    if clock.per_epoch is None:
+        raise ValueError("steps_per_epoch is not known")
+    scale = clock.per_epoch
+    return lambda call: round(call * scale)
+
+
+def _rise(rates: array[float]) -> int:
+    """Calls, from the first on, after which the rate is higher than before."""
+    at = 0
+    while at + 1 < len(rates) and rates[at + 1] > rates[at]:
+        at += 1
+    return at
+
+
+def _to_the_top(
+    scheduler: lr_scheduler.LRScheduler,
+    optimizer: torch.optim.Optimizer,
+    every: list[array[float]],
+    most: int,
+) -> None:
+    """Where the rate has done nothing but rise, go on until it does not."""
+    first = every[0]
+    if _rise(first) < len(first) - 1:
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        while len(first) < most:
+            scheduler.step()
+            for group, rates in zip(optimizer.param_groups, every, strict=True):
+                rates.append(group["lr"])
+            if first[-1] <= first[-2]:
+                return
 
 
 def _construct(

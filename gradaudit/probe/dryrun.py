@@ -26,9 +26,9 @@ from gradaudit.probe.coupling import (
     biases_before_batch_norm,
     couplings,
 )
-from gradaudit.probe.entry import users_fault
+from gradaudit.probe.entry import is_out_of_memory, users_fault
+from gradaudit.probe.preparing import optimizer_for, precision_for, rates_for, see_to_ranks
 from gradaudit.probe.protocol import DryRunError
-from gradaudit.probe.recipe import make_optimizer
 from gradaudit.probe.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ def run_dry(
     about: dict[str, Any],
     progress: Callable[[int, float], None] = lambda step, norm: None,
 ) -> Trajectory:
-    """Train `steps` steps and measure. `about`: what the lines say of the command (`program`,
+    """Train `steps` steps and measure. `training` is as it was handed over: its passes run in the
+    precision of the recipe. `about`: what the lines say of the command (`program`,
     `unit`, `config`, `entry`).
 
     Raises: DryRunError for what its user can mend.
@@ -81,11 +82,7 @@ def run_dry(
     except DryRunError:
         raise
     except Exception as error:
-        said = str(error)
-        if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-            isinstance(error, RuntimeError)
-            and ("can't allocate memory" in said or "out of memory" in said)
-        ):
+        if is_out_of_memory(error):
             raise _too_large(training, device, error) from error
         fault = users_fault(error)
         if fault:
@@ -108,40 +105,37 @@ def _run(
 
     training.model.to(device)
     training.model.train()
-    optimizer = training.optimizer
-    if optimizer is None:
-        held = [p for p in training.model.parameters() if p.requires_grad]
-        optimizer = make_optimizer(recipe, held)
-    elif isinstance(optimizer, torch.optim.LBFGS):
-        raise DryRunError(
-            "LBFGS evaluates the loss several times a step, which a dry run does not: "
-            "`gradaudit probe -- python train.py` measures such a training"
-        )
-    if training.optimizer is not None:
-        recipe.notes.insert(0, f"the optimiser is the script's own {type(optimizer).__name__}; the "
-                            "config's settings of one are not used")  # fmt: skip
+    optimizer = optimizer_for(training, recipe)
     out(_header(about, steps, device))
     out(_optimizer_line(training, optimizer))
     adaptive = recipe.adaptive and not isinstance(optimizer, torch.optim.SGD)
     stream = Stream(training.batches, device, training.move)
-    trajectory = Trajectory(training, recipe, optimizer, stream, device, out)
+    rates = rates_for(recipe, optimizer, steps)
+    precision = precision_for(training, recipe, device)
+    see_to_ranks(training, recipe)
+    trajectory = Trajectory(
+        training, recipe, optimizer, stream, device, rates, out, precision=precision
+    )
     trajectory.run(steps, progress)
     out({
         "kind": "trajectory", **about, "seed": seed, "steps": trajectory.done,
         "steps_asked": steps, "stopped": trajectory.stopped,
         "optimizer": type(optimizer).__name__,
         "accumulation": recipe.accumulation, "micro_batch": recipe.micro_batch,
-        "clip_norm": recipe.clip_norm, "warmup_steps": recipe.warmup_steps,
-        "total_steps": recipe.total_steps, "notes": recipe.notes, "adaptive": adaptive,
+        "clip_norm": recipe.clip_norm, "warmup_steps": rates.warmup,
+        "total_steps": recipe.clock.steps, "notes": recipe.notes, "adaptive": adaptive,
         "elements": sum(p.numel() for p in trajectory.parameters),
-        "self_check": trajectory.self_check, "total_checked": training.total is not None,
+        "self_check": trajectory.self_check, "total_checked": trajectory.total_checked,
+        "autocast": precision.name or None, "rounding": trajectory.rounding,
+        "unchecked": trajectory.unchecked, "skipped": precision.skipped,
+        "loss_scale": precision.scale if precision.scales else None, "ranks": recipe.ranks,
     })  # fmt: skip
     unknown = sorted(set(training.primary) - trajectory.values.keys())
     if unknown:
         known = ", ".join(trajectory.values)
         raise DryRunError(f"`primary` names {unknown[0]!r}, which is no term; terms: {known}")
     batches = _some(stream, FROZEN_BATCHES)
-    kinds = couplings(training, batches[:COUPLING_BATCHES], device)
+    kinds = couplings(trajectory.plain, batches[:COUPLING_BATCHES], device)
     for name, values in trajectory.values.items():
         out({
             "kind": "term", "name": name, "samples": kinds.get(name, UNKNOWN),
@@ -170,8 +164,10 @@ def _measure_frozen(
     training, device = trajectory.training, trajectory.device
     sizes = {size_of(batch) for batch in batches}
     size = sizes.pop() if len(sizes) == 1 else None
-    layers = batch_norms(training.model)
-    found = frozen.frozen_products(training, batches[:TERM_BATCHES], trajectory.parameters, device)
+    layers, scale = batch_norms(training.model), trajectory.precision.scale
+    found = frozen.frozen_products(
+        training, batches[:TERM_BATCHES], trajectory.parameters, device, scale=scale
+    )
     out(_frozen_line(found, size))
     out(_noise_line(found, size, bool(layers), kinds))
     if layers:
@@ -183,12 +179,13 @@ def _measure_frozen(
     if len(last) == RATE_STEPS:
         losses = frozen.rate_test(
             training, trajectory.optimizer, last, device,
-            factors=RATE_FACTORS, clip_norm=trajectory.recipe.clip_norm,
+            factors=RATE_FACTORS, clip_norm=trajectory.recipe.clip_norm, scale=scale,
         )  # fmt: skip
         rate = trajectory.optimizer.param_groups[0]["lr"]
-        factor = trajectory.recipe.factor(max(trajectory.done, 1))
+        peak = trajectory.rates.peaks[0]
         out({
-            "kind": "rate_test", "learning_rate": rate, "share_of_peak": factor,
+            "kind": "rate_test", "learning_rate": rate,
+            "share_of_peak": rate / peak if peak else None,
             "factors": list(RATE_FACTORS), "losses": losses,
         })  # fmt: skip
 
@@ -234,6 +231,8 @@ def _noise_line(
         return {**line, "refused": why}
     if size is None or unknown or not kinds:
         why = "batches differ in size or cannot be cut" if size is None else "it was not active"
+        if not kinds:  # no pass succeeded, on a half of a batch or without autocast
+            why = "the model does not run on half a batch in full precision"
         return {**line, "refused": f"whether the terms couple samples is not known: {why}"}
     if SUM in kinds.values():
         return {**line, "refused": "a term is summed over the batch, so its scale grows with it"}
@@ -258,7 +257,8 @@ def _bias_line(
         "kind": "batch_size_bias", "micro_batch": size,
         "large": size * frozen.JOINED if size else None,
     }  # fmt: skip
-    bias = frozen.size_bias(training, batches, trajectory.parameters, device)
+    scale = trajectory.precision.scale
+    bias = frozen.size_bias(training, batches, trajectory.parameters, device, scale=scale)
     line["batches"] = bias.small
     if not bias.dots:
         return {**line, "why": bias.why}
@@ -266,7 +266,7 @@ def _bias_line(
     line["cosine"] = None if cosine is None else [cosine.value, cosine.low, cosine.high]
     if has_batch_norm:
         without = frozen.size_bias(
-            training, batches, trajectory.parameters, device, frozen_norm=True
+            training, batches, trajectory.parameters, device, frozen_norm=True, scale=scale
         )
         if without.dots:
             cosine = gram.size_cosine(without.dots, without.small, without.joined)

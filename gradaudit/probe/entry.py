@@ -91,7 +91,9 @@ def build_training(function: Callable[[Config], Any], config: Config, entry: str
         raise
     except (Exception, SystemExit) as error:
         hint = ""
-        if isinstance(error, KeyError):
+        if is_out_of_memory(error):
+            hint = "; build a smaller copy of the model, or take fewer samples at once"
+        elif isinstance(error, KeyError):
             keys = ", ".join(list(config)[:8])
             hint = f"; the config is the whole file (its keys: {keys}), `config.unit` the section "
             hint += f"`{config.unit_name}`"
@@ -137,6 +139,15 @@ def _check(training: Training, entry: str) -> None:
                 f"{entry}: `optimizer` holds no trainable parameter of `model`: make it from "
                 "`model.parameters()`, of the very model that is returned"
             )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is short, of the machine or of a device."""
+    kind, said = type(error).__name__, str(error)
+    return kind in ("MemoryError", "OutOfMemoryError") or (
+        isinstance(error, RuntimeError)
+        and ("can't allocate memory" in said or "out of memory" in said)
+    )
 
 
 def users_fault(error: BaseException) -> str:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 JOINED = 4
 """Micro-batches that make one large batch: enough to see a bias, few enough to fit in memory."""
 
+NOT_FINITE = "gradients are not finite"
+
 
 class Frozen(NamedTuple):
     """Inner products of the gradients of M micro-batches at the same weights.
@@ -55,11 +57,16 @@ def frozen_products(
     parameters: Sequence[Tensor],
     device: torch.device,
     kept_bytes: int = KEPT_BYTES,
+    *,
+    scale: float = 1.0,
 ) -> Frozen:
-    """Gradients of every term on each of the batches, in training mode, and their products."""
+    """Gradients of every term on each of the batches, in training mode, and their products.
+
+    A batch on which one is not finite (at a loss `scale`) is left out, as the trainer skips it.
+    """
     names: list[str] = []
     rows: list[Tensor] = []
-    elements = sum(p.numel() for p in parameters)
+    elements, fit = sum(p.numel() for p in parameters), 0
     with same_buffers(training.model, device):
         for batch in batches:
             terms = read_terms(training.losses(training.model, batch))
@@ -69,12 +76,15 @@ def frozen_products(
                 if fit < 2:
                     return Frozen(names, [], f"{elements:,} elements x {len(names)} terms are too "
                                   "many to keep for several batches")  # fmt: skip
-                batches = batches[:fit]
             if [term.name for term in terms] != names:
                 return Frozen(names, [], "the terms change from batch to batch")
-            rows.append(term_gradients(terms, parameters))
-            if len(rows) == len(batches):
+            row = term_gradients(terms, parameters, scale)
+            if bool(torch.isfinite(row).all()):
+                rows.append(row)
+            if len(rows) == fit:
                 break
+    if len(rows) < 2:
+        return Frozen(names, [], NOT_FINITE)
     return Frozen(names, dots_of(torch.cat(rows)))
 
 
@@ -99,6 +109,7 @@ def size_bias(
     *,
     frozen_norm: bool = False,
     kept_bytes: int = KEPT_BYTES,
+    scale: float = 1.0,
 ) -> SizeBias:
     """Gradients of single micro-batches beside those of `JOINED` of them in one.
 
@@ -116,18 +127,20 @@ def size_bias(
             for module in batch_norms(training.model):
                 module.eval()
         try:
-            rows = [_total(training, batch, parameters) for batch in batches[:count]]
+            rows = [_total(training, batch, parameters, scale) for batch in batches[:count]]
             for start in range(0, count, JOINED):
                 large = join(batches[start : start + JOINED])
-                rows.append(_total(training, large, parameters))
+                rows.append(_total(training, large, parameters, scale))
         except RuntimeError as error:
             return SizeBias(0, JOINED, [], f"batches cannot be joined ({error})")
+    if not all(bool(torch.isfinite(row).all()) for row in rows):
+        return SizeBias(0, JOINED, [], NOT_FINITE)
     return SizeBias(count, JOINED, dots_of(torch.stack(rows)))
 
 
-def _total(training: Training, batch: Any, parameters: Sequence[Tensor]) -> Tensor:
+def _total(training: Training, batch: Any, parameters: Sequence[Tensor], scale: float) -> Tensor:
     loss = weighted_sum(read_terms(training.losses(training.model, batch)))
-    return total_gradient(loss, parameters)
+    return total_gradient(loss, parameters, scale)
 
 
 @torch.no_grad()
@@ -185,11 +198,13 @@ def rate_test(
     *,
     factors: Sequence[float],
     clip_norm: float | None,
+    scale: float = 1.0,
 ) -> list[list[float]]:
     """Losses of the next steps at several multiples of the learning rate, from the same state.
 
     The same batches and random numbers for every factor. [factor][step]; a run ends where its loss
-    is not finite. Costs one copy of the training's state at a time.
+    is not finite. Costs one copy of the training's state at a time. `scale`: the loss scale, which
+    stays; a step at which gradients overflow is skipped, as a scaler does.
     """
     from gradaudit.probe.state import same_training
 
@@ -206,7 +221,9 @@ def rate_test(
                 losses.append(float(loss.detach()))
                 if not torch.isfinite(loss.detach()):
                     break
-                loss.backward()
+                (loss if scale == 1 else loss.float() * scale).backward()
+                if scale != 1 and not _unscaled(training.model, scale):
+                    continue
                 if clip_norm is not None:
                     torch.nn.utils.clip_grad_norm_(training.model.parameters(), clip_norm)
                 optimizer.step()
@@ -214,3 +231,10 @@ def rate_test(
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
         group["lr"] = rate
     return found
+
+
+def _unscaled(model: nn.Module, scale: float) -> bool:
+    """Divide the gradients by the loss scale; whether they are finite."""
+    grads = [p.grad for p in model.parameters() if p.grad is not None]
+    torch._foreach_div_(grads, scale)
+    return all(bool(torch.isfinite(grad).all()) for grad in grads)

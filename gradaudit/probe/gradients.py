@@ -136,9 +136,11 @@ def products(
     parameters: Sequence[Tensor],
     extra: Sequence[Tensor] = (),
     kept_bytes: int = KEPT_BYTES,
+    scale: float = 1.0,
 ) -> Products:
     """The inner products of the terms' weighted gradients; `extra` are losses to hold against the
-    sum. Frees the graph."""
+    sum. `scale`: the loss scale of the backward passes, which is taken off again. Frees the graph.
+    """
     count = len(terms)
     gram = [[0.0] * count for _ in terms]
     layers: list[list[float]] = [[] for _ in terms]
@@ -147,7 +149,7 @@ def products(
     every = blocks(parameters, len(graphs), kept_bytes)
     for place, block in enumerate(every):
         last_block = place == len(every) - 1
-        columns = list(_gradients(graphs, block, keep=not last_block))
+        columns = list(_gradients(graphs, block, keep=not last_block, scale=scale))
         for at, parameter in enumerate(block):
             rows = [_flat(column[at], parameter) for column in columns]
             own = torch.stack(rows[:count]) if count else torch.zeros(0)
@@ -171,17 +173,20 @@ def products(
     )
 
 
-def total_gradient(loss: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+def total_gradient(loss: Tensor, parameters: Sequence[Tensor], scale: float = 1.0) -> Tensor:
     """The gradient as one flat vector in float32."""
-    (column,) = _gradients([loss], parameters, keep=False)
+    (column,) = _gradients([loss], parameters, keep=False, scale=scale)
     return torch.cat([_flat(g, p) for g, p in zip(column, parameters, strict=True)])
 
 
-def term_gradients(terms: Sequence[Term], parameters: Sequence[Tensor]) -> Tensor:
+def term_gradients(
+    terms: Sequence[Term], parameters: Sequence[Tensor], scale: float = 1.0
+) -> Tensor:
     """[T, elements]: the weighted gradient of each term as a flat vector in float32."""
     graphs = [term.tensor if term.has_graph else None for term in terms]
     rows = []
-    for term, column in zip(terms, _gradients(graphs, parameters, keep=False), strict=True):
+    columns = _gradients(graphs, parameters, keep=False, scale=scale)
+    for term, column in zip(terms, columns, strict=True):
         flat = torch.cat([_flat(g, p) for g, p in zip(column, parameters, strict=True)])
         rows.append(term.weight * flat)
     return torch.stack(rows)
@@ -214,16 +219,19 @@ def blocks(parameters: Sequence[Tensor], columns: int, kept_bytes: int) -> list[
 
 
 def _gradients(
-    graphs: Sequence[Tensor | None], parameters: Sequence[Tensor], keep: bool
+    graphs: Sequence[Tensor | None], parameters: Sequence[Tensor], keep: bool, scale: float
 ) -> Iterator[Sequence[Tensor | None]]:
     last = max((at for at, graph in enumerate(graphs) if graph is not None), default=-1)
     for at, graph in enumerate(graphs):
         if graph is None:
             yield [None] * len(parameters)
         else:
-            yield torch.autograd.grad(
-                graph, list(parameters), retain_graph=keep or at < last, allow_unused=True
+            # in float32, as a scaler multiplies: a scale of 65,536 is infinite in float16
+            scaled = graph if scale == 1 else graph.float() * scale
+            found = torch.autograd.grad(
+                scaled, list(parameters), retain_graph=keep or at < last, allow_unused=True
             )
+            yield found if scale == 1 else [None if g is None else g / scale for g in found]
 
 
 def _flat(gradient: Tensor | None, parameter: Tensor) -> Tensor:

@@ -36,8 +36,11 @@ def _positive(unit: TrainingUnit, name: str) -> float | None:
     return value if value is not None and value > 0 else None
 
 
-def batch_of(unit: TrainingUnit) -> Batch:
-    """Samples, steps and backward calls, as far as the plan knows what they are made of."""
+def batch_of(unit: TrainingUnit, per_epoch: float | None = None) -> Batch:
+    """Samples, steps and backward calls, as far as the plan knows what they are made of.
+
+    per_epoch  optimiser steps of an epoch as a script knows them; the plan's own go before.
+    """
     notes = []
     micro, total = _positive(unit, "micro_batch"), _positive(unit, "global_batch")
     accumulation, world = _positive(unit, "accumulation"), _positive(unit, "world_size")
@@ -48,7 +51,7 @@ def batch_of(unit: TrainingUnit) -> Batch:
         notes.append(
             f"micro_batch x accumulation x world_size is {product:g}, the global batch {total:g}"
         )
-    per_epoch = _positive(unit, "steps_per_epoch")
+    per_epoch = _positive(unit, "steps_per_epoch") or per_epoch
     rounded_up = False
     size = _positive(unit, "dataset_size")
     batch = unit.get("global_batch") or unit.get("micro_batch")

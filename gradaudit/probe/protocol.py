@@ -48,7 +48,7 @@ class Training:
     total      None, or `total(model, batch) -> tensor`: the loss as the script itself computes it.
                It is compared with the sum of the terms, which catches a term that was forgotten.
     steps_per_epoch  optimiser steps of an epoch, for a warm-up or schedule counted in epochs. None:
-               from the config, or the length of `batches`.
+               from the config, or the length of `batches` over accumulation x devices.
     primary    the names of the terms that are the task: their weights are never touched, and all
                others count as auxiliary. Empty: judged by the words of their names.
     move       None, or `move(batch, device) -> batch` for a batch that is no tensor, nor a list,

@@ -1,31 +1,35 @@
-"""What a dry run takes from the plan: the optimiser, the rate at each step, clip, accumulation.
+"""What a dry run takes from the plan: the optimiser, the schedule, clip, accumulation.
 
+The rate of each step is that of the simulation (`schedule_terms`, `curve`): one way to do a thing.
 What the plan does not say is the optimiser's own default; what it says and is not reproduced
-stands in `notes`, so that nobody takes it for measured.
+stands in `notes`, so that nobody takes it for measured. Knows no torch.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import cos, pi
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from gradaudit.plan.schedule import whole_warmup
-from gradaudit.probe.lengths import batch_of, clock_of
+from gradaudit.probe.formulas import constant, constant_with_warmup
+from gradaudit.probe.lengths import Clock, batch_of, clock_of
+from gradaudit.probe.loss_scale import loss_scale_of
 from gradaudit.probe.protocol import DryRunError
-from gradaudit.probe.schedule_terms import plan_schedule, whole_calls
-from gradaudit.probe.scheduler_names import making_of
+from gradaudit.probe.schedule_terms import plan_schedule, scheduler_of, warmup_alone
+from gradaudit.probe.scheduler_names import EPOCHS, Making, making_of
 from gradaudit.probe.simulated import Missing
 
 if TYPE_CHECKING:
     from gradaudit.plan.model import TrainingUnit
-    from gradaudit.probe.lengths import Clock
+    from gradaudit.probe.loss_scale import LossScale
+    from gradaudit.probe.protocol import Training
     from gradaudit.probe.schedule_terms import Planned
 
-CONSTANT = ("constant", "none", "constant_with_warmup", "warmup_constant", "fixed")
-COSINE = ("cosine", "cosineannealinglr", "cosine_with_warmup", "warmup_cosine", "cosine_annealing",
-          "cosineannealing", "cos", "cosinelr", "cosine_with_min_lr")  # fmt: skip
-LINEAR = ("linear", "linear_with_warmup", "linearwarmup")
+UNKNOWN_LENGTH = Clock(None, None, None, 0)
+
+MOST_RANKS = 8
+"""Devices whose micro-batches are drawn for each step: one machine's worth. Each costs as long as
+the first."""
 
 
 @dataclass
@@ -35,11 +39,14 @@ class Recipe:
     optimizer       family in lower case, None where the plan has none.
     arguments       of its class, as the plan has them: `lr`, `betas`, `weight_decay`, ...
     clip_norm, clip_value  thresholds, None for off. accumulation: micro-batches a step.
-    warmup_steps    optimiser steps; 0 for none. start_factor: of the first step's rate.
-    total_steps     length of the training in optimiser steps, None where it is not known.
-    floor           rate at the end over the peak.
+    planned         the schedule; None: the rate is the peak at every step.
+    held            what stands for it where torch refuses to make it: its warm-up, then the peak.
+    clock           the length of the training.
+    precision       as the plan has it: `bf16-mixed`, ...; empty where it says nothing.
+    loss_scale      of `fp16-mixed`.
+    ranks           devices whose micro-batches are drawn one after another, averaged as by DDP.
+    sync_batch_norm whether the config asks for SyncBatchNorm.
     notes           what is not as the config says, one sentence each.
-    planned         a scheduler that is neither constant, cosine nor linear, and the length.
     """
 
     optimizer: str | None = None
@@ -48,85 +55,96 @@ class Recipe:
     clip_value: float | None = None
     accumulation: int = 1
     micro_batch: int | None = None
-    warmup_steps: int = 0
-    start_factor: float = 0.0
-    scheduler: str = "constant"
-    total_steps: int | None = None
-    floor: float = 0.0
+    planned: Planned | None = None
+    held: Planned | None = None
+    clock: Clock = UNKNOWN_LENGTH
     adaptive: bool = True
+    precision: str = ""
+    loss_scale: LossScale | None = None
+    ranks: int = 1
+    sync_batch_norm: bool = False
     notes: list[str] = field(default_factory=list)
-    planned: tuple[Planned, Clock] | None = None
-    _factors: list[float] = field(default_factory=list)
-
-    def factor(self, step: int) -> float:
-        """The rate in step `step` (from 1) over the peak.
-
-        The warm-up is linear in steps, as torch's `LinearLR` has it: start + (1 - start) k / n
-        after k of n steps; without a start factor from 1/n, for a rate of 0 trains nothing. Then
-        the scheduler's shape over what is left of `total_steps`. Where `planned` is set the rate is
-        that of the scheduler itself, as a simulation steps it (needs torch).
-        """
-        if self.planned is not None:
-            self._step_through(*self.planned)
-        if self._factors:
-            return self._factors[min(step, len(self._factors)) - 1]
-        done = step - 1
-        if done < self.warmup_steps:
-            start = self.start_factor or 1 / self.warmup_steps
-            return start + (1 - start) * done / self.warmup_steps
-        if self.total_steps is None or self.total_steps <= self.warmup_steps:
-            return 1.0
-        progress = min((done - self.warmup_steps) / (self.total_steps - self.warmup_steps), 1.0)
-        if self.scheduler == "cosine":
-            return self.floor + (1 - self.floor) * (1 + cos(pi * progress)) / 2
-        if self.scheduler == "linear":
-            return self.floor + (1 - self.floor) * (1 - progress)
-        return 1.0
-
-    def _step_through(self, planned: Planned, clock: Clock) -> None:
-        from gradaudit.probe.curve import factors_of
-
-        self.planned = None
-        try:
-            self._factors = factors_of(planned, clock)
-        except ValueError as error:
-            self.notes.append(_not_reproduced(planned.name, str(error)))
-            return
-        if not self.warmup_steps and self._factors and self._factors[0] < max(self._factors):
-            # a one-cycle rises by itself, and its rise is a warm-up
-            self.warmup_steps = self._factors.index(max(self._factors))
 
 
-def _not_reproduced(name: str, why: str) -> str:
-    return (
-        f"scheduler {name} is not reproduced ({why}): after the warm-up the rate stays at its peak"
-    )
+def recipe_of(
+    unit: TrainingUnit, *, peak: float | None = None, per_epoch: float | None = None,
+    batches: int | None = None,
+) -> Recipe:  # fmt: skip
+    """The recipe of a training unit.
 
-
-def recipe_of(unit: TrainingUnit, steps_per_epoch: float | None) -> Recipe:
-    """The recipe of a training unit. `steps_per_epoch` is used where the plan knows none."""
+    peak       the rate of an optimiser that the script made; else the plan's.
+    per_epoch  optimiser steps of an epoch, as the script says; where the plan has none written.
+    batches    micro-batches of an epoch in one process; used where nothing else is known.
+    """
     recipe = Recipe(optimizer=unit.optimizer, adaptive=not unit.is_sgd)
-    per_epoch = unit.number("steps_per_epoch") or steps_per_epoch
     _read_optimizer(recipe, unit)
     recipe.clip_norm = _above_zero(unit.number("clip_norm"))
     recipe.clip_value = _above_zero(unit.number("clip_value"))
     recipe.accumulation = max(int(unit.number("accumulation") or 1), 1)
     micro = unit.number("micro_batch")
     recipe.micro_batch = int(micro) if micro else None
-    _read_schedule(recipe, unit, per_epoch)
-    precision = unit.get("precision")
-    if precision is not None and precision.value not in (None, "fp32", "tf32"):
-        recipe.notes.append(
-            f"precision {precision.value} is not reproduced: everything is measured in the "
-            "model's own dtype, without autocast or loss scaling"
-        )
     world = unit.number("world_size")
-    if world and world > 1:
-        recipe.notes.append(
-            f"one process stands for {world:g}: a step sees 1/{world:g} of the global batch, so "
-            "gradients are noisier than in the training"
-        )
+    batch = batch_of(unit, per_epoch)
+    if batch.steps_per_epoch is None and batches:
+        each = recipe.accumulation * max(int(world or 1), 1)
+        batch = batch_of(unit, float(ceil(batches / each)))
+    recipe.clock = clock_of(unit, batch)
+    _read_schedule(recipe, unit, peak)
+    precision, norm = unit.get("precision"), unit.get("norm")
+    if precision is not None and precision.value is not None:
+        recipe.precision = str(precision.value)
+        recipe.loss_scale = loss_scale_of(unit)
+    recipe.sync_batch_norm = norm is not None and norm.value == "sync_batch"
+    _read_ranks(recipe, world, batch.agrees)
     return recipe
+
+
+def _read_ranks(recipe: Recipe, world: float | None, agrees: bool | None) -> None:
+    """So many devices as there are, where that is affordable and they are what is averaged over."""
+    if not world or world <= 1:
+        return
+    why = ""
+    if world > MOST_RANKS:
+        why = f"more than {MOST_RANKS} would make each step {world:g} times as long"
+    elif agrees is False:
+        why = "micro_batch x accumulation x devices is not the global batch"
+    if why:
+        recipe.notes.append(alone(world, why))
+    else:
+        recipe.ranks = int(world)
+
+
+def alone(world: float, why: str) -> str:
+    """What to say where one process stands for many."""
+    return (
+        f"one process stands for {world:g} ({why}): a step sees 1/{world:g} of the global batch, "
+        "so gradients are noisier than in the training"
+    )
+
+
+def recipe_for(unit: TrainingUnit, training: Training) -> Recipe:
+    """The recipe of a unit as one script trains it: with its optimiser, its epochs, its loader."""
+    peak = None
+    if training.optimizer is not None:
+        peak = float(training.optimizer.param_groups[0]["lr"])
+    try:
+        batches = len(training.batches)  # type: ignore[arg-type]
+    except TypeError:
+        batches = None
+    return recipe_of(unit, peak=peak, per_epoch=training.steps_per_epoch, batches=batches)
+
+
+def not_reproduced(planned: Planned, why: str) -> str:
+    """What to say of a schedule that torch refuses to make."""
+    return f"scheduler {planned.name} is not reproduced ({why}): {_STAYS}"
+
+
+NO_SCHEDULER = (
+    "the config names no scheduler: after its warm-up, if any, the rate stays at its peak; one "
+    "that the script makes is not followed"
+)
+
+_STAYS = "the rate stays at its peak, after the warm-up where there is one"
 
 
 def _above_zero(number: float | None) -> float | None:
@@ -149,60 +167,45 @@ def _read_optimizer(recipe: Recipe, unit: TrainingUnit) -> None:
         recipe.arguments["nesterov"] = nesterov.value
 
 
-def _read_schedule(recipe: Recipe, unit: TrainingUnit, per_epoch: float | None) -> None:
-    length = unit.length
-    if length is not None and length.unit == "steps":
-        recipe.total_steps = int(length.value)
-    elif length is not None and per_epoch:
-        recipe.total_steps = int(length.value * per_epoch)
-    warmup = unit.warmup
-    if warmup is not None:
-        steps: float | None = warmup.value
-        if warmup.unit == "ratio":
-            steps = warmup.value * recipe.total_steps if recipe.total_steps else None
-        elif warmup.unit == "epochs":
-            steps = warmup.value * per_epoch if per_epoch else None
-        if steps is None:
-            missing = "`total_steps`" if warmup.unit == "ratio" else "`steps_per_epoch`"
-            recipe.notes.append(
-                f"the warm-up of {warmup} is left out, the rate is the peak from the first step: "
-                f"its length in steps needs {missing} (--assume, or Training.steps_per_epoch)"
-            )
-        else:
-            named = unit.get("scheduler")
-            name = str(named.value) if named is not None and named.value is not None else ""
-            making = making_of(name, unit.composed.dialect["name"]) if name else ""
-            if warmup.unit == "ratio":
-                steps = whole_warmup(unit.composed.dialect["name"], steps)
-            recipe.warmup_steps = whole_calls(steps, making)
-            recipe.start_factor = unit.number("warmup_start_factor") or 0.0
-    scheduler = unit.get("scheduler")
-    name = scheduler.value if scheduler is not None and isinstance(scheduler.value, str) else ""
-    shape = name.rsplit(".", 1)[-1].lower()
-    if shape in COSINE:
-        recipe.scheduler = "cosine"
-    elif shape in LINEAR:
-        recipe.scheduler = "linear"
-    elif name and shape not in CONSTANT:
-        clock = clock_of(unit, batch_of(unit))
-        if clock.per_epoch is None and per_epoch:
-            steps = round(clock.epochs * per_epoch) if clock.epochs else clock.steps
-            clock = clock._replace(steps=steps, per_epoch=per_epoch, nominal=0)
-        planned = plan_schedule(unit, clock)
-        if isinstance(planned, Missing):
-            recipe.notes.append(_not_reproduced(name, planned.why))
-        elif clock.steps is None:
-            recipe.notes.append(_not_reproduced(name, "steps_per_epoch is not known"))
-        else:
-            recipe.planned = (planned, clock)
-    peak, lowest = unit.number("learning_rate"), unit.number("min_learning_rate")
-    if peak and lowest is not None:
-        recipe.floor = min(max(lowest / peak, 0.0), 1.0)
-    if recipe.scheduler != "constant" and recipe.total_steps is None:
+def _read_schedule(recipe: Recipe, unit: TrainingUnit, peak: float | None) -> None:
+    """The plan's schedule, where every step of it is known; else its warm-up, and why."""
+    clock, name = recipe.clock, scheduler_of(unit)
+    held = warmup_alone(unit, clock, peak)
+    recipe.held = None if isinstance(held, Missing) else held
+    planned = plan_schedule(unit, clock, peak)
+    if not isinstance(planned, Missing) and (
+        clock.steps is None or (planned.follows == EPOCHS and clock.per_epoch is None)
+    ):
+        planned = Missing("", "steps_per_epoch is not known", ("steps_per_epoch",))
+    if not isinstance(planned, Missing):
+        recipe.planned = planned
+        if not name:
+            recipe.notes.append(NO_SCHEDULER)
+        elif planned.notes:
+            recipe.notes.append(f"scheduler {name}: {'; '.join(planned.notes)}")
+        return
+    recipe.planned = recipe.held
+    if "learning_rate" in planned.assume:
+        return  # said where the optimiser is made
+    making = making_of(name, unit.composed.dialect["name"]) if name else ""
+    level = isinstance(making, Making) and making.made in (constant, constant_with_warmup)
+    if not name and "scheduler" not in unit.unknown:
+        recipe.notes.append(NO_SCHEDULER)
+    elif not level:
         recipe.notes.append(
-            "after the warm-up the rate stays at its peak: the length of the training in steps is "
-            "not known (--assume steps_per_epoch=N or total_steps=N)"
+            f"scheduler {name} is not reproduced ({planned.why}): {_STAYS}{_hint(planned)}"
         )
+    if isinstance(held, Missing):
+        recipe.notes.append(
+            f"the warm-up{f' of {unit.warmup}' if unit.warmup else ''} is left out, the rate is "
+            f"the peak from the first step ({held.why}){_hint(held)}"
+        )
+
+
+def _hint(missing: Missing) -> str:
+    """How to say what is not known; empty where no setting does."""
+    named = " or ".join(f"`--assume {name}=N`" for name in missing.assume)
+    return f"; say {named}" if named else ""
 
 
 _CLASSES = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 
+from gradaudit.probe.loss_scale import MOST_SKIPPED, loss_scale_of
 from gradaudit.probe.simulated import Scale, Scaler
 
 TYPE_CHECKING = False
@@ -17,12 +18,6 @@ if TYPE_CHECKING:
 LARGEST = (0.001, 0.1, 1.0, 10.0, 1000.0)
 """Largest gradient elements tried, from calm to wild."""
 
-MOST_STEPS = 60
-"""Steps after which a scale that still overflows is given up: 2 ** -44 of the first."""
-
-LONGEST = 2**31 - 1
-"""The longest interval that torch's counter holds: no training comes so far."""
-
 _OWN = {
     "deepspeed": "DeepSpeed lets `hysteresis` overflows pass before it halves",
     "fairseq": "fairseq halves only where a share of steps overflowed (`fp16_scale_tolerance`)",
@@ -31,15 +26,10 @@ _OWN = {
 
 def scaler_of(unit: TrainingUnit) -> Scaler | None:
     """The scaler's dynamics, where the precision is fp16 with a dynamic loss scale."""
-    precision = unit.get("precision")
-    if precision is None or precision.value != "fp16-mixed":
-        return None
-    fixed = unit.number("loss_scale")
-    if fixed is not None and fixed > 0:
+    scale = loss_scale_of(unit)
+    if scale is None or scale.fixed:
         return None  # a static scale has no dynamics
-    power, window = unit.number("loss_scale_power"), unit.number("loss_scale_window")
-    initial = 2.0**power if power is not None and 0 <= power <= 126 else 65536.0
-    interval = int(min(window, LONGEST)) if window is not None and window >= 1 else 2000
+    initial, interval = scale.initial, scale.growth_interval
     dialect = unit.composed.dialect
     notes = ["torch's GradScaler; its largest number in fp16 is 65,504"]
     if dialect["name"] in _OWN:
@@ -57,7 +47,7 @@ def try_scale(largest: float, initial: float, interval: int) -> Scale:
     optimizer = torch.optim.SGD([weight], lr=0.0)
     scaler = torch.amp.GradScaler("cpu", init_scale=initial, growth_interval=interval)
     skipped = 0
-    while skipped < MOST_STEPS:
+    while skipped < MOST_SKIPPED:
         weight.grad = None
         scaled = scaler.scale(torch.tensor(float(largest)))
         # The overflow is fp16's: the product is rounded to it, as a backward pass in fp16 does.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from gradaudit.plan.arguments import arguments_of
 from gradaudit.plan.model import DEFAULT
 from gradaudit.plan.schedule import whole_warmup
-from gradaudit.probe.formulas import Terms
+from gradaudit.probe.formulas import Terms, constant
 from gradaudit.probe.scheduler_names import (
     BY_POSITION,
     EPOCHS,
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 
 CURVE = "learning-rate curve"
+
+ENDLESS = 10**12
+"""Steps of a training whose length is not known, where nothing depends on it."""
+
 _FACTORS = ("world_size", "micro_batch", "global_batch", "accumulation", "base_learning_rate")
 """What a framework computes a learning rate from, as the plan names it where it is not known."""
 
@@ -51,18 +55,49 @@ class _Stop(Exception):
         self.missing = Missing(CURVE, why, assume)
 
 
-def plan_schedule(unit: TrainingUnit, clock: Clock) -> Planned | Missing:
-    """The schedule of a unit with all that it is made from, or what is not known for it."""
+def plan_schedule(unit: TrainingUnit, clock: Clock, peak: float | None = None) -> Planned | Missing:
+    """The schedule of a unit with all that it is made from, or what is not known for it.
+
+    peak  the rate that it starts from, where an optimiser is there; else the plan's.
+    """
     try:
-        return _planned(unit, clock)
+        return _planned(unit, clock, peak)
     except _Stop as stop:
         return stop.missing
 
 
-def _planned(unit: TrainingUnit, clock: Clock) -> Planned:
-    peak = unit.number("learning_rate")
+def warmup_alone(unit: TrainingUnit, clock: Clock, peak: float | None = None) -> Planned | Missing:
+    """The warm-up, then the peak for good: what is left of a schedule that cannot be made.
+
+    The length of the training may be unknown, so long as the warm-up is no share of it.
+    """
+    peak = peak or unit.number("learning_rate")
+    making = making_of(scheduler_of(unit), unit.composed.dialect["name"])
+    try:
+        if peak is None:
+            raise _Stop("learning_rate is not known", "learning_rate")
+        if clock.steps is None and unit.warmup is not None and unit.warmup.unit == "ratio":
+            raise _Stop("how long the training is, is not known", "total_steps", "epochs")
+        length = _Length(clock._replace(steps=clock.steps or ENDLESS, epochs=None), STEPS)
+        # the constant schedule of transformers has no warm-up, whatever the file says
+        none = isinstance(making, Making) and making.made is constant
+        calls = 0 if none else _warmup(unit, length, making)[0]
+    except _Stop as stop:
+        return stop.missing
+    start = unit.number("warmup_start_factor") or 0.0
+    terms = Terms(peak, length.total, calls, start, None, None, (), length.per_epoch, {})
+    return Planned("none", NONE, terms, STEPS, 0, ())
+
+
+def scheduler_of(unit: TrainingUnit) -> str:
+    """The name of the scheduler; empty where there is none."""
     setting = unit.get("scheduler")
-    name = setting.value if setting and isinstance(setting.value, str) else ""
+    return setting.value if setting and isinstance(setting.value, str) else ""
+
+
+def _planned(unit: TrainingUnit, clock: Clock, peak: float | None) -> Planned:
+    peak = peak or unit.number("learning_rate")
+    name = scheduler_of(unit)
     if peak is None or peak <= 0:
         reason = unit.unknown.get("learning_rate", "")
         if peak is not None:
@@ -164,13 +199,8 @@ class _Length:
         raise _Stop(f"{what} is {said}, and steps_per_epoch is not known", "steps_per_epoch")
 
 
-def whole_calls(calls: float, making: Making | str) -> int:
+def _warmup(unit: TrainingUnit, length: _Length, making: Making | str) -> tuple[int, list[str]]:
     """The warm-up in whole calls: up where the schedule is of transformers, else the nearest."""
-    rounds_up = isinstance(making, Making) and making.rounds_up
-    return ceil(calls - 1e-9) if rounds_up else round(calls)
-
-
-def _warmup(unit: TrainingUnit, length: _Length, making: Making) -> tuple[int, list[str]]:
     warmup = unit.warmup
     if warmup is None:
         for name in ("warmup_steps", "warmup_epochs", "warmup_ratio"):
@@ -180,7 +210,9 @@ def _warmup(unit: TrainingUnit, length: _Length, making: Making) -> tuple[int, l
     calls = length.calls(warmup.value, warmup.unit, "the warm-up")
     if warmup.unit == "ratio":
         calls = whole_warmup(unit.composed.dialect["name"], calls)
-    whole = whole_calls(calls, making)
+    if isinstance(making, str):
+        return round(calls), []
+    whole = ceil(calls - 1e-9) if making.rounds_up else round(calls)
     if making.basis == TORCH and key_of(making.built) in ("onecyclelr", "linearlr", "cycliclr"):
         return 0, [f"the warm-up of {warmup} is left out: {making.built} rises by itself"]
     return whole, []

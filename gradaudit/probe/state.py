@@ -62,18 +62,27 @@ def seed_all(seed: int) -> None:
 
 
 @contextmanager
-def same_buffers(model: torch.nn.Module, device: torch.device) -> Iterator[None]:
-    """What happens inside changes neither buffers (BatchNorm's running statistics), the modes of
-    the modules, nor any generator. Costs a copy of the buffers."""
+def kept_buffers(model: torch.nn.Module) -> Iterator[None]:
+    """What happens inside changes no buffer. Costs a copy of them."""
     kept = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    modes = [(module, module.training) for module in model.modules()]
-    generators = take_random(device)
     try:
         yield
     finally:
         with torch.no_grad():
             for buffer, value in kept:
                 buffer.copy_(value)
+
+
+@contextmanager
+def same_buffers(model: torch.nn.Module, device: torch.device) -> Iterator[None]:
+    """What happens inside changes neither buffers (BatchNorm's running statistics), the modes of
+    the modules, nor any generator. Costs a copy of the buffers."""
+    modes = [(module, module.training) for module in model.modules()]
+    generators = take_random(device)
+    try:
+        with kept_buffers(model):
+            yield
+    finally:
         for module, mode in modes:
             module.training = mode
         put_random(generators, device)

@@ -106,15 +106,28 @@ def _terms(run: DryRun, width: int) -> list[Line]:
         "large steps; value: median, without the weight.",
         width, style="dim",
     )  # fmt: skip
-    checked = run.about.get("self_check")
-    if isinstance(checked, float):
-        whole = " and to the script's own loss" if run.about.get("total_checked") else ""
-        exactly = f"to {checked:.0e}" if checked else "exactly"
-        lines += prose(
-            f"self-check: the terms' gradients add up to their sum's{whole}, {exactly}",
-            width, style="dim",
-        )  # fmt: skip
-    return lines
+    checked = _self_check(run)
+    return lines + prose(checked, width, style="dim") if checked else lines
+
+
+def _self_check(run: DryRun) -> str:
+    about = run.about
+    checked, cast = about.get("self_check"), about.get("autocast")
+    if not isinstance(checked, float):
+        return ""
+    whole = " and to the script's own loss" if about.get("total_checked") else ""
+    exactly = f"to {checked:.0e}" if checked else "exactly"
+    said = f"the terms' gradients add up to their sum's{whole}, {exactly}"
+    if not cast:
+        return f"self-check: {said}"
+    if about.get("unchecked"):
+        why = about["unchecked"]
+        return f"self-check under autocast, for the model does not run without ({why}): {said}"
+    rounding = about.get("rounding") or 0.0
+    return (
+        f"self-check, in full precision: {said}; under {cast} autocast, which rounds each of them, "
+        f"to {rounding:.0e}"
+    )
 
 
 def _norms(run: DryRun, width: int) -> list[Line]:
@@ -133,6 +146,13 @@ def _norms(run: DryRun, width: int) -> list[Line]:
             f"({percent(low)} to {percent(high)})",
             width,
         )
+    skipped = run.about.get("skipped")
+    if skipped:
+        lines += prose(
+            f"the loss scaler skipped {skipped} step{'s' if skipped > 1 else ''}, whose gradients "
+            f"overflowed; it ended at a scale of {number(run.about['loss_scale'])}",
+            width,
+        )
     if run.layers:
         share = ", ".join(f"`{name}` {percent(part)}" for name, part in run.layers[:3])
         lines += prose(f"largest layers, share of the squared norm: {share}", width)
@@ -148,7 +168,7 @@ def _norms(run: DryRun, width: int) -> list[Line]:
 def spread_text(norm: Spread) -> str:
     def ends(interval: tuple[float, float] | None) -> str:
         if interval is None:
-            return " (too few steps for an interval)"
+            return " (too few independent steps for an interval)"
         return f" ({number(interval[0])} to {number(interval[1])})"
 
     return (

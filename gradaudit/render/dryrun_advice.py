@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 from gradaudit.evidence.dry_run import LEAST_COSINE
-from gradaudit.evidence.terms import CAP, EVEN, FEWEST_STEPS
+from gradaudit.evidence.terms import CAP, EVEN, FEWEST_STEPS, SEEN
 from gradaudit.render.dryrun_text import number, prose
 from gradaudit.render.layout import clean, fit, piece
 from gradaudit.rules.text import percent, times
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from gradaudit.evidence.dry_run import DryRun
+    from gradaudit.evidence.terms import Advice
     from gradaudit.render.layout import Line
 
 WIDE = 76
@@ -21,23 +24,32 @@ WIDE = 76
 LEAST_CAUSE = 0.05
 """Share of the squared norm below which a term is no cause worth a line."""
 
+MOVED = 1.5
+"""Factor below which a 95th percentile has hardly moved: its own interval is as wide."""
+
 
 def causes(run: DryRun, width: int) -> list[Line]:
     """The terms that make the gradient, largest share of the squared norm first."""
     named = [term for term in run.terms if term.energy >= LEAST_CAUSE]
-    if not named or run.norm is None or len(run.terms) < 2:
+    before = run.term_norm or run.norm
+    if not named or before is None or len(run.terms) < 2:
         return []
     lines: list[Line] = [[], [piece("What makes the gradient large, most first", "heading")]]
     for place, term in enumerate(named, 1):
-        rest = run.without.get(term.name)
         text = f"`{term.name}`: {percent(term.energy)} of the squared norm"
         if term.active_share < 0.5:
             text += f", all of it at the {percent(term.active_share)} of steps where it is active"
-        if rest is not None:
-            text += (
-                f"; without it the 95th percentile is {number(rest)}, not {number(run.norm.p95)}"
-            )
+        rest, largest = run.without.get(term.name), run.without_largest.get(term.name)
+        if rest is not None and largest is not None:
+            text += "; without it the " + _moved((before.p95, rest), (before.max, largest), "is")
         lines += prose(text, width, f"  {place}. ")
+    each = (run.about.get("accumulation") or 1) * (run.about.get("ranks") or 1)
+    if each > 1:
+        lines += prose(
+            f"norms here are of the first of a step's {each} micro-batches, on which terms are "
+            "measured; above they are of all together",
+            width, "     ", "dim",
+        )  # fmt: skip
     rest_energy = sum(term.energy for term in run.terms if term not in named)
     if rest_energy:
         lines += prose(
@@ -49,13 +61,23 @@ def causes(run: DryRun, width: int) -> list[Line]:
     return lines
 
 
+def _moved(p95: tuple[float, float], largest: tuple[float, float], verb: str) -> str:
+    """What a change does to the 95th percentile (before, after), or, where that hardly moves, to
+    the largest norm: a term that acts at one step in a hundred is in no percentile below the 99th.
+    """
+    what, (before, after) = "95th percentile", p95
+    if p95[0] < MOVED * p95[1] and largest[0] >= MOVED * largest[1]:
+        what, (before, after) = "largest", largest
+    return f"{what} {verb} {number(after)}, not {number(before)}"
+
+
 def advice_lines(run: DryRun, held: Collection[str], again: str, width: int) -> list[Line]:
     """Weights, threshold, batch: each with what it rests on, or why there is none."""
     lines: list[Line] = [[], [piece("What to change", "heading")]]
     lines += _weights(run, held, width)
     lines += _clip(run, width)
     lines += _batch(run, width)
-    if run.balance.dominated and any(a.name in held for a in run.balance.advice):
+    if any(a.name in held for a in run.balance.to_apply):
         lines += prose(
             f"`{again}` shows the new weights as a diff; with `--write` it writes them. Then dry "
             "run again: gradients change when weights do.",
@@ -74,55 +96,55 @@ def _weights(run: DryRun, held: Collection[str], width: int) -> list[Line]:
             text += f"; {balance.missing} more are needed ({FEWEST_STEPS})"
         return prose(text, width)
     assert balance.reference is not None
-    if not balance.advice or not balance.dominated:
-        return prose(
+    advised = balance.to_apply
+    if not advised:
+        lines = prose(
             f"weights: none, the auxiliary terms do not lead the training (`"
             f"{balance.reference.name}` has a norm of {number(balance.reference.rms)})",
             width,
         )
-    lines = prose("weights: lower what leads the training; primary weights stay", width)
-    room = max(len(advice.name) for advice in balance.advice)
+        return lines + _rare(run, width)
+    what = "leads the training" if balance.dominated else "makes the spikes"
+    lines = prose(f"weights: lower what {what}; primary weights stay", width)
+    room = max(len(advice.name) for advice in advised)
     room = max(min(room, width - 60 if width >= WIDE else width - 38), 5)
-    for advice in balance.advice:
+    for advice in advised:
         where = "" if advice.name in held else " *"
         low, high = max(advice.low, 1e-9), advice.high
         row = (
             f"    {fit(clean(advice.name), room):<{room}} {number(advice.weight):>7} -> "
             f"{number(advice.new):<8} x {number(advice.wanted)}"
         )
-        if width >= WIDE:
+        if width >= WIDE and advice.few != 1:
             row += f" ({number(low)} to {number(high)})"
         lines.append([piece(row + where, "fix")])
-    if any(advice.name not in held for advice in balance.advice):
+    if any(advice.name not in held for advice in advised):
         lines += prose(
             "* the file has no key that is known to be this weight: change it by hand",
             width,
             "    ",
             "dim",
         )
-    for term in balance.rare:
-        lines += prose(
-            f"`{term.name}` stays: active at {term.active} of {term.steps} steps, which is too few "
-            f"to judge, though its norm is {number(term.rms)} then; take more --steps",
-            width,
-            "    ",
-            "warning" if term.rms > balance.reference.rms else "dim",
-        )
-    capped = [f"`{advice.name}`" for advice in balance.advice if advice.is_off]
+    for advice in advised:
+        if advice.few:
+            lines += prose(_of_few(run, advice), width, "    ", "dim")
+    lines += _rare(run, width)
+    capped = [f"`{advice.name}`" for advice in advised if advice.is_off]
     if capped:
         lines += prose(
             f"{', '.join(capped)}: wants less than x {number(CAP)}, the most of one round. At such "
             "a weight the penalty is effectively off: is it needed, and in these units?",
             width, "    ", "dim",
         )  # fmt: skip
-    if run.norm is not None and run.norm_after is not None:
-        after, before = run.norm_after, run.norm
+    before, after = run.term_norm or run.norm, run.norm_after
+    if before is not None and after is not None:
+        moved = _moved((before.p95, after.p95), (before.max, after.max), "would be")
         text = (
             f"at these very weights of the model the median would be {number(after.median)} and "
-            f"the 95th percentile {number(after.p95)}"
+            f"the {moved}"
         )
-        if after.p95 > 0:
-            text += f", {times(before.p95 / after.p95)} lower"
+        if "95th" in moved and after.p95 > 0:
+            text += f": {times(before.p95 / after.p95)} lower"
         lines += prose(text, width, "    ")
     lines += prose(
         "it changes the objective: compare the task's own metric before and after", width, "    ",
@@ -131,8 +153,50 @@ def _weights(run: DryRun, held: Collection[str], width: int) -> list[Line]:
     return lines
 
 
+def _of_few(run: DryRun, advice: Advice) -> str:
+    """What a recommendation rests on that was seen at a few steps only."""
+    term = next(term for term in run.terms if term.name == advice.name)
+    said = f"`{advice.name}` acted at {advice.few} of {term.steps} steps only"
+    if not advice.spikes or not run.balance.usual:
+        return f"{said}: how low it belongs is a rough guess"
+    # `high` is the factor of the step with the smallest norm
+    least = advice.wanted * term.rms / advice.high / run.balance.usual
+    more = " or more" if advice.few > 1 else ""
+    return (
+        f"{said}, with {times(least)}{more} the norm of the usual step "
+        f"({number(run.balance.usual)}). That it is too large is seen; how low it belongs is a "
+        "rough guess"
+    )
+
+
+def _rare(run: DryRun, width: int) -> list[Line]:
+    """Auxiliary terms that acted at too few steps, and what would settle them."""
+    lines: list[Line] = []
+    for term in run.balance.rare:
+        if not term.active:
+            most = percent(1 - 0.05 ** (1 / term.steps))
+            text = (
+                f"`{term.name}` stays: it never acted in {term.steps} steps; it may still act at "
+                f"up to {most} of such steps; more --steps, or another --seed, may show it"
+            )
+        else:
+            usual = run.balance.usual
+            size = f", {times(term.rms / usual)} that of the usual step" if usual else ""
+            text = (
+                f"`{term.name}` stays: it acted at {term.active} of {term.steps} steps, with a "
+                f"norm of {number(term.rms)}{size}"
+            )
+            if term.active < SEEN:
+                more = ceil(SEEN * term.steps / term.active) - term.steps
+                text += f": no spikes, as far as that tells; some {more} more steps would judge it"
+            else:
+                text += ": no spikes, and it asks for little"
+        lines += prose(text, width, "    ", "dim")
+    return lines
+
+
 def _clip(run: DryRun, width: int) -> list[Line]:
-    if run.clip_advice is not None and run.balance.dominated and run.balance.advice:
+    if run.clip_advice is not None and run.balance.to_apply:
         return prose(
             "clip threshold: none from this run: other weights make another norm; change them, and "
             "measure again",

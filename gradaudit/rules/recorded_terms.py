@@ -5,7 +5,7 @@ from __future__ import annotations
 from gradaudit.evidence.statistics import wilson
 from gradaudit.findings import HIGH, INFO, MEDIUM, WARNING
 from gradaudit.plan.terms import TermShare, shares_of
-from gradaudit.rules import rule
+from gradaudit.rules import load, rule
 from gradaudit.rules.recorded import RECORD_PAGE, report
 from gradaudit.rules.term_weights import weights_fix
 from gradaudit.rules.text import listed, number, percent, times
@@ -324,13 +324,13 @@ def term_makes_spikes(measured: Measured, limits: Limits) -> Iterator[Finding]:
         learning_rate: 1.0e-3
         loss_weights:
           mse: 1.0
-          variance: 1.0
+          variance: 0.056
         --- record
         {"kind": "optimizer", "class": "AdamW"}
         {"kind": "step", "step": 1, "to": 40, "events": "ZBS", "learning_rate": [1e-3]}
         {"kind": "terms", "step": 1, "to": 40, "terms": [
           {"name": "mse", "weight": 1.0, "gradient_norm": 5.0},
-          {"name": "variance", "weight": 1.0, "gradient_norm": 2.0}]}
+          {"name": "variance", "weight": 0.056, "gradient_norm": 3.3}]}
 
     Tell:
         Log which terms are not 0 at the steps with the largest norm.
@@ -341,7 +341,11 @@ def term_makes_spikes(measured: Measured, limits: Limits) -> Iterator[Finding]:
         one loss term drowns the others
 
     Fix:
-        None: a smooth penalty in place of a hinge, or a lower weight.
+        Recommended: lower its weight until its gradient has its share where it is active, as for
+        term-dominates-gradient, from 30 steps after the warm-up: where that gradient is ten times
+        the median norm of all steps; of a term that acts once, or at less than 1 % of the steps, at
+        each of these. How low it belongs is then a rough guess. A smooth penalty in place of a
+        hinge does without one.
 
     Limits:
         active: share of the steps at which it has a gradient, below which it is rare.
@@ -355,6 +359,9 @@ def term_makes_spikes(measured: Measured, limits: Limits) -> Iterator[Finding]:
     if not _enough(measured, "GA964", limits["probes"]):
         return
     shares = shares_of(measured)
+    together = sum(share.share for share in shares if share.is_auxiliary)
+    leads = together > load()["GA961"].limits["share"]  # then that finding has the fix
+    fix, no_fix = (None, "") if leads else weights_fix(measured, shares)
     for share in shares:
         others = [other.rms for other in shares if other is not share and other.rms > 0]
         if not others or not 0 < share.active < limits["active"]:
@@ -378,6 +385,8 @@ def term_makes_spikes(measured: Measured, limits: Limits) -> Iterator[Finding]:
                 )
             ],
             next="Make the penalty smooth at its bound, or lower its weight.",
+            fix=fix,
+            no_fix=no_fix,
             cause="loss-weights",
             at=share.setting,
         )

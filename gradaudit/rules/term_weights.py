@@ -43,7 +43,7 @@ def weights_fix(measured: Measured, shares: list[TermShare]) -> tuple[Fix | None
     keys: list[str] = []
     done: list[Advice] = []
     changed = False
-    for advice in found.advice:
+    for advice in found.to_apply:
         share = by_name[advice.name]
         if share.setting is None or share.weight is None:
             continue
@@ -58,14 +58,14 @@ def weights_fix(measured: Measured, shares: list[TermShare]) -> tuple[Fix | None
     if not edits:
         if changed:
             return None, "the weights were changed since they were measured: measure again"
-        if not found.advice:
+        if not found.to_apply:
             return None, "no auxiliary term is clearly above its share"
         return None, "no weight of these terms stands in this file as a plain number"
     notes = _notes(steps, found, done)
     notes += [
         f"`{advice.name}` has no key here: in the code, {number(advice.weight)} to "
         f"{number(advice.new)}"
-        for advice in found.advice
+        for advice in found.to_apply
         if by_name[advice.name].setting is None
     ]
     notes.append("primary weights stay; it changes the objective: compare the task's own metric")
@@ -77,9 +77,7 @@ def _notes(steps: list[Terms], found: Balance, done: list[Advice]) -> list[str]:
     notes = [
         f"norms where active, {len(steps)} steps after the warm-up: `{found.reference.name}` "
         f"{short(found.reference.rms)}; factors with their 95 % intervals: "
-        + listed(
-            [f"{a.name} x {short(a.wanted)} ({short(a.low)} to {short(a.high)})" for a in done]
-        )
+        + listed([f"{a.name} x {short(a.wanted)} {_spread(a)}" for a in done])
     ]
     off = [f"`{advice.name}`" for advice in done if advice.is_off]
     if off:
@@ -91,11 +89,21 @@ def _notes(steps: list[Terms], found: Balance, done: list[Advice]) -> list[str]:
     after = norms_with(steps, {a.name: a.new / a.weight for a in done})
     if before and after and percentiles(after)[1] > 0:
         high, low = percentiles(before)[1], percentiles(after)[1]
+        what = "95th percentile"
+        if high < 1.5 * low:  # of what acts at one step in a hundred a percentile says nothing
+            what, high, low = "largest", max(before), max(after)
         notes.append(
-            f"on the measured steps the 95th percentile of the norm would be {short(low)} instead "
-            f"of {short(high)}, {times(high / low)} lower"
+            f"on the measured steps the {what} of the norm would be {short(low)} instead of "
+            f"{short(high)}, {times(high / low)} lower"
         )
     return notes
+
+
+def _spread(advice: Advice) -> str:
+    if advice.few == 1:
+        return "(seen at one step)"
+    span = f"{short(advice.low)} to {short(advice.high)}"
+    return f"({span} at its {advice.few} steps)" if advice.few else f"({span})"
 
 
 def short(value: float) -> str:

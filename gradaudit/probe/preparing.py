@@ -1,0 +1,112 @@
+"""What a dry run trains with, from its recipe and the training that was handed over: optimiser,
+rates, precision, devices. What is not as the config says goes into the recipe's notes.
+"""
+
+from __future__ import annotations
+
+from array import array
+from typing import TYPE_CHECKING
+
+import torch
+
+from gradaudit.probe.coupling import batch_norms
+from gradaudit.probe.curve import Rates, rates_of
+from gradaudit.probe.precision import AUTOCAST, Precision, precision_of
+from gradaudit.probe.protocol import DryRunError
+from gradaudit.probe.recipe import alone, make_optimizer, not_reproduced
+
+if TYPE_CHECKING:
+    from gradaudit.probe.protocol import Training
+    from gradaudit.probe.recipe import Recipe
+
+WHOLE = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""Precisions in which the weights themselves are kept."""
+
+
+def optimizer_for(training: Training, recipe: Recipe) -> torch.optim.Optimizer:
+    """The script's own, else the config's.
+
+    Raises: DryRunError.
+    """
+    optimizer = training.optimizer
+    if optimizer is None:
+        held = [p for p in training.model.parameters() if p.requires_grad]
+        made: torch.optim.Optimizer = make_optimizer(recipe, held)
+        return made
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise DryRunError(
+            "LBFGS evaluates the loss several times a step, which a dry run does not: "
+            "`gradaudit probe -- python train.py` measures such a training"
+        )
+    name = type(optimizer).__name__
+    recipe.notes.insert(
+        0, f"the optimiser is the script's own {name}; the config's settings of one are not used"
+    )
+    return optimizer
+
+
+def rates_for(recipe: Recipe, optimizer: torch.optim.Optimizer, steps: int) -> Rates:
+    """The rate in each step; where torch refuses the schedule its warm-up and the peak, and why."""
+    peaks = [float(group["lr"]) for group in optimizer.param_groups]
+    length = recipe.clock.steps
+    if length is not None and length < steps:
+        recipe.notes.append(
+            f"the training is {length:,} steps long: after them the rate stays where it ended"
+        )
+    if recipe.planned is not None:
+        try:
+            return rates_of(recipe.planned, recipe.clock, peaks, steps)
+        except ValueError as error:
+            recipe.notes.append(not_reproduced(recipe.planned, str(error)))
+    if recipe.held is not None:
+        return rates_of(recipe.held, recipe.clock, peaks, steps)
+    return Rates([array("d", [peak]) for peak in peaks], peaks, 0)
+
+
+def precision_for(training: Training, recipe: Recipe, device: torch.device) -> Precision:
+    """How passes are run: as the config's precision says, where that is autocast."""
+    name = recipe.precision
+    if name in AUTOCAST:
+        try:
+            found = precision_of(name, recipe.loss_scale, device)
+        except ValueError as error:
+            recipe.notes.append(
+                f"precision {name} is not reproduced ({error}): measured without autocast"
+            )
+            return Precision(device)
+        scaler = " and a GradScaler" if found.scales else ""
+        recipe.notes.append(
+            f"precision {name}: passes run under autocast{scaler}; the self-check, and which terms "
+            "couple samples, in full precision (`--precision model`: all of it)"
+        )
+        return found
+    whole = WHOLE.get(name)
+    if whole is not None and not any(p.dtype == whole for p in training.model.parameters()):
+        recipe.notes.append(
+            f"precision {name} is not reproduced: no weight is in it. The weights are as `build` "
+            f"makes them; `model.to({whole})` makes them so"
+        )
+    elif whole is None and name not in ("", "fp32", "tf32"):
+        recipe.notes.append(
+            f"precision {name} is not reproduced: everything is measured in the model's own dtype"
+        )
+    return Precision(device)
+
+
+def see_to_ranks(training: Training, recipe: Recipe) -> None:
+    """Say how several devices are stood for; one, where BatchNorm takes statistics from all."""
+    ranks = recipe.ranks
+    if ranks == 1:
+        return
+    layers = batch_norms(training.model)
+    own = any(isinstance(layer, torch.nn.SyncBatchNorm) for layer in layers)
+    if layers and (own or recipe.sync_batch_norm):
+        recipe.ranks = 1
+        recipe.notes.append(alone(ranks, "SyncBatchNorm takes its statistics from all of them"))
+        return
+    of_each = f" of {recipe.accumulation}" if recipe.accumulation > 1 else ""
+    recipe.notes.append(
+        f"{ranks} devices: each step takes {ranks * recipe.accumulation} micro-batches, those of "
+        f"one device{of_each} after the other's, and averages their gradients as DDP does; "
+        "`--assume world_size=1` is quicker and noisier"
+    )
