@@ -32,8 +32,9 @@ from typing import NamedTuple
 import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a checkout needs no install
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # a checkout needs no install
 
+from gradaudit import version_line
 from gradaudit.audit import FileResult, audit_path
 from gradaudit.findings import Finding
 from gradaudit.options import Options
@@ -245,7 +246,7 @@ def timed(directory: Path, rounds: int = 7) -> list[str]:
         f"{len(paths)} files on one core, with all rules: {min(seconds):.2f} s CPU,",
         f"{middle:.2f} x `yaml.compose` over the same files",
         f"(median of {rounds} interleaved rounds, {ratios[0]:.2f} to {ratios[-1]:.2f},",
-        f"Python {platform.python_version()}).",
+        f"{version_line()}, Python {platform.python_version()}).",
     ]
 
 

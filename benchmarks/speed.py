@@ -9,7 +9,8 @@ whether each promise is kept.
     python benchmarks/speed.py --rounds 30 --gate
 
 The commands come from the environment of the Python that runs this: install gradaudit and
-yamllint beside it. Their bytecode is made first, as an installation from a wheel has it.
+yamllint beside it, as a published wheel has it with `HATCH_BUILD_HOOKS_ENABLE=1 pip install .`.
+Their bytecode is made first, as an installation from a wheel has it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import gradaudit
 from gradaudit.audit import audit_path
 from gradaudit.options import Options
 from gradaudit.settings import Finder
@@ -103,7 +105,7 @@ Costs = dict[str, list[Cost]]
 
 def main() -> int:
     options = read_options()
-    compileall.compile_dir(REPOSITORY / "gradaudit", quiet=1)
+    compileall.compile_dir(Path(gradaudit.__file__).parent, quiet=1)
     with tempfile.TemporaryDirectory(prefix="speed-") as folder:
         small = Path(folder, "one", "train.yaml")
         small.parent.mkdir()
@@ -113,7 +115,8 @@ def main() -> int:
         one_file = run_rounds(commands_for_one(small), options.rounds)
         directory = run_rounds(commands_for_many(many), max(options.rounds // 3, 3))
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else "?"
-    print(f"Python {platform.python_version()}, {processors} processors.\n")
+    machine = f"Python {platform.python_version()}, {processors} processors"
+    print(f"{gradaudit.version_line()}, {machine}.\n")
     print(f"## One file, {len(SMALL.splitlines())} lines\n")
     kept = print_table(one_file, "compose", "yamllint", promises_for_one())
     where = "sample_configs" if options.corpus is None else "a corpus of published configs"

@@ -9,9 +9,9 @@ def main(words: list[str] | None = None) -> int:
     """Run a command; returns the exit code (0, 1, 2 or 3; see docs/usage.md)."""
     words = sys.argv[1:] if words is None else words
     if words in (["--version"], ["-V"]):
-        from gradaudit import __version__
+        from gradaudit import version_line
 
-        print(f"gradaudit {__version__}")
+        print(version_line())
         return 0
     try:
         code = _dispatch(words)

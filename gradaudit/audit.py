@@ -100,7 +100,7 @@ def _are_worth_asking(needs: list[str], unknown: dict[str, str]) -> bool:
 
     Where nobody speaks of an adapter there is none, and nothing is missing.
     """
-    asked = EVERY_TRAINING | unknown.keys()
+    asked = {*EVERY_TRAINING, *unknown}
     return all(not asked.isdisjoint(need.split(" or ")) for need in needs)
 
 

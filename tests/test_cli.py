@@ -245,15 +245,18 @@ def test_a_fault_of_ours_is_3_and_says_so(config: Write, monkeypatch: pytest.Mon
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("gradaudit.audit.parse", broken)
+    monkeypatch.setattr("gradaudit.cli.common.audit_path", broken)
     ran = run_cli("check", "config.yaml")
     assert ran.code == 3
     assert "a fault in gradaudit, not in your file" in ran.err
 
 
 def test_version() -> None:
-    assert run_cli("--version").out == f"gradaudit {__version__}\n"
-    assert run_cli("-V").out == f"gradaudit {__version__}\n"
+    import gradaudit.audit
+
+    compiled = "" if gradaudit.audit.__file__.endswith(".py") else " (compiled)"
+    assert run_cli("--version").out == f"gradaudit {__version__}{compiled}\n"
+    assert run_cli("-V").out == f"gradaudit {__version__}{compiled}\n"
 
 
 def test_every_command_has_help() -> None:

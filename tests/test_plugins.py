@@ -121,7 +121,9 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         files = dict(files or example())
         files |= {SHORT[name]: text for name, text in changed.items()}
         source = package_at(tmp_path / f"source{len(list(tmp_path.iterdir()))}", files)
-        build = "import sys, backend; print(backend.build_wheel(sys.argv[1]))"
+        # The folder itself is named: PYTHONSAFEPATH, where it is set, leaves it out.
+        build = "import sys; sys.path.insert(0, ''); from backend import build_wheel as build; "
+        build += "print(build(sys.argv[1]))"
         ran = subprocess.run(
             [sys.executable, "-c", build, str(tmp_path)],
             cwd=source, capture_output=True, text=True, check=True,

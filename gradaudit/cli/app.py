@@ -365,9 +365,9 @@ def rules(
 
 def _version(value: bool) -> None:
     if value:
-        from gradaudit import __version__
+        from gradaudit import version_line
 
-        typer.echo(f"gradaudit {__version__}")
+        typer.echo(version_line())
         raise typer.Exit
 
 

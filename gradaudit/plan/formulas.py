@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from gradaudit.plan.model import TrainingUnit
     from gradaudit.plan.paths import Reader
+    from gradaudit.syntax.scalars import Number
 
 
 def add_by_formula(unit: TrainingUnit, reader: Reader) -> None:
@@ -62,7 +63,7 @@ def _apply(unit: TrainingUnit, name: str, formula: dict[str, Any]) -> bool:
     divisor = prod(factors[factor] for factor in divisors)
     if not divisor:
         return False
-    value = prod(factors[factor] for factor in formula["of"]) / divisor
+    value: Number = prod(factors[factor] for factor in formula["of"]) / divisor
     if "root_of" in formula:
         value *= sqrt(
             prod(factors[factor] for factor in formula["root_of"]) / formula.get("root_over", 1)

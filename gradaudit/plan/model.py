@@ -9,15 +9,17 @@ from gradaudit.findings import Place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from gradaudit.compose.model import Composed
     from gradaudit.evidence.observed import Observed
     from gradaudit.evidence.training_code import TrainingCode
     from gradaudit.plan.measured import Measured
     from gradaudit.plan.paths import Reader
-    from gradaudit.syntax.scalars import Value
+    from gradaudit.syntax.scalars import Number, Value
     from gradaudit.syntax.tree import Mapping, Node, Scalar, Tree
 
-    SettingValue = Value | tuple[float, ...]
+    SettingValue: TypeAlias = Value | tuple[Number, ...]
 
 WRITTEN, INHERITED, DEFAULT = "written", "inherited", "default"
 COMPUTED, OVERRIDE, ASSUMED = "computed", "override", "assumed"
@@ -106,7 +108,7 @@ class Setting:
         return self._place
 
     @property
-    def number(self) -> float | None:
+    def number(self) -> Number | None:
         """The value where it is a finite number."""
         value = self.value
         if type(value) is float or type(value) is int:  # a switch is a bool, which is neither
@@ -125,7 +127,7 @@ class LossTerm:
     __slots__ = ("name", "role", "setting", "tokens", "weight")
 
     def __init__(
-        self, name: str, weight: float, role: str, setting: Setting, tokens: tuple[str, ...]
+        self, name: str, weight: Number, role: str, setting: Setting, tokens: tuple[str, ...]
     ) -> None:
         self.name = name
         self.weight = weight
@@ -144,7 +146,7 @@ class Duration:
 
     __slots__ = ("setting", "unit", "value")
 
-    def __init__(self, value: float, unit: str, setting: Setting) -> None:
+    def __init__(self, value: Number, unit: str, setting: Setting) -> None:
         self.value = value
         self.unit = unit
         self.setting = setting
@@ -229,7 +231,7 @@ class TrainingUnit:
     def get(self, name: str) -> Setting | None:
         return self.settings.get(name)
 
-    def number(self, name: str) -> float | None:
+    def number(self, name: str) -> Number | None:
         """A setting's number, or None where it is absent, off, unknown or not a number."""
         setting = self.settings.get(name)
         return setting.number if setting else None

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gradaudit.compose.model import Composed
     from gradaudit.plan.model import TrainingUnit
     from gradaudit.plan.paths import Met, Reader
+    from gradaudit.syntax.scalars import Number
     from gradaudit.syntax.tree import Node, Tree
 
     _Value = tuple[str, Any, str, bool] | str | None
@@ -383,7 +384,7 @@ def _is_linked(path: str, composed: Composed) -> bool:
     return any(path.startswith(f"{link['key']}.") for link in links)
 
 
-def _timed(name: str, text: str) -> tuple[str, float] | None:
+def _timed(name: str, text: str) -> tuple[str, Number] | None:
     """`100ba` -> (`warmup_steps`, 100); a number without a unit counts batches."""
     digits = text.strip().lower()
     unit = "ba"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gradaudit.compose.model import Composed
     from gradaudit.dialects import Dialect
     from gradaudit.plan.model import TrainingUnit
-    from gradaudit.syntax.scalars import Value
+    from gradaudit.syntax.scalars import Number, Value
     from gradaudit.syntax.tree import Node
 
 _OPTIMIZER_ALIASES = {
@@ -89,12 +89,12 @@ class Found:
         self.off = off
 
 
-def is_usable(value: float) -> bool:
+def is_usable(value: Number) -> bool:
     """Whether a number is 0 or of a size that a training can have; infinity and NaN are not."""
     return value == 0 or _SMALLEST <= abs(value) <= _LARGEST
 
 
-def without_noise(value: float) -> float:
+def without_noise(value: Number) -> Number:
     """What arithmetic makes, to 12 digits: 1 - 0.999 is 0.001, not 0.0010000000000000009."""
     return float(f"{value:.12g}") if isinstance(value, float) else value
 
@@ -119,13 +119,13 @@ def norm_kind(text: str) -> str | None:
     return None
 
 
-def _to_usable(value: Value) -> tuple[str, int | float | None]:
+def _to_usable(value: Value) -> tuple[str, Number | None]:
     """Why a value is no number that can be judged, or an empty reason and the number."""
     if isinstance(value, bool):
         return "a switch, not a number", None
     if value is None:
         return "", None
-    number: int | float
+    number: Number
     if isinstance(value, str):
         known = to_number(value)
         if known is None:
@@ -220,7 +220,7 @@ def _numbers(target: Node | str) -> tuple[Any, bool] | str:
     return tuple(found), False
 
 
-def _items(target: Node | str) -> tuple[list[float | None], str]:
+def _items(target: Node | str) -> tuple[list[Number | None], str]:
     """The items of a list as numbers; or of its text, and that: `(0.9, 0.95)` is text to YAML and
     a list to yacs and argparse."""
     if type(target) is Sequence:
@@ -283,7 +283,7 @@ def _shortened(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:20]}... ({len(text):,} characters)"
 
 
-def _number(node: Node) -> float | None:
+def _number(node: Node) -> Number | None:
     target = resolve(node)
     return to_number(target.value) if type(target) is Scalar else None
 

@@ -43,7 +43,7 @@ _VALUE_OR_CLOSE, _VALUE, _KEY_OR_CLOSE, _COLON_NEXT, _COMMA_OR_CLOSE, _NOTHING =
 _WANTED = ("value", "value", "key", "colon", "comma", "end")
 
 HALF_A_PAIR = "half of a surrogate pair is no character; write both halves, as `\\ud83d\\ude00`"
-_HALF = re.compile("[\ud800-\udfff]")
+_HALF = re.compile(f"[{chr(0xD800)}-{chr(0xDFFF)}]")
 
 
 def parse_json(source: Source) -> Tree:

@@ -45,15 +45,6 @@ _COMPOUND = (
 )  # fmt: skip
 
 
-class PythonTree(Tree):
-    """`imports`: `id` of an item of the `_base_` list -> the names that are imported from it
-    (name there -> name here); not in it where all are."""
-
-    __slots__ = ("imports",)
-
-    imports: dict[int, dict[str, str]]
-
-
 def parse_python(source: Source) -> Tree:
     """Parse a Python config; see `syntax.parse` for what is raised."""
     module = _parse(source)
@@ -68,7 +59,7 @@ def parse_python(source: Source) -> Tree:
         mappings, aliased = settle(root, scope)
     except RecursionError:
         raise Unreadable("too deeply nested to be read") from None
-    tree = PythonTree(source, [root], mappings, aliased, "python")
+    tree = Tree(source, [root], mappings, aliased, "python")
     tree.imports = imports
     return tree
 
@@ -330,4 +321,4 @@ def bases(tree: Tree) -> list[tuple[str, Node]]:
 
 def imported_names(tree: Tree, node: Node) -> dict[str, str] | None:
     """Of a base (a node of `bases`): which of its names are imported, and as what; None for all."""
-    return tree.imports.get(id(node)) if isinstance(tree, PythonTree) else None
+    return tree.imports.get(id(node)) if tree.imports is not None else None

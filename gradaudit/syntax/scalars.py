@@ -19,6 +19,8 @@ BOOL, INT, FLOAT, NULL, TIME = TYPES = ("bool", "int", "float", "null", "time")
 """The tags of plain values in JSON and TOML. A `time` (a date, too) is read as its text."""
 
 Value = bool | int | float | str | None
+Number = int | float
+"""What is whole stays so, in a compiled module too: `float` alone would make `8` an `8.0` there."""
 
 _NULL = frozenset(("", "~", "null", "Null", "NULL"))
 _TRUE = frozenset(("true", "True", "TRUE"))
@@ -119,14 +121,14 @@ def _odd_integer(text: str, yaml11: bool) -> int | str:
     return sign * int(digits, 8 if yaml11 else 10)
 
 
-def to_number(text: str) -> int | float | None:
+def to_number(text: str) -> Number | None:
     """The number that a person means by `text`, whatever a loader makes of it."""
     text = text.strip()
     return None if len(text) > _LONGEST else _number(text)
 
 
 @lru_cache(_KEPT)
-def _number(text: str) -> int | float | None:
+def _number(text: str) -> Number | None:
     if _INT.match(text):
         return int(text.replace("_", ""))
     if _FLOAT.match(text):
@@ -139,7 +141,7 @@ def looks_botched(text: str) -> bool:
     return bool(re.match(_BOTCHED, text)) and to_number(text) is None and text.count("-") < 2
 
 
-def yaml_float(value: float) -> str:
+def yaml_float(value: Number) -> str:
     """Spell a number so that every loader reads a number: `1.0e-05`, never `1e-05`."""
     if isinstance(value, int):
         return str(value)

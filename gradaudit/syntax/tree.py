@@ -89,6 +89,7 @@ class Tree:
         "beyond_json",
         "comments",
         "format",
+        "imports",
         "mappings",
         "overridden",
         "roots",
@@ -118,6 +119,9 @@ class Tree:
         self.comments: list[tuple[int, int]] = []
         """The span of every comment of a JSON or TOML file, its signs included and the line's end
         not. Where those of a YAML file are has to be searched: `fix.comments`."""
+        self.imports: dict[int, dict[str, str]] | None = None
+        """In a Python config, `id` of an item of the `_base_` list -> the names that are imported
+        from it (name there -> name here); not in it where all are."""
         self.beyond_json: tuple[str, int] | None = None
         """The first thing in a JSON file that a plain `json.load` refuses, in words, and where."""
 
