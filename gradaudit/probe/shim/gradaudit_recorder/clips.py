@@ -11,6 +11,7 @@ import torch
 
 from gradaudit_recorder import state, steps
 from gradaudit_recorder.listen import hidden_by_fullgraph, listener, replace
+from gradaudit_recorder.reading import kept, number
 from gradaudit_recorder.state import MOST_CLIPS, ClipCall
 from gradaudit_recorder.tensors import norms_of, parameters_of, whole
 
@@ -75,7 +76,7 @@ def _clip_begins(what: str, given: Any, words: Any, named: Any) -> ClipCall:
     second = words[1] if len(words) > 1 else None
     call = ClipCall(
         what,
-        None if limit is None else float(limit),
+        kept(limit) if isinstance(limit, torch.Tensor) else number(limit),
         None,
         {id(tensor) for tensor in tensors},
         sum(tensor.grad is not None for tensor in tensors),

@@ -22,11 +22,12 @@ MOST_ROOTS = 64
 
 @dataclass
 class ClipCall:
-    """One call of a clip. given: ids of the parameters that it was given. scale: the loss scale
-    that was still in the gradients, None where there was none."""
+    """One call of a clip. limit, total: numbers, or tensors that are read when the line is written.
+    given: ids of the parameters that it was given. scale: the loss scale that was still in the
+    gradients, None where there was none."""
 
     what: str
-    limit: float | None
+    limit: Any
     norm_type: float | None
     given: set[int]
     with_gradient: int
