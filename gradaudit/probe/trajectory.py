@@ -14,7 +14,16 @@ import torch
 
 from gradaudit.probe.batches import Ended, size_of
 from gradaudit.probe.coupling import batch_norms
-from gradaudit.probe.gradients import Products, products, read_terms, weighted_sum
+from gradaudit.probe.fetch import memory_for, norms_of, numbers_of
+from gradaudit.probe.gradients import (
+    KEPT_BYTES,
+    Products,
+    products,
+    read_terms,
+    reduced_precision,
+    values_of,
+    weighted_sum,
+)
 from gradaudit.probe.protocol import DryRunError
 from gradaudit.probe.state import put_random, same_buffers, take_random
 
@@ -35,7 +44,8 @@ TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4}
 an MLP, a CNN and a transformer: 3e-7 to 2e-6 in float32, 1e-15 to 4e-15 in float64."""
 
 HALF_TOLERANCE = 3e-2
-"""For bfloat16 and float16 parameters: their rounding is 4e-3 and 5e-4 an element."""
+"""Where parameters, or operations on the way to them, are in bfloat16, float16 or TF32: their
+rounding is 4e-3, 5e-4 and 5e-4 an element."""
 
 CHECKED_TOTALS = 3
 """First steps at which the script's own `total` is held against the terms."""
@@ -124,7 +134,7 @@ class Trajectory:
         self.optimizer.zero_grad()
         for batch in batches:
             terms = read_terms(self.training.losses(self.training.model, batch))
-            self._stop_if_not_finite(step, terms)
+            self._finite_values(step, terms)
             if self.stopped:
                 return float("nan")
             (weighted_sum(terms) / len(batches)).backward()
@@ -183,7 +193,7 @@ class Trajectory:
         with same_buffers(model, self.device):
             generators = take_random(self.device)
             terms = read_terms(self.training.losses(model, batch))
-            self._stop_if_not_finite(step, terms)
+            values = self._finite_values(step, terms)
             if self.stopped:
                 return
             extra = [weighted_sum(terms)]
@@ -191,17 +201,18 @@ class Trajectory:
             own = self._own_total(step, batch)
             if own is not None:
                 extra.append(own)
-            found = products(terms, self.parameters, extra)
-        self._check(step, terms, found, own)
-        for term in terms:
-            self.values.setdefault(term.name, []).append(float(term.tensor.detach()))
+            kept_bytes = memory_for(self.device, KEPT_BYTES)
+            found = products(terms, self.parameters, extra, kept_bytes)
+        self._check(step, terms, found, extra)
+        for term, value in zip(terms, values, strict=True):
+            self.values.setdefault(term.name, []).append(value)
             if not term.has_graph:
                 self.graphless[term.name] = self.graphless.get(term.name, 0) + 1
         self.write({
             "kind": "terms", "step": step,
             "terms": [
                 {
-                    "name": term.name, "weight": term.weight, "value": float(term.tensor.detach()),
+                    "name": term.name, "weight": term.weight, "value": values[at],
                     "gradient_norm": found.norm(at), "active": found.norm(at) > 0,
                 }
                 for at, term in enumerate(terms)
@@ -221,33 +232,40 @@ class Trajectory:
                        *(found.norm(i) for i in range(len(found.gram)))])  # fmt: skip
         return found.difference[extra] / largest if largest else 0.0
 
-    def _check(self, step: int, terms: list[Term], found: Products, own: Tensor | None) -> None:
+    def _check(self, step: int, terms: list[Term], found: Products, losses: list[Tensor]) -> None:
+        """`losses`: the weighted sum and, where the script gives one, its own total."""
         dtypes = {p.dtype for p in self.parameters}
         tolerance = max(TOLERANCE.get(dtype, HALF_TOLERANCE) for dtype in dtypes)
         off = self._relative(found, 0)
         self.self_check = max(self.self_check, off)
+        if tolerance < HALF_TOLERANCE and reduced_precision(losses):
+            tolerance = HALF_TOLERANCE
         if off > tolerance:
             raise DryRunError(
                 f"self-check at step {step}: the terms' gradients add up to another gradient than "
                 f"the sum of the terms has (relative difference {off:.1e}); an operation with a "
                 "random or wrong backward pass is in the model, and no share can be trusted"
             )
-        if own is None:
+        if len(losses) < 2:
             return
         off = self._relative(found, 1)
         if off > tolerance:
-            said = sum(term.weight * float(term.tensor.detach()) for term in terms)
+            *values, own = numbers_of([*(term.tensor for term in terms), losses[1]])
+            said = sum(term.weight * value for term, value in zip(terms, values, strict=True))
             raise DryRunError(
                 f"self-check at step {step}: the terms do not add up to `total`: their gradients "
-                f"differ by {off:.1%}, their values are {said:.6g} and {float(own.detach()):.6g}. "
+                f"differ by {off:.1%}, their values are {said:.6g} and {own:.6g}. "
                 "A term is missing from `losses`, a weight differs, or a term is detached"
             )
 
-    def _stop_if_not_finite(self, step: int, terms: list[Term]) -> None:
-        bad = [term for term in terms if not torch.isfinite(term.tensor.detach())]
-        if bad:
-            value = float(bad[0].tensor.detach())
-            self._fail(step, f"term `{bad[0].name}` is {value:g}")
+    def _finite_values(self, step: int, terms: list[Term]) -> list[float]:
+        """The terms' values; the run is stopped where one of them is not finite."""
+        values = values_of(terms)
+        for term, value in zip(terms, values, strict=True):
+            if not isfinite(value):
+                self._fail(step, f"term `{term.name}` is {value:g}")
+                break
+        return values
 
     def _fail(self, step: int, what: str) -> None:
         if step == 1:
@@ -266,10 +284,7 @@ def layer_norms(parameters: list[Tensor]) -> list[float | None]:
     """The 2-norm of each parameter's gradient; None where it has none."""
     grads = [p.grad for p in parameters]
     present = [g.coalesce().values() if g.is_sparse else g for g in grads if g is not None]
-    if not present:
-        return [None] * len(grads)
-    norms = torch._foreach_norm(present, 2.0, dtype=torch.float32)
-    numbers = iter(torch.stack([n.to(norms[0].device) for n in norms]).tolist())
+    numbers = iter(norms_of(present))
     return [None if g is None else next(numbers) for g in grads]
 
 
@@ -278,10 +293,7 @@ def update_ratios(
 ) -> tuple[list[float | None], list[float | None]]:
     """For each parameter the 2-norm of its change over that of its value before, and the latter;
     None where the value was 0."""
-    ratios: list[float | None] = []
-    norms: list[float | None] = []
-    for old, new in zip(before, after, strict=True):
-        size = float(old.norm())
-        norms.append(size)
-        ratios.append(float((new.detach() - old).norm()) / size if size else None)
-    return ratios, norms
+    sizes = norms_of(before)
+    changes = norms_of([new.detach() - old for old, new in zip(before, after, strict=True)])
+    ratios = [change / size if size else None for change, size in zip(changes, sizes, strict=True)]
+    return ratios, [*sizes]

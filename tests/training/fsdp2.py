@@ -1,15 +1,18 @@
-"""Two shards on gloo (fully_shard), beside the whole model on each rank. Run by torchrun."""
+"""Two shards on gloo or nccl (fully_shard), beside the whole model on each rank. Run by torchrun."""
 
 import copy
+import os
 import sys
 
 import torch
 import torch.distributed as dist
-from kept import keep, norms, total
+from kept import DEVICE, keep, norms, total
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
-dist.init_process_group("gloo")
+if DEVICE == "cuda":
+    torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+dist.init_process_group("nccl" if DEVICE == "cuda" else "gloo")
 rank = dist.get_rank()
 sys.argv[1] += f".{rank}"
 torch.manual_seed(0)
@@ -17,14 +20,15 @@ blocks = [
     torch.nn.Sequential(torch.nn.Linear(32, 33), torch.nn.GELU(), torch.nn.Linear(33, 32))
     for _ in range(2)
 ]
-model = torch.nn.Sequential(*blocks)
+model = torch.nn.Sequential(*blocks).to(DEVICE)
 whole = copy.deepcopy(model)
-mesh = init_device_mesh("cpu", (2,))
+mesh = init_device_mesh(DEVICE, (2,))
 for block in model:
     fully_shard(block, mesh=mesh)
 fully_shard(model, mesh=mesh)
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-batches = [torch.randn(8, 32, generator=torch.Generator().manual_seed(i)) for i in range(2)]
+draws = [torch.randn(8, 32, generator=torch.Generator().manual_seed(i)) for i in range(2)]
+batches = [batch.to(DEVICE) for batch in draws]
 for batch in batches:
     (whole(batch).pow(2).mean() / 2).backward()
 reference = {"whole": total(whole.parameters()), "whole_layers": norms(whole.parameters())}
