@@ -1,4 +1,5 @@
-"""Two shards on gloo or nccl (fully_shard), beside the whole model on each rank. Run by torchrun."""
+"""Shards on gloo or nccl (fully_shard), beside the whole model on each rank. With `hsdp` each piece
+is held by two ranks. Run by torchrun."""
 
 import copy
 import os
@@ -22,15 +23,19 @@ blocks = [
 ]
 model = torch.nn.Sequential(*blocks).to(DEVICE)
 whole = copy.deepcopy(model)
-mesh = init_device_mesh(DEVICE, (2,))
+world = dist.get_world_size()
+if "hsdp" in sys.argv:
+    mesh = init_device_mesh(DEVICE, (2, world // 2), mesh_dim_names=("replicate", "shard"))
+else:
+    mesh = init_device_mesh(DEVICE, (world,))
 for block in model:
     fully_shard(block, mesh=mesh)
 fully_shard(model, mesh=mesh)
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-draws = [torch.randn(8, 32, generator=torch.Generator().manual_seed(i)) for i in range(2)]
+draws = [torch.randn(8, 32, generator=torch.Generator().manual_seed(i)) for i in range(world)]
 batches = [batch.to(DEVICE) for batch in draws]
 for batch in batches:
-    (whole(batch).pow(2).mean() / 2).backward()
+    (whole(batch).pow(2).mean() / world).backward()
 reference = {"whole": total(whole.parameters()), "whole_layers": norms(whole.parameters())}
 for _ in range(12):
     model(batches[rank]).pow(2).mean().backward()

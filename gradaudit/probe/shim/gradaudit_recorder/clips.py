@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from gradaudit_recorder import state, steps
+from gradaudit_recorder import engines, state, steps
 from gradaudit_recorder.listen import hidden_by_fullgraph, listener, replace
 from gradaudit_recorder.reading import kept, number
 from gradaudit_recorder.state import MOST_CLIPS, ClipCall
@@ -161,3 +161,8 @@ def wrap_fully_sharded() -> None:
 
     replace(owner, "clip_grad_norm_", make)
     owner.clip_grad_norm_._gradaudit = True
+
+
+def wrap_deepspeed() -> None:
+    """The clip of its engine; those of its wrappers around an optimizer are seen at the step."""
+    engines.wrap_clip(functools.partial(_clip, "norm"))

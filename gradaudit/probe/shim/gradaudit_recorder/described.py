@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -83,19 +82,30 @@ def _note_what_is_partial(
             "only where no two ranks hold the same piece (FULL_SHARD). The norm before its clip "
             "is the whole's",
         )
-    if "DeepSpeedEngine" in classes or "deepspeed.runtime.engine" in sys.modules:
-        watched.hidden_clip = True
-        output.note(
-            "deepspeed",
-            "DeepSpeed clips inside its engine, which is not seen: norms before the clip are not "
-            "known; under ZeRO the tensors are flat pieces without names",
-        )
+    if watched.engine_sought:
+        watched.sharded = watched.sharded or watched.flat_pieces
+        output.note("deepspeed", _of_deepspeed(watched))
     if type(optimizer).__name__ == "ZeroRedundancyOptimizer":
         output.note(
             "zero", "ZeroRedundancyOptimizer: norms are whole, updates are of this rank's share"
         )
     if any(is_sharded(t) for t in parameters_of(optimizer)) and max(line["replicas"]) > 1:
         output.note("hsdp", "pieces are held by several ranks: see `replicas`")
+
+
+def _of_deepspeed(watched: Watched) -> str:
+    if watched.hidden_clip:
+        return (
+            "DeepSpeed clips inside its engine, which is not seen: norms before the clip are not "
+            "known; under ZeRO the tensors are flat pieces without names"
+        )
+    if watched.flat_pieces:
+        return (
+            "DeepSpeed: the norm before the clip and its threshold are the engine's own, of the "
+            "whole; norms of layers and updates are of this rank's flat pieces, which have no "
+            "names, and of several groups of parameters only the first is recorded"
+        )
+    return "DeepSpeed: the precision that its engine computes in is not seen"
 
 
 def _group(group: dict[str, Any]) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
-from gradaudit_recorder import output, state, steps
-from gradaudit_recorder.clips import wrap_clips, wrap_fully_sharded
+from gradaudit_recorder import engines, output, state, steps
+from gradaudit_recorder.clips import wrap_clips, wrap_deepspeed, wrap_fully_sharded
 from gradaudit_recorder.listen import (
     captured,
     hidden_by_fullgraph,
@@ -69,7 +69,9 @@ def _after_step(optimizer: Any, args: Any, kwargs: Any) -> None:
 
 def _step_is_hidden(optimizer: Any) -> bool:
     """Torch's own optimizers leave the graph by themselves: no program has them in one graph."""
-    return hidden_by_fullgraph() and not type(optimizer).__module__.startswith("torch.optim")
+    if hidden_by_fullgraph() and not type(optimizer).__module__.startswith("torch.optim"):
+        return True
+    return engines.is_other_piece(optimizer)
 
 
 def _step_is_captured() -> None:
@@ -203,6 +205,7 @@ def _backward_begins() -> dict[int, list[Any]]:
     """What each optimizer's gradients are now, where there are several to tell apart."""
     now = state.current
     wrap_fully_sharded()
+    wrap_deepspeed()
     several = len(now.optimizers) > 1
     before: dict[int, list[Any]] = {}
     for optimizer, watched in now.optimizers.items():

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MOST_NON_FINITE = 3
+OF_THE_WHOLE = ("fsdp", "deepspeed")
+"""Clips whose norm is that of all ranks' pieces together."""
 
 
 def kept(value: Any) -> Any:
@@ -95,7 +97,7 @@ def _read(line: dict[str, Any], numbers: Numbers) -> dict[str, Any]:
         total = before.total if isinstance(before, ClipCall) else before
         of_parts = isinstance(total, Norms)
         value = root_of_squares(numbers.norms(total)) if of_parts else numbers.of(total)
-        if watched.flat_pieces and getattr(before, "what", "") != "fsdp":
+        if watched.flat_pieces and getattr(before, "what", "") not in OF_THE_WHOLE:
             value = None  # of this rank's pieces only
         line["pre_clip_norm"] = None if value is None else value / scale
     elif not unknown and line["layer_norms_are"] == "global":

@@ -48,7 +48,9 @@ class Watched:
     zeroed          whether its gradients were zeroed since its last step
     stale           norms of what was left at backward calls since then
     hidden_clip     whether a clip may act that cannot be seen
-    flat_pieces     whether its tensors are pieces that no DTensor marks: FSDP1
+    flat_pieces     whether its tensors are pieces that no DTensor marks: FSDP1, ZeRO
+    engine_sought   whether DeepSpeed was looked for; wrapper: what of it steps this optimizer
+    first_piece     the id of the tensor by which such a step is told from its later parts
     measured        the norms that the step in progress saw
     weights         (positions, copies of the weights before the step), every tenth step
     """
@@ -77,6 +79,9 @@ class Watched:
     hidden_clip: bool = False
     flat_pieces: bool = False
     sharded: bool = False
+    engine_sought: bool = False
+    wrapper: weakref.ref[Any] | None = None
+    first_piece: int | None = None
 
     def ids_in(self, optimizer: Any) -> frozenset[int]:
         """Of the optimizer's parameters; made anew when its groups change."""

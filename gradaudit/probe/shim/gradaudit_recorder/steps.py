@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gradaudit_recorder import output, state, stop
+from gradaudit_recorder import engines, output, state, stop
 from gradaudit_recorder.described import describe, is_new
 from gradaudit_recorder.reading import kept, read_lines
 from gradaudit_recorder.tensors import Norms, local, norms_of, parameters_of
@@ -45,9 +45,11 @@ def scale_of(scaler: Any) -> Any:
 def measure(optimizer: Any, watched: Watched) -> None:
     """What the optimizer is about to use: norms of all gradients, and a copy of the weights."""
     now = state.current
+    engines.look_for(optimizer, watched)
     if watched.step < now.skip_steps:
         return
     parameters = parameters_of(optimizer)
+    _look_at_engine(optimizer, watched, parameters)
     watched.measured = norms_of([tensor.grad for tensor in parameters])
     watched.fused_scale = kept(getattr(optimizer, "grad_scale", None))
     watched.found_inf = kept(getattr(optimizer, "found_inf", None))
@@ -58,6 +60,17 @@ def measure(optimizer: Any, watched: Watched) -> None:
         if held and _room_for(held):
             with torch.no_grad():
                 watched.weights = positions, [tensor.clone() for tensor in held]
+
+
+def _look_at_engine(optimizer: Any, watched: Watched, parameters: list[Any]) -> None:
+    """A clip that DeepSpeed has made in this step, before it calls the optimizer."""
+    call = engines.clip_of(watched, parameters) if watched.wrapper is not None else None
+    if call is None:
+        return
+    watched.before_clip = call
+    if call.limit:  # 0 is none: the norm is known all the same
+        watched.events.append("C")
+        watched.clips.append(call)
 
 
 def _room_for(tensors: list[Any]) -> bool:
