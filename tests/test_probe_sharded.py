@@ -17,6 +17,8 @@ from probe_support import (
 )
 from support import needs_gpus
 
+from gradaudit.evidence.record_reader import read_record
+
 pytestmark = [pytest.mark.torch, pytest.mark.slow, needs("torch")]
 
 
@@ -113,7 +115,7 @@ def test_pieces_that_two_ranks_hold(tmp_path: Path, device: str) -> None:
         assert set(record.optimizers[0]["replicas"]) == {2}
         assert record.steps[0]["pre_clip_norm"] == both.near(both.kept["whole"], 1e-5)
         assert "`replicas`" in record.notes["hsdp"]
-    merged = merge_ranks(str(tmp_path / "record"))
+    merged = read_record(str(tmp_path / "record"))
     assert merged.optimizers[0].steps[0].post_clip_norm == both.near(both.kept["whole"], 1e-5)
     assert merged.optimizers[0].steps[0].layer_norms == both.near(both.kept["whole_layers"], 1e-5)
     assert not merged.disagreements
