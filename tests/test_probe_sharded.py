@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 from probe_support import (
+    LOOP,
     PYTHON,
     TRAINING,
     assert_faithful,
@@ -19,10 +21,14 @@ from support import needs_gpus
 
 from gradaudit.evidence.record_reader import read_record
 
+COMPILES = pytest.mark.skipif(
+    shutil.which("c++") is None, reason="DeepSpeed compiles an operation: no C++ compiler"
+)
 pytestmark = [pytest.mark.torch, pytest.mark.slow, needs("torch")]
 
 
 @needs("deepspeed")
+@COMPILES
 @pytest.mark.parametrize(
     ("stage", "precision"), [(0, "fp32"), (1, "bf16"), (2, "fp32"), (3, "fp32")]
 )
@@ -55,6 +61,7 @@ def test_deepspeed(tmp_path: Path, device: str, stage: int, precision: str) -> N
 
 
 @needs("deepspeed")
+@COMPILES
 def test_deepspeeds_launcher(tmp_path: Path) -> None:
     """It is ended with all its ranks; the precision of its engine is not guessed."""
     launcher = [PYTHON, "-m", "deepspeed.launcher.runner", "--num_accelerators", "2"]
@@ -119,3 +126,15 @@ def test_pieces_that_two_ranks_hold(tmp_path: Path, device: str) -> None:
     assert merged.optimizers[0].steps[0].post_clip_norm == both.near(both.kept["whole"], 1e-5)
     assert merged.optimizers[0].steps[0].layer_norms == both.near(both.kept["whole_layers"], 1e-5)
     assert not merged.disagreements
+
+
+@needs("deepspeed")
+def test_a_deepspeed_that_is_only_imported_changes_nothing(tmp_path: Path) -> None:
+    """Trainers import it where it is installed."""
+    (tmp_path / "loop.py").write_text("import deepspeed" + LOOP, encoding="utf-8")
+    words = ("--exit-zero", "--steps", "3", "-o", "r", "--", PYTHON, "loop.py", "0")
+    ran = probe(tmp_path, *words, DS_ACCELERATOR="cpu")
+    assert ran.code == 0, ran.err
+    record = read(tmp_path / "r" / "rank-0.jsonl")
+    assert record.notes == {}
+    assert all(step["pre_clip_norm"] > 0 for step in record.steps)

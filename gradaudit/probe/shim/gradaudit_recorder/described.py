@@ -82,7 +82,7 @@ def _note_what_is_partial(
             "only where no two ranks hold the same piece (FULL_SHARD). The norm before its clip "
             "is the whole's",
         )
-    if watched.engine_sought:
+    if watched.in_engine:
         watched.sharded = watched.sharded or watched.flat_pieces
         output.note("deepspeed", _of_deepspeed(watched))
     if type(optimizer).__name__ == "ZeroRedundancyOptimizer":

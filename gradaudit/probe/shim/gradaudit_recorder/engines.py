@@ -30,24 +30,32 @@ def look_for(optimizer: Any, watched: Watched) -> None:
     if watched.engine_sought or "deepspeed.runtime.engine" not in sys.modules:
         return
     watched.engine_sought = True
-    wrapper = _wrapper_of(optimizer)
+    engine, wrapper = _found(optimizer)
+    watched.in_engine = engine is not None or wrapper is not None
     if wrapper is not None:
         watched.wrapper = weakref.ref(wrapper)
         watched.first_piece = id(next(iter(parameters_of(optimizer)), None))
         if type(wrapper).__module__.startswith(PIECES):
             watched.flat_pieces = output.world_size() > 1
-    elif not _clip_is_wrapped():
-        watched.hidden_clip = True
+    elif engine is not None:  # its own clip, unless it has a wrapper that keeps no norm
+        alone = getattr(engine, "optimizer", None) is optimizer
+        watched.hidden_clip = not (alone and _clip_is_wrapped())
 
 
-def _wrapper_of(optimizer: Any) -> Any:
+def _found(optimizer: Any) -> tuple[Any, Any]:
+    """The engine that has this optimizer, and what it has wrapped around it; None where there is
+    none: the module may be loaded and not used."""
+    engine = wrapper = None
     for found in gc.get_objects():
         kind = type(found)
-        if str(kind.__module__).startswith("deepspeed.") and kind.__name__ != "DeepSpeedEngine":
-            own = getattr(found, "__dict__", {})
-            if own.get("optimizer") is optimizer and "_global_grad_norm" in own:
-                return found
-    return None
+        if not str(kind.__module__).startswith("deepspeed."):
+            continue
+        own = getattr(found, "__dict__", {})
+        if own.get("basic_optimizer") is optimizer:
+            engine = found
+        elif own.get("optimizer") is optimizer and "_global_grad_norm" in own:
+            wrapper = found
+    return engine, wrapper
 
 
 def is_other_piece(optimizer: Any) -> bool:

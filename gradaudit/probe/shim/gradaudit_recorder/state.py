@@ -49,7 +49,8 @@ class Watched:
     stale           norms of what was left at backward calls since then
     hidden_clip     whether a clip may act that cannot be seen
     flat_pieces     whether its tensors are pieces that no DTensor marks: FSDP1, ZeRO
-    engine_sought   whether DeepSpeed was looked for; wrapper: what of it steps this optimizer
+    engine_sought   whether DeepSpeed was looked for; in_engine: whether it has this optimizer;
+                    wrapper: what of it steps the optimizer
     first_piece     the id of the tensor by which such a step is told from its later parts
     measured        the norms that the step in progress saw
     weights         (positions, copies of the weights before the step), every tenth step
@@ -80,6 +81,7 @@ class Watched:
     flat_pieces: bool = False
     sharded: bool = False
     engine_sought: bool = False
+    in_engine: bool = False
     wrapper: weakref.ref[Any] | None = None
     first_piece: int | None = None
 
