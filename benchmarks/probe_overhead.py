@@ -1,13 +1,17 @@
-"""What recording costs a step: a multi-layer perceptron, a CNN and a transformer, on the CPU.
+"""What recording costs a step: a multi-layer perceptron, a CNN and a transformer.
 
 Three processes train the same model: one with the recorder on its path as `gradaudit probe` puts it
 there, and two without, of which the second is the control. In every round each does the same number
-of steps, in shuffled order; a ratio is the median of the ratios inside the rounds, of CPU time of
-the process (`time.process_time`), with its quartiles. Where the control is not near 1 the machine
-is too busy for the numbers to mean anything.
+of steps, in shuffled order; a ratio is the median of the ratios inside the rounds, with its
+quartiles. Where the control is not near 1 the machine is too busy for the numbers to mean anything.
+
+On the CPU it is CPU time of the process (`time.process_time`), which others on the machine disturb
+less. On a GPU that says little: it is wall time, from an idle device to an idle device. The GPU is
+to have no other work.
 
     python benchmarks/probe_overhead.py
     python benchmarks/probe_overhead.py --rounds 60 --gate
+    python benchmarks/probe_overhead.py --device cuda --steps 100
 
 Everything is on: total and per-layer norms at each step, the update's size at every tenth, writing.
 The goal is 1.05 or less.
@@ -74,28 +78,51 @@ def model_and_batch(name: str) -> tuple[Any, Any]:
     )
 
 
-def work(name: str) -> None:
-    """In a process of its own: for each number on stdin, so many steps; says their CPU time."""
+def lacking(device: str) -> str:
+    """Why nothing can be measured on a device; empty where it can."""
+    try:
+        import torch
+    except ImportError:
+        return "torch is not installed: `pip install torch`"
+    if device == "cuda" and not torch.cuda.is_available():
+        built = "" if torch.version.cuda else ", and this torch is a build without CUDA"
+        return f"--device cuda: there is no CUDA device{built}; take --device cpu"
+    return ""
+
+
+def clock(device: str) -> float:
+    """Seconds: of CPU time, or, with all work of the GPU done, of wall time."""
+    if device == "cpu":
+        return time.process_time()
+    import torch
+
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def work(name: str, device: str) -> None:
+    """In a process of its own: for each number on stdin, so many steps; says their time."""
     import torch
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model, batch = model_and_batch(name)
+    model, batch = model.to(device), batch.to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     for line in sys.stdin:
-        began = time.process_time()
+        began = clock(device)
         for _ in range(int(line)):
             optimizer.zero_grad()
             model(batch).float().pow(2).mean().backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
-        print(time.process_time() - began, flush=True)
+        print(clock(device) - began, flush=True)
 
 
 class Worker:
     """A training that does steps when it is told to."""
 
-    def __init__(self, name: str, directory: str | None) -> None:
+    def __init__(self, name: str, device: str, directory: str | None) -> None:
         given = {k: v for k, v in os.environ.items() if not k.startswith("GRADAUDIT")}
         given["OMP_NUM_THREADS"] = "1"
         if directory is not None:
@@ -104,12 +131,12 @@ class Worker:
             given["GRADAUDIT_PROBE_DIR"] = directory
             given["GRADAUDIT_PROBE_STEPS"] = str(10**9)
         self.process = subprocess.Popen(
-            [sys.executable, __file__, "--work", name], env=given, text=True,
+            [sys.executable, __file__, "--work", name, "--device", device], env=given, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
 
     def do(self, steps: int) -> float:
-        """Seconds of CPU for so many steps."""
+        """Seconds for so many steps."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(f"{steps}\n")
@@ -123,14 +150,14 @@ class Worker:
 
 
 def measure(
-    name: str, rounds: int, steps: int, folder: str
+    name: str, device: str, rounds: int, steps: int, folder: str
 ) -> tuple[list[float], list[float], float]:
     """The ratios of recorder and control to the bare training, a round each; seconds a step."""
     record = os.path.join(folder, name)
     workers = {
-        "bare": Worker(name, None),
-        "control": Worker(name, None),
-        "on": Worker(name, record),
+        "bare": Worker(name, device, None),
+        "control": Worker(name, device, None),
+        "on": Worker(name, device, record),
     }
     for worker in workers.values():
         worker.do(20)  # lazy imports, first-step names, allocator
@@ -158,20 +185,30 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument(
-        "--steps", type=int, default=10, help="in a round; ten hold one update ratio"
+        "--steps",
+        type=int,
+        default=10,
+        help="in a round; ten hold one update ratio. On a GPU a "
+        "hundred: the wait at the ends is then small beside them",
     )
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--gate", action="store_true", help="exit 1 where the goal is missed")
     parser.add_argument("--work", choices=MODELS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work:
-        work(arguments.work)
+        work(arguments.work, arguments.device)
         return 0
+    problem = lacking(arguments.device)
+    if problem:
+        parser.exit(2, f"{parser.prog}: {problem}\n")
     missed = False
     print("| model | bare step | control | with the recorder |")
     print("|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for name in MODELS:
-            on, control, bare = measure(name, arguments.rounds, arguments.steps, folder)
+            on, control, bare = measure(
+                name, arguments.device, arguments.rounds, arguments.steps, folder
+            )
             print(
                 f"| {name} | {bare * 1e3:.1f} ms | {quartiles(control)} | {quartiles(on)} |",
                 flush=True,

@@ -7,10 +7,19 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from support import ROOT
+from support import ROOT, needs_gpus
 
 settings.register_profile("gradaudit", deadline=None, derandomize=True)
 settings.load_profile("gradaudit")
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> str:
+    """The test runs on the CPU and, where there is one, on a GPU."""
+    name: str = request.param
+    if name == "cuda":
+        needs_gpus(1)
+    return name
 
 
 @pytest.fixture

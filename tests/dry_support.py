@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import Any
 
 import torch
 from torch import nn
 
+from gradaudit.probe.curve import Rates
 from gradaudit.probe.protocol import Training
+from gradaudit.probe.recipe import Recipe
 
 DEVICE = torch.device("cpu")
 
@@ -41,3 +44,8 @@ def two_losses(model: nn.Module, batch: Any) -> dict[str, tuple[torch.Tensor, fl
 
 def training(count: int = 200, **kinds: Any) -> Training:
     return Training(tiny(**kinds), batches(count), two_losses)
+
+
+def level(recipe: Recipe) -> Rates:
+    """The recipe's learning rate at every step."""
+    return Rates([array("d", [recipe.arguments["lr"]])], [recipe.arguments["lr"]], 0)

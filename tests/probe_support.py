@@ -76,6 +76,7 @@ class Both:
     alone: list[dict[str, Any]]
     ranks: list[Lines]
     errors: str = ""
+    device: str = "cpu"
     record: Lines = field(init=False)
 
     def __post_init__(self) -> None:
@@ -85,20 +86,53 @@ class Both:
     def kept(self) -> dict[str, Any]:
         return self.recorded[0]
 
+    def near(self, values: Any, tolerance: float | None = None) -> Any:
+        """Equal to a float32's rounding, or as told; None stays None.
 
-def run_both(folder: Path, script: str, *words: str, ranks: int = 1, steps: int = 1000) -> Both:
-    """Run at once: a training is the same however the machine is loaded."""
+        On a GPU the script's own sum and the recorder's are of different kernels, which add in
+        different orders.
+        """
+        if isinstance(values, list):
+            return [self.near(value, tolerance) for value in values]
+        near = tolerance or (1e-5 if self.device == "cuda" else 1e-6)
+        return None if values is None else pytest.approx(values, rel=near, abs=1e-12)
+
+
+def on_device(device: str, ranks: int) -> dict[str, str]:
+    """What the scripts of tests/training read, and what a GPU needs to do the same twice."""
+    if device != "cuda":
+        return {"DEVICE": device}
+    given = {"DEVICE": device, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+    if ranks == 1:  # trainers take all that they see
+        given["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    return given
+
+
+def run_both(
+    folder: Path,
+    device: str,
+    script: str,
+    *words: str,
+    ranks: int = 1,
+    launched: bool = False,
+    steps: int = 1000,
+) -> Both:
+    """Run at once: a training is the same however the machine is loaded.
+
+    launched: by torchrun; always where there are several ranks.
+    """
+    launched = launched or ranks > 1
     record = folder / "record"
     (record / ".state").mkdir(parents=True)
     started = []
     for name in ("recorded", "alone"):
         command = [sys.executable, str(TRAINING / script), str(folder / name), *words]
-        if ranks > 1:
+        if launched:
             command[:1] = [
                 sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks),
                 "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0",
             ]  # fmt: skip
-        given = environment()
+        given = environment(**on_device(device, ranks))
         if name == "recorded":
             given |= {
                 "PYTHONPATH": str(SHIM),
@@ -117,14 +151,14 @@ def run_both(folder: Path, script: str, *words: str, ranks: int = 1, steps: int 
     names = ("recorded", "alone")
     kept = [
         [
-            json.loads((folder / (f"{name}.{rank}" if ranks > 1 else name)).read_text())
+            json.loads((folder / (f"{name}.{rank}" if launched else name)).read_text())
             for rank in range(ranks)
         ]
         for name in names
     ]
     files = [read(record / f"rank-{rank}.jsonl") for rank in range(ranks)]
     assert sorted(p.name for p in record.glob("rank*")) == [f"rank-{r}.jsonl" for r in range(ranks)]
-    return Both(kept[0], kept[1], files, errors[0])
+    return Both(kept[0], kept[1], files, errors[0], device)
 
 
 def assert_faithful(both: Both) -> None:
@@ -134,13 +168,6 @@ def assert_faithful(both: Both) -> None:
     assert both.record.stop is not None
     assert both.record.stop["why"] == "script_ended"
     assert "recorder" not in both.record.notes
-
-
-def near(values: Any, tolerance: float = 1e-6) -> Any:
-    """Equal to a float32's rounding; None stays None."""
-    if isinstance(values, list):
-        return [near(value, tolerance) for value in values]
-    return None if values is None else pytest.approx(values, rel=tolerance, abs=1e-12)
 
 
 PYTHON = sys.executable

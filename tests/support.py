@@ -8,6 +8,8 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 from gradaudit.__main__ import main
 from gradaudit.audit import FileResult, audit_source
 from gradaudit.options import Options
@@ -57,3 +59,15 @@ def audit_text(
     text: str, options: Options | None = None, settings: Settings | None = None
 ) -> FileResult:
     return audit_source(Source("config.yaml", text), options or Options(), settings or Settings())
+
+
+def needs_gpus(count: int, device: str = "cuda") -> None:
+    """Skip the test where it is to run on GPUs and this machine has fewer."""
+    if device != "cuda":
+        return
+    torch = pytest.importorskip("torch")
+    if torch.version.cuda is None:
+        pytest.skip("this torch is a build without CUDA")
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if found < count:
+        pytest.skip(f"takes {count} GPU{'s' if count > 1 else ''}, this machine has {found}")

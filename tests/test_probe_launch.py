@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 from probe_support import LOOP, PYTHON, ROOT, environment, needs, probe, probe_command, read
 
 from gradaudit.cli import records
-from gradaudit.probe import launch, processes
+from gradaudit.probe import closing, launch, processes
 
 
 @pytest.fixture
@@ -158,3 +159,131 @@ def _runs(pid: int) -> bool:
         ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
     )
     return listed.stdout.strip()[:1] not in ("", "Z")
+
+
+# Ctrl-C
+
+
+def wait_for(path: Path, text: str) -> None:
+    until = time.monotonic() + 120
+    while time.monotonic() < until and not (path.exists() and text in path.read_text()):
+        time.sleep(0.1)
+
+
+def interrupted(folder: Path, times: int, *words: str, ranks: int = 1) -> str:
+    """Run a probe into r, press Ctrl-C when every rank has a step on file; what it printed."""
+    running = subprocess.Popen(
+        probe_command("--exit-zero", "-o", "r", "--", *words), cwd=folder, text=True,
+        env=environment(PYTHONPATH=str(ROOT)), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    for rank in range(ranks):
+        wait_for(folder / "r" / f"rank-{rank}.jsonl", '"step"')
+    for _ in range(times):
+        running.send_signal(signal.SIGINT)
+        time.sleep(0.4)
+    out, err = running.communicate(timeout=90)
+    assert running.returncode == 0, err
+    return out + err
+
+
+TORCHRUN = (
+    PYTHON, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d",
+    "--rdzv-endpoint", "localhost:0",
+)  # fmt: skip
+ACCELERATE = (
+    PYTHON, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines",
+    "1", "--mixed_precision", "no", "--dynamo_backend", "no",
+)  # fmt: skip
+
+
+@pytest.mark.torch
+@needs("torch")
+@pytest.mark.parametrize(
+    ("launcher", "ranks"),
+    [
+        ((PYTHON,), 1),
+        (("sh", "-c", '"$@"; touch next', "-", PYTHON), 1),
+        pytest.param(TORCHRUN, 2, marks=pytest.mark.slow),
+        pytest.param(ACCELERATE, 1, marks=[pytest.mark.slow, needs("accelerate")]),
+    ],
+    ids=["python", "shell script", "torchrun", "accelerate"],
+)
+def test_a_second_ctrl_c_ends_at_once_and_the_record_says_so(
+    loop: Path, launcher: tuple[str, ...], ranks: int
+) -> None:
+    """A step of 30 s is under way: nothing of the command could say it."""
+    said = interrupted(loop, 2, *launcher, str(loop / "loop.py"), "30", ranks=ranks)
+    assert "Ctrl-C again ends it at once" in said
+    assert "ended at once, without the steps of the last half second" in said
+    for rank in range(ranks):
+        record = read(loop / "r" / f"rank-{rank}.jsonl")
+        assert record.stop == {
+            "kind": "stop", "why": "cut_off", "steps": 1, "recorder_seconds": None
+        }  # fmt: skip
+        assert record.column("step") == [1]
+    assert not (loop / "next").exists()
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=False)
+    assert str(loop / "loop.py") not in listed.stdout
+
+
+def test_a_record_without_an_end_is_given_one(tmp_path: Path) -> None:
+    """Half a line goes; what has an end, what is no record and what is empty stay as they are."""
+    header, stop = '{"kind": "header"}\n', '{"kind": "stop", "why": "steps"}\n'
+    step = '{"kind": "step", "step": 7}\n'
+    (tmp_path / "rank-0.jsonl").write_text(header + step + step[:9])
+    (tmp_path / "rank-1.jsonl").write_text(header + step + stop)
+    (tmp_path / "rank-2.jsonl").write_text("")
+    (tmp_path / "other.jsonl").write_text(step)
+    closing.close_records(str(tmp_path))
+    lines = (tmp_path / "rank-0.jsonl").read_text().splitlines(keepends=True)
+    assert lines[:2] == [header, step]
+    assert json.loads(lines[2])["why"] == "cut_off"
+    assert json.loads(lines[2])["steps"] == 7
+    assert (tmp_path / "rank-1.jsonl").read_text() == header + step + stop
+    assert (tmp_path / "rank-2.jsonl").read_text() == ""
+    assert (tmp_path / "other.jsonl").read_text() == step
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+@needs("torch")
+def test_ranks_that_run_apart_end_at_one_step(tmp_path: Path) -> None:
+    """On a GPU a rank asks for many steps that another has not begun; to read a number waits for
+    all of them. Here the numbers of a rank's step can be read when both have asked for it."""
+    (tmp_path / "apart.py").write_text(APART, encoding="utf-8")
+    said = interrupted(tmp_path, 1, *TORCHRUN, str(tmp_path / "apart.py"), ranks=2)
+    assert "interrupted" in said
+    ends = [read(tmp_path / "r" / f"rank-{rank}.jsonl").stop for rank in range(2)]
+    assert [end and end["why"] for end in ends] == ["interrupted"] * 2
+    assert len({end and end["steps"] for end in ends}) == 1
+
+
+APART = """
+import os, time, torch
+import gradaudit_recorder.steps as steps
+
+rank = int(os.environ["RANK"])
+def asked(of):
+    try:
+        return int(open(f"asked-{of}").read() or 0)
+    except FileNotFoundError:
+        return 0
+
+read = steps.read_lines
+def waits(lines):
+    while asked(1 - rank) < asked(rank):
+        time.sleep(0.001)
+    return read(lines)
+steps.read_lines = waits
+
+model = torch.nn.Linear(4, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for step in range(1, 5000):
+    with open(f"asked-{rank}.new", "w") as file:
+        file.write(str(step))
+    os.replace(f"asked-{rank}.new", f"asked-{rank}")
+    optimizer.zero_grad()
+    model(torch.randn(3, 4)).pow(2).mean().backward()
+    optimizer.step()
+    time.sleep(0.05 if rank else 0.002)
+"""

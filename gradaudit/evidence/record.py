@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _CLIP_THEN_UNSCALE = re.compile(r"C[^BU]*U[^B]*S")
 
-NORM_CLIPS = ("norm", "with_norm", "fsdp")
+NORM_CLIPS = ("norm", "with_norm", "fsdp", "deepspeed")
 """Clips that scale the whole gradient to a norm; the other kind, `value`, cuts each element."""
 
 
@@ -180,7 +180,8 @@ class OptimizerRecord:
     layers  names of all its tensors in order; shapes beside them. shared_tensors: how many of them
             another optimizer holds too. bias_before_batch_norm: positions
             of biases whose gradient is 0 by construction. replicas: of shards, how many ranks hold
-            the same piece of each layer; empty where that is not known.
+            the same piece of each layer; empty where that is not known. casts_unseen: whether the
+            weights' dtype does not tell in which precision the model computes.
     """
 
     index: int
@@ -196,6 +197,7 @@ class OptimizerRecord:
     bias_before_batch_norm: list[int] = field(default_factory=list)
     shared_tensors: int = 0
     sharded: bool = False
+    casts_unseen: bool = False
     replicas: list[int] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
 
@@ -281,6 +283,8 @@ class OptimizerRecord:
         for kind, name in (("float16", "fp16-mixed"), ("bfloat16", "bf16-mixed")):
             if kind in used:
                 return name
+        if self.casts_unseen:
+            return None
         kinds = {kind.removeprefix("torch.") for kind, count in self.dtypes.items() if count}
         names = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
         return names.get(next(iter(kinds))) if len(kinds) == 1 else None

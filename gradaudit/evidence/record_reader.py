@@ -122,6 +122,8 @@ def _read_file(path: Path) -> Record:
             f"{path}: is empty: the run ended before its first optimizer step, record again"
         )
     record.optimizers = [optimizers[index] for index in sorted(optimizers)]
+    for optimizer in record.optimizers:
+        optimizer.casts_unseen = optimizer.sharded or "deepspeed" in record.topics
     return record
 
 

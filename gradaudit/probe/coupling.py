@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gradaudit.probe.batches import cut, size_of
-from gradaudit.probe.gradients import read_terms
+from gradaudit.probe.gradients import read_terms, values_of
 from gradaudit.probe.state import put_random, same_buffers, take_random
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gradaudit.probe.gradients import Term
     from gradaudit.probe.protocol import Training
 
 MEAN, SUM, COUPLED, UNKNOWN = "mean", "sum", "coupled", "unknown"
@@ -79,10 +80,10 @@ def couplings(training: Training, batches: Sequence[Any], device: torch.device) 
                 for part in parts:
                     put_random(generators, device)
                     returned = read_terms(training.losses(training.model, part))
-                    values.append({term.name: float(term.tensor) for term in returned})
+                    values.append(_by_name(returned))
                 # the generator has moved on: the same samples with other draws
                 returned = read_terms(training.losses(training.model, whole_batch))
-                values.append({term.name: float(term.tensor) for term in returned})
+                values.append(_by_name(returned))
             except (RuntimeError, ValueError, IndexError):
                 continue  # a batch of half the size is none to this model
             for name, whole in values[0].items():
@@ -92,6 +93,10 @@ def couplings(training: Training, batches: Sequence[Any], device: torch.device) 
                     kind = RANDOM
                 seen.setdefault(name, set()).add(kind)
     return {name: _decide(kinds) for name, kinds in seen.items()}
+
+
+def _by_name(terms: list[Term]) -> dict[str, float]:
+    return dict(zip([term.name for term in terms], values_of(terms), strict=True))
 
 
 def _kind(whole: float, first: float | None, second: float | None) -> str:

@@ -15,7 +15,7 @@ from gradaudit.evidence import gram
 from gradaudit.evidence.record import spelled
 from gradaudit.evidence.record_reader import SCHEMA
 from gradaudit.probe import frozen
-from gradaudit.probe.batches import Ended, Stream, size_of
+from gradaudit.probe.batches import Ended, Stream, size_of, tensors_of
 from gradaudit.probe.configs import config_digests
 from gradaudit.probe.coupling import (
     COUPLED,
@@ -27,6 +27,8 @@ from gradaudit.probe.coupling import (
     couplings,
 )
 from gradaudit.probe.entry import is_out_of_memory, users_fault
+from gradaudit.probe.fetch import memory_for
+from gradaudit.probe.gradients import KEPT_BYTES
 from gradaudit.probe.preparing import optimizer_for, precision_for, rates_for, see_to_ranks
 from gradaudit.probe.protocol import DryRunError
 from gradaudit.probe.trajectory import Trajectory
@@ -48,6 +50,10 @@ TERM_BATCHES = 24
 RATE_STEPS = 20
 RATE_FACTORS = (0.5, 1.0, 2.0, 4.0)
 COUPLING_BATCHES = 8
+NO_RATE_TEST = (
+    "no test of other learning rates: it needs a copy of the weights and of the optimizer's state, "
+    "and the GPU has no memory left for it"
+)
 
 
 def device_of(name: str) -> torch.device:
@@ -134,7 +140,7 @@ def _run(
     if unknown:
         known = ", ".join(trajectory.values)
         raise DryRunError(f"`primary` names {unknown[0]!r}, which is no term; terms: {known}")
-    batches = _some(stream, FROZEN_BATCHES)
+    batches = _some(stream, FROZEN_BATCHES, memory_for(device, KEPT_BYTES))
     kinds = couplings(trajectory.plain, batches[:COUPLING_BATCHES], device)
     for name, values in trajectory.values.items():
         out({
@@ -177,10 +183,14 @@ def _measure_frozen(
         out(_bias_line(trajectory, batches, size, bool(layers)))
     last = batches[-RATE_STEPS:]
     if len(last) == RATE_STEPS:
-        losses = frozen.rate_test(
-            training, trajectory.optimizer, last, device,
-            factors=RATE_FACTORS, clip_norm=trajectory.recipe.clip_norm, scale=scale,
-        )  # fmt: skip
+        try:
+            losses = frozen.rate_test(
+                training, trajectory.optimizer, last, device,
+                factors=RATE_FACTORS, clip_norm=trajectory.recipe.clip_norm, scale=scale,
+            )  # fmt: skip
+        except torch.OutOfMemoryError:  # all else was measured; its state was put back
+            out({"kind": "note", "topic": "rate_test", "text": NO_RATE_TEST})
+            return
         rate = trajectory.optimizer.param_groups[0]["lr"]
         peak = trajectory.rates.peaks[0]
         out({
@@ -276,12 +286,15 @@ def _bias_line(
     return line
 
 
-def _some(stream: Stream, count: int) -> list[Any]:
-    """The next batches, of the commonest size: the last one of an epoch is often smaller."""
+def _some(stream: Stream, count: int, most_bytes: int) -> list[Any]:
+    """The next batches, or as many as fit into these bytes, of the commonest size: the last one of
+    an epoch is often smaller."""
     batches: list[Any] = []
+    held = 0
     try:
-        for _ in range(count):
+        while len(batches) < count and held <= most_bytes:
             batches.append(stream.take())
+            held += sum(t.numel() * t.element_size() for t in tensors_of(batches[-1]))
     except Ended:
         pass
     sizes = [size_of(batch) for batch in batches]

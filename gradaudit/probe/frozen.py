@@ -5,12 +5,14 @@ Every function leaves the training as it found it, bit by bit.
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from gradaudit.probe.batches import join, size_of
 from gradaudit.probe.coupling import batch_norms
+from gradaudit.probe.fetch import memory_for
 from gradaudit.probe.gradients import (
     KEPT_BYTES,
     dots_of,
@@ -67,6 +69,7 @@ def frozen_products(
     names: list[str] = []
     rows: list[Tensor] = []
     elements, fit = sum(p.numel() for p in parameters), 0
+    kept_bytes = memory_for(device, kept_bytes)
     with same_buffers(training.model, device):
         for batch in batches:
             terms = read_terms(training.losses(training.model, batch))
@@ -116,6 +119,7 @@ def size_bias(
     frozen_norm  with BatchNorm on its running statistics, so that only the loss couples samples.
     """
     elements = sum(p.numel() for p in parameters)
+    kept_bytes = memory_for(device, kept_bytes)
     count = min(len(batches), kept_bytes // max(elements * 5, 1))
     count -= count % JOINED
     if any(size_of(batch) is None for batch in batches):
@@ -161,8 +165,8 @@ def batch_norm_noise(
     def look(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         x = inputs[0].detach().float()
         dims = [d for d in range(x.dim()) if d != 1]
-        means.setdefault(id(module), []).append(x.mean(dims).cpu())
-        variances.setdefault(id(module), []).append(x.var(dims, unbiased=False).cpu())
+        means.setdefault(id(module), []).append(x.mean(dims))
+        variances.setdefault(id(module), []).append(x.var(dims, unbiased=False))
         values[id(module)] = x.numel() // x.shape[1]
 
     handles = [
@@ -179,10 +183,10 @@ def batch_norm_noise(
             handle.remove()
     found = []
     for key, own in means.items():
-        of = torch.stack(own)
+        of = torch.stack(own).cpu()
         if len(of) < 2:
             continue
-        size = (torch.stack(variances[key]).mean(0) + of.var(0, unbiased=False)).sqrt()
+        size = (torch.stack(variances[key]).cpu().mean(0) + of.var(0, unbiased=False)).sqrt()
         ratio = of.std(0) / size.clamp(min=1e-12)
         found.append({
             "layer": names[key], "noise": float(ratio.median()), "values": values[key],
@@ -219,7 +223,7 @@ def rate_test(
                 optimizer.zero_grad()
                 loss = weighted_sum(read_terms(training.losses(training.model, batch)))
                 losses.append(float(loss.detach()))
-                if not torch.isfinite(loss.detach()):
+                if not isfinite(losses[-1]):
                     break
                 (loss if scale == 1 else loss.float() * scale).backward()
                 if scale != 1 and not _unscaled(training.model, scale):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from gradaudit.probe.fetch import HALVES, numbers_of, wide
 from gradaudit.probe.protocol import DryRunError
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 KEPT_BYTES = 512 * 2**20
 """Gradients kept at a time. What needs more is done in parts: blocks of parameters, each with its
 own backward passes."""
+
+DOUBLE_BYTES = 128 * 2**20
+"""Of gradients in double precision at a time, while their products are summed."""
 
 
 class Term(NamedTuple):
@@ -35,6 +39,37 @@ class Term(NamedTuple):
     @property
     def has_graph(self) -> bool:
         return bool(self.tensor.requires_grad)
+
+
+def values_of(terms: Sequence[Term]) -> list[float]:
+    """The values of the terms, without their weights."""
+    return numbers_of([term.tensor for term in terms])
+
+
+def reduced_precision(losses: Sequence[Tensor]) -> bool:
+    """Whether gradients pass through fewer digits than float32 has on their way: an operation in
+    float16 or bfloat16 (autocast), or a GPU that may multiply float32 in TF32, which has the
+    digits of float16."""
+    seen, waiting = set(), [loss.grad_fn for loss in losses if loss.grad_fn is not None]
+    on_gpu = any(loss.device.type == "cuda" for loss in losses)
+    if on_gpu and _tf32_allowed():
+        return True
+    while waiting:
+        node = waiting.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if any(of.dtype in HALVES for of in getattr(node, "_input_metadata", ())):
+            return True
+        waiting += [below for below, _ in node.next_functions if below is not None]
+    return False
+
+
+def _tf32_allowed() -> bool:
+    try:
+        return bool(torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32)
+    except RuntimeError:  # set by torch's newer names, which the older may not read then
+        return True
 
 
 class Products(NamedTuple):
@@ -144,7 +179,7 @@ def products(
     count = len(terms)
     gram = [[0.0] * count for _ in terms]
     layers: list[list[float]] = [[] for _ in terms]
-    square, differences, extras = 0.0, [0.0] * len(extra), [0.0] * len(extra)
+    sums: list[tuple[Tensor, list[Tensor]]] = []
     graphs = [*(term.tensor if term.has_graph else None for term in terms), *extra]
     every = blocks(parameters, len(graphs), kept_bytes)
     for place, block in enumerate(every):
@@ -155,22 +190,22 @@ def products(
             own = torch.stack(rows[:count]) if count else torch.zeros(0)
             weights = torch.tensor([term.weight for term in terms], dtype=own.dtype)
             own = own * weights.to(own.device)[:, None]
-            dots = (own @ own.T).double().tolist() if own.device.type != "mps" else (
-                (own @ own.T).cpu().double().tolist()
-            )  # fmt: skip
-            for i in range(count):
-                layers[i].append(dots[i][i])
-                for j in range(count):
-                    gram[i][j] += dots[i][j]
             together = own.sum(0)
-            square += _square(together)
-            for k, row in enumerate(rows[count:]):
-                differences[k] += _square(row - together)
-                extras[k] += _square(row)
+            squares = [_square(together)]
+            for row in rows[count:]:
+                squares += [_square(row - together), _square(row)]
+            sums.append((_dots(own), squares))
         del columns
-    return Products(
-        gram, sqrt(square), [sqrt(d) for d in differences], [sqrt(e) for e in extras], layers
-    )
+    dots = _tables([table for table, _ in sums], count)
+    for table in dots:
+        for i in range(count):
+            layers[i].append(table[i][i])
+            for j in range(count):
+                gram[i][j] += table[i][j]
+    each = 1 + 2 * len(extra)
+    flat = numbers_of([square for _, squares in sums for square in squares])
+    total, *others = (sqrt(sum(flat[at::each])) for at in range(each))
+    return Products(gram, total, others[::2], others[1::2], layers)
 
 
 def total_gradient(loss: Tensor, parameters: Sequence[Tensor], scale: float = 1.0) -> Tensor:
@@ -192,16 +227,29 @@ def term_gradients(
     return torch.stack(rows)
 
 
-def dots_of(vectors: Tensor, columns: int = 2**20) -> list[list[float]]:
+def dots_of(vectors: Tensor) -> list[list[float]]:
     """All inner products of the rows of `vectors`, summed in double precision."""
+    return _dots(vectors).tolist()  # type: ignore[no-any-return]
+
+
+def _dots(vectors: Tensor, most_bytes: int = DOUBLE_BYTES) -> Tensor:
+    """The same, still on the device. In double precision also because float32 products may be made
+    in TF32 on a GPU, where the user's script allowed it: three digits."""
     count = vectors.shape[0]
-    total = torch.zeros(count, count, dtype=torch.float64)
+    columns = max(most_bytes // (8 * max(count, 1)), 1)
+    total = wide(vectors.new_zeros(count, count))
     for start in range(0, vectors.shape[1], columns):
-        part = vectors[:, start : start + columns]
-        part = part.cpu() if part.device.type == "mps" else part
-        part = part.double()
-        total += (part @ part.T).cpu()
-    return total.tolist()  # type: ignore[no-any-return]
+        part = wide(vectors[:, start : start + columns])
+        total += part @ part.T
+    return total
+
+
+def _tables(tables: Sequence[Tensor], count: int) -> list[list[list[float]]]:
+    """[count][count] each, read at once."""
+    if not tables or not count:
+        return []
+    first = tables[0].device
+    return torch.stack([table.to(first) for table in tables]).tolist()  # type: ignore[no-any-return]
 
 
 def blocks(parameters: Sequence[Tensor], columns: int, kept_bytes: int) -> list[list[Tensor]]:
@@ -244,6 +292,5 @@ def _flat(gradient: Tensor | None, parameter: Tensor) -> Tensor:
     return kept if kept.dtype in (torch.float32, torch.float64) else kept.float()
 
 
-def _square(vector: Tensor) -> float:
-    kept = vector.cpu() if vector.device.type == "mps" else vector
-    return float(kept.double().square().sum())
+def _square(vector: Tensor) -> Tensor:
+    return wide(vector).square().sum()

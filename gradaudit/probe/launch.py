@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gradaudit.evidence.record_reader import BadRecord, refuse_taken
+from gradaudit.probe.closing import close_records
 from gradaudit.probe.configs import config_digests, named_configs
 from gradaudit.probe.processes import descendants
 from gradaudit.probe.tail import Tail
@@ -57,8 +58,9 @@ class Request:
 class Outcome:
     """How it ended.
 
-    why        `steps`, `interrupted`, `script_ended`, `error`, `killed` (no end was written),
-               `failed` (the recorder did), or `nothing` (no step was recorded)
+    why        `steps`, `interrupted`, `script_ended`, `error`, `cut_off` (ended here at once),
+               `killed` (no end was written), `failed` (the recorder did), or `nothing` (no step was
+               recorded)
     exit_code  the command's own, None where it was ended here
     problem    what is wrong, in one line with the mend; empty where there is a usable record
     """
@@ -176,20 +178,37 @@ def run(request: Request, listener: Listener) -> Outcome:
     except OSError as error:
         raise CannotRun(_not_started(request, error)) from None
     running = _Running(process, request.directory)
-    with _ended_by_signals():
+    with _ended_by_signals(running):
         try:
             _follow(running, tail, listener)
+        except KeyboardInterrupt:  # while the one before it was being answered
+            running.interrupts += 1
+            running.ended_here = running.cut_off = True
         finally:
-            running.end(signal.SIGKILL)
+            with _undisturbed():
+                running.end(signal.SIGKILL)
+                if running.cut_off:
+                    close_records(request.directory)
     return _outcome(request, running, tail.read())
 
 
 @contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
+def _undisturbed() -> Iterator[None]:
+    """Without further Ctrl-C: what it asks for is being done."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def _ended_by_signals(running: _Running) -> Iterator[None]:
     """When this process is told to end, or its terminal is closed, the command ends with it: it is
     in a session of its own, where no signal would reach it. What is ignored stays so: nohup."""
 
     def leave(number: int, frame: object) -> None:
+        running.cut_off = True
         raise SystemExit(128 + number)
 
     heard = [
@@ -216,12 +235,14 @@ def _not_started(request: Request, error: OSError) -> str:
 
 @dataclass
 class _Running:
-    """The command. ended_here: whether this process ended it. interrupts: Ctrl-C so far."""
+    """The command. ended_here: whether this process ended it. interrupts: Ctrl-C so far. cut_off:
+    whether it is ended without the recorder's own end."""
 
     process: subprocess.Popen[bytes]
     directory: str
     ended_here: bool = False
     interrupts: int = 0
+    cut_off: bool = False
 
     def state(self, name: str) -> str | None:
         """What the recorder left for us, None where it has not."""
@@ -231,6 +252,11 @@ class _Running:
                 return file.read()
         except OSError:
             return None
+
+    def fault(self) -> str | None:
+        """Why the recorder does not record what is left; None where it does."""
+        failed = self.state("failed")
+        return self.state("blind") if failed is None else f"{failed}; please report it"
 
     def all_left(self) -> bool:
         """Whether all ranks on this machine have written their end."""
@@ -254,7 +280,7 @@ def _follow(running: _Running, tail: Tail, listener: Listener) -> None:
     while running.process.poll() is None:
         try:
             listener.progress(tail.read())
-            if running.all_left() or running.state("failed") is not None:
+            if running.all_left() or running.fault() is not None:
                 # At once, with the shell or the launcher around it: nothing of it runs on. Without
                 # a recorder nothing would ever end it.
                 running.ended_here = True
@@ -270,6 +296,7 @@ def _interrupted(running: _Running, tail: Tail, listener: Listener) -> None:
     running.interrupts += 1
     running.ended_here = True
     if running.interrupts > 1:
+        running.cut_off = True
         running.end(signal.SIGKILL)
     elif tail.read().recorded:
         listener.say("ending after the current step; Ctrl-C again ends it at once")
@@ -287,10 +314,10 @@ def _interrupted(running: _Running, tail: Tail, listener: Listener) -> None:
 
 def _outcome(request: Request, running: _Running, seen: Seen) -> Outcome:
     code = None if running.ended_here else running.process.returncode
-    failed = running.state("failed")
-    if failed is not None:
+    fault = running.fault()
+    if fault is not None:
         why = "failed" if seen.recorded else "nothing"
-        return Outcome(why, code, seen, f"{failed}; please report it")
+        return Outcome(why, code, seen, fault)
     if not seen.recorded:
         problem = _why_nothing(running, request, code)
         return Outcome("nothing", code, seen, problem)

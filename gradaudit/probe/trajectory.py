@@ -15,7 +15,16 @@ from torch import nn
 
 from gradaudit.probe.batches import Ended, size_of
 from gradaudit.probe.coupling import batch_norms
-from gradaudit.probe.gradients import Products, products, read_terms, weighted_sum
+from gradaudit.probe.fetch import memory_for, norms_of, numbers_of
+from gradaudit.probe.gradients import (
+    KEPT_BYTES,
+    Products,
+    products,
+    read_terms,
+    reduced_precision,
+    values_of,
+    weighted_sum,
+)
 from gradaudit.probe.precision import Precision
 from gradaudit.probe.protocol import DryRunError
 from gradaudit.probe.state import kept_buffers, put_random, same_buffers, take_random
@@ -195,7 +204,7 @@ class Trajectory:
         if self.stopped:
             return
         terms = read_terms(self.training.losses(self.training.model, batch))
-        self._stop_if_not_finite(step, terms)
+        self._finite_values(step, terms)
         if not self.stopped:
             self.precision.backward(weighted_sum(terms) / share)
 
@@ -222,18 +231,18 @@ class Trajectory:
 
     def _measure(self, step: int, batch: Any) -> None:
         checked = step <= CHECKED
-        terms, found, own = self._products(self.training, step, batch, checked)
+        terms, values, found, losses = self._products(self.training, step, batch, checked)
         if self.stopped:
             return
         off = self._relative(found, 0)
         if not self.precision.name:
-            self._check(step, terms, found, own)
+            self._check(step, terms, found, losses)
         elif isfinite(off):
             self.rounding = max(self.rounding, off)
             if checked and not self._checked_exactly(step, batch):
-                self._check(step, terms, found, own, HALF_TOLERANCE)
-        for term in terms:
-            self.values.setdefault(term.name, []).append(float(term.tensor.detach()))
+                self._check(step, terms, found, losses, HALF_TOLERANCE)
+        for term, value in zip(terms, values, strict=True):
+            self.values.setdefault(term.name, []).append(value)
             if not term.has_graph:
                 self.graphless[term.name] = self.graphless.get(term.name, 0) + 1
         if self.precision.scales and not isfinite(off):
@@ -242,7 +251,7 @@ class Trajectory:
             "kind": "terms", "step": step,
             "terms": [
                 {
-                    "name": term.name, "weight": term.weight, "value": float(term.tensor.detach()),
+                    "name": term.name, "weight": term.weight, "value": values[at],
                     "gradient_norm": found.norm(at), "active": found.norm(at) > 0,
                 }
                 for at, term in enumerate(terms)
@@ -252,37 +261,39 @@ class Trajectory:
 
     def _products(
         self, training: Training, step: int, batch: Any, checked: bool
-    ) -> tuple[list[Term], Products, Tensor | None]:
-        """The terms on one batch and their products; with `checked` beside the script's own loss,
-        from the same buffers and random numbers."""
-        model, own = training.model, None
+    ) -> tuple[list[Term], list[float], Products, list[Tensor]]:
+        """The terms on one batch, their values and products, and the losses they are held against:
+        their sum and, with `checked`, the script's own, from the same buffers and random numbers.
+        """
+        model = training.model
         scale = 1.0
         if self.precision.scales and training is self.training:  # as large as in the step's passes
             scale = self.precision.scale / (self.recipe.accumulation * self.recipe.ranks)
         with same_buffers(model, self.device):
             generators = take_random(self.device)
             terms = read_terms(training.losses(model, batch))
-            self._stop_if_not_finite(step, terms)
+            values = self._finite_values(step, terms)
             if self.stopped:
-                return terms, Products([], 0.0, [], [], []), None
-            extra = [weighted_sum(terms)]
+                return terms, values, Products([], 0.0, [], [], []), []
+            losses = [weighted_sum(terms)]
             put_random(generators, self.device)
             if checked and training.total is not None:
-                own = training.total(model, batch).reshape(())
-                extra.append(own)
-            return terms, products(terms, self.parameters, extra, scale=scale), own
+                losses.append(training.total(model, batch).reshape(()))
+            kept_bytes = memory_for(self.device, KEPT_BYTES)
+            found = products(terms, self.parameters, losses, kept_bytes, scale=scale)
+            return terms, values, found, losses
 
     def _checked_exactly(self, step: int, batch: Any) -> bool:
         """The self-check without autocast, whose rounding is as large as a small term that was
         forgotten. False where the model does not run so."""
         if not self.unchecked:
             try:
-                terms, found, own = self._products(self.plain, step, batch, True)
+                terms, _, found, losses = self._products(self.plain, step, batch, True)
             except RuntimeError as error:  # a kernel that takes half precision only
                 self.unchecked = str(error).split("\n")[0][:120]
             else:
                 if not self.stopped:
-                    self._check(step, terms, found, own)
+                    self._check(step, terms, found, losses)
         return not self.unchecked
 
     def _relative(self, found: Products, extra: int) -> float:
@@ -291,37 +302,46 @@ class Trajectory:
         return found.difference[extra] / largest if largest else 0.0
 
     def _check(
-        self, step: int, terms: list[Term], found: Products, own: Tensor | None,
+        self, step: int, terms: list[Term], found: Products, losses: list[Tensor],
         least: float = 0.0,
     ) -> None:  # fmt: skip
-        """Raises: DryRunError beyond the tolerance of the parameters' dtypes, or `least`."""
+        """`losses`: the weighted sum and, where the script gives one, its own total.
+
+        Raises: DryRunError beyond the tolerance of the dtypes, or `least`.
+        """
         dtypes = {p.dtype for p in self.parameters}
         tolerance = max(least, *(TOLERANCE.get(dtype, HALF_TOLERANCE) for dtype in dtypes))
         off = self._relative(found, 0)
         self.self_check = max(self.self_check, off)
+        if tolerance < HALF_TOLERANCE and reduced_precision(losses):
+            tolerance = HALF_TOLERANCE
         if off > tolerance:
             raise DryRunError(
                 f"self-check at step {step}: the terms' gradients add up to another gradient than "
                 f"the sum of the terms has (relative difference {off:.1e}); an operation with a "
                 "random or wrong backward pass is in the model, and no share can be trusted"
             )
-        if own is None:
+        if len(losses) < 2:
             return
         self.total_checked = True
         off = self._relative(found, 1)
         if off > tolerance:
-            said = sum(term.weight * float(term.tensor.detach()) for term in terms)
+            *values, own = numbers_of([*(term.tensor for term in terms), losses[1]])
+            said = sum(term.weight * value for term, value in zip(terms, values, strict=True))
             raise DryRunError(
                 f"self-check at step {step}: the terms do not add up to `total`: their gradients "
-                f"differ by {off:.1%}, their values are {said:.6g} and {float(own.detach()):.6g}. "
+                f"differ by {off:.1%}, their values are {said:.6g} and {own:.6g}. "
                 "A term is missing from `losses`, a weight differs, or a term is detached"
             )
 
-    def _stop_if_not_finite(self, step: int, terms: list[Term]) -> None:
-        bad = [term for term in terms if not torch.isfinite(term.tensor.detach())]
-        if bad:
-            value = float(bad[0].tensor.detach())
-            self._fail(step, f"term `{bad[0].name}` is {value:g}")
+    def _finite_values(self, step: int, terms: list[Term]) -> list[float]:
+        """The terms' values; the run is stopped where one of them is not finite."""
+        values = values_of(terms)
+        for term, value in zip(terms, values, strict=True):
+            if not isfinite(value):
+                self._fail(step, f"term `{term.name}` is {value:g}")
+                break
+        return values
 
     def _fail(self, step: int, what: str) -> None:
         if step == 1:
@@ -343,10 +363,7 @@ def layer_norms(parameters: list[Tensor]) -> list[float | None]:
     """The 2-norm of each parameter's gradient; None where it has none."""
     grads = [p.grad for p in parameters]
     present = [g.coalesce().values() if g.is_sparse else g for g in grads if g is not None]
-    if not present:
-        return [None] * len(grads)
-    norms = torch._foreach_norm(present, 2.0, dtype=torch.float32)
-    numbers = iter(torch.stack([n.to(norms[0].device) for n in norms]).tolist())
+    numbers = iter(norms_of(present))
     return [None if g is None else next(numbers) for g in grads]
 
 
@@ -355,10 +372,7 @@ def update_ratios(
 ) -> tuple[list[float | None], list[float | None]]:
     """For each parameter the 2-norm of its change over that of its value before, and the latter;
     None where the value was 0."""
-    ratios: list[float | None] = []
-    norms: list[float | None] = []
-    for old, new in zip(before, after, strict=True):
-        size = float(old.norm())
-        norms.append(size)
-        ratios.append(float((new.detach() - old).norm()) / size if size else None)
-    return ratios, norms
+    sizes = norms_of(before)
+    changes = norms_of([new.detach() - old for old, new in zip(before, after, strict=True)])
+    ratios = [change / size if size else None for change, size in zip(changes, sizes, strict=True)]
+    return ratios, [*sizes]

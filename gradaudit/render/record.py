@@ -29,6 +29,7 @@ _MARGIN = 12
 _STOPPED = {
     "steps": "stopped after the steps that were asked for",
     "interrupted": "interrupted",
+    "cut_off": "ended at once, without the steps of the last half second",
     "script_ended": "the program ended by itself",
     "error": "the program failed",
     "": "the record has no end: the process was killed",

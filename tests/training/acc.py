@@ -2,10 +2,12 @@
 
 import torch
 from accelerate import Accelerator
-from kept import keep
+from kept import DEVICE, keep
 
 torch.manual_seed(0)
-accelerator = Accelerator(gradient_accumulation_steps=4, cpu=True, mixed_precision="bf16")
+accelerator = Accelerator(
+    gradient_accumulation_steps=4, cpu=DEVICE == "cpu", mixed_precision="bf16"
+)
 model = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.ReLU(), torch.nn.Linear(32, 2))
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
 scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 100)

@@ -3,13 +3,13 @@
 import sys
 
 import torch
-from kept import keep
+from kept import DEVICE, keep
 
 mode = sys.argv[2]
 torch.manual_seed(0)
 model = torch.nn.Sequential(
     torch.nn.Linear(32, 64), torch.nn.BatchNorm1d(64), torch.nn.GELU(), torch.nn.Linear(64, 4)
-)
+).to(DEVICE)
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
 backend = "aot_eager"
 forward = (
@@ -34,5 +34,5 @@ def train(x):
 if mode == "whole":
     train = torch.compile(train, backend=backend)
 for _ in range(6):
-    before.append(float(train(torch.randn(8, 32))))
+    before.append(float(train(torch.randn(8, 32).to(DEVICE))))
 keep(model, before=before)

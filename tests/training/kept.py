@@ -1,10 +1,19 @@
-"""What a script of this folder keeps for the tests: its final weights, and what it measured itself."""
+"""What the scripts of this folder share: the device, and what they keep for the tests: the final
+weights, and what they measured themselves."""
 
 import hashlib
 import json
+import os
 import sys
 
 import torch
+
+DEVICE = os.environ.get("DEVICE", "cpu")
+if DEVICE == "cuda":
+    # Two runs of one script are held against each other bit by bit. What has no deterministic
+    # kernel warns; CUBLAS_WORKSPACE_CONFIG comes from outside, before CUDA begins.
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
 
 
 def norms(parameters):
@@ -17,7 +26,7 @@ def total(parameters):
 
 
 def bytes_of(tensor):
-    flat = tensor.detach().contiguous().reshape(-1)
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
     return flat.view(torch.uint8).numpy().tobytes()  # numpy has no bfloat16
 
 

@@ -1,11 +1,11 @@
 """A closure, called several times a step."""
 
 import torch
-from kept import keep, norms
+from kept import DEVICE, keep, norms
 
 torch.manual_seed(0)
-model = torch.nn.Linear(16, 1)
-x = torch.randn(64, 16)
+model = torch.nn.Linear(16, 1).to(DEVICE)
+x = torch.randn(64, 16).to(DEVICE)
 y = x.sum(1, keepdim=True)
 optimizer = torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=4)
 last, calls = [], []

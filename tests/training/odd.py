@@ -4,13 +4,13 @@ import io
 import pickle
 
 import torch
-from kept import keep
+from kept import DEVICE, keep
 from torch.utils.checkpoint import checkpoint
 
 torch.manual_seed(0)
 layers = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.BatchNorm1d(8))
 head = torch.nn.Linear(8, 1)
-model = torch.nn.Sequential(layers, head)
+model = torch.nn.Sequential(layers, head).to(DEVICE)
 
 
 class Failing(torch.optim.SGD):
@@ -29,7 +29,7 @@ class Failing(torch.optim.SGD):
 optimizer = Failing(model.parameters(), lr=0.1)
 for _ in range(8):
     optimizer.zero_grad()
-    x = torch.randn(4, 8, requires_grad=True)
+    x = torch.randn(4, 8).to(DEVICE).requires_grad_()
     head(checkpoint(layers, x, use_reentrant=True)).pow(2).mean().backward()
     torch.nn.utils.clip_grad_norm_((p for p in model.parameters()), 1.0)
     try:

@@ -3,7 +3,7 @@
 import sys
 
 import torch
-from kept import keep, total
+from kept import DEVICE, keep, total
 from torch.nn.utils import (
     clip_grad_norm_,
     clip_grad_value_,
@@ -15,7 +15,7 @@ mode = sys.argv[2]
 torch.manual_seed(0)
 body = torch.nn.Sequential(torch.nn.Linear(32, 64), torch.nn.ReLU())
 head = torch.nn.Linear(64, 4)
-model = torch.nn.Sequential(body, head)
+model = torch.nn.Sequential(body, head).to(DEVICE)
 optimizer = torch.optim.Adam(
     [{"params": body.parameters(), "lr": 1e-4}, {"params": head.parameters(), "lr": 1e-3}]
 )
@@ -29,7 +29,7 @@ for _ in range(12):
         model.zero_grad()
     if mode == "clip-first":
         clip_grad_norm_(body.parameters(), 1.0)
-    model(torch.randn(8, 32)).pow(2).mean().backward()
+    model(torch.randn(8, 32).to(DEVICE)).pow(2).mean().backward()
     before.append(total(model.parameters()))
     if mode == "partial":
         clip_grad_norm_(body.parameters(), 0.01)

@@ -4,7 +4,7 @@ import os
 import sys
 
 import torch
-from kept import keep, norms, total
+from kept import DEVICE, keep, norms, total
 from torch.nn.utils import clip_grad_norm_
 
 torch.manual_seed(0)
@@ -14,6 +14,7 @@ model = torch.nn.Sequential(
 )  # fmt: skip
 outside = torch.nn.Parameter(torch.zeros(3))
 model.register_parameter("unused", outside)
+model.to(DEVICE)
 optimizer = torch.optim.AdamW(
     [
         {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": 0.1},
@@ -30,6 +31,7 @@ loader = torch.utils.data.DataLoader(data, batch_size=16, num_workers=1, shuffle
 seen = {"before": [], "after": [], "layers": [], "rates": [], "losses": [], "updates": []}
 try:
     for count, (x, y) in enumerate(loader, 1):
+        x, y = x.to(DEVICE), y.to(DEVICE)
         loss = torch.nn.functional.cross_entropy(model(x), y) / 2
         loss.backward()
         seen["losses"].append(float(loss.detach()))

@@ -6,7 +6,8 @@ standard library, torch and itself. A folder and not one file, because one would
     state    what is known while the program runs
     tensors  norms, pieces of sharded tensors, names of parameters
     hooks    where torch is listened to; clips: its clips; listen: the guard around all of it
-    steps    from an optimizer step to a line of the record
+    steps    from an optimizer step to a line of the record; reading: from tensors to numbers;
+             described: the optimizer's own line
     output   the file
     undone   whether the weights that a step made are still there at the next
     files    what the program writes, deletes and resumes from

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
-from gradaudit_recorder import state, steps
+from gradaudit_recorder import engines, state, steps
 from gradaudit_recorder.listen import hidden_by_fullgraph, listener, replace
+from gradaudit_recorder.reading import kept, number
 from gradaudit_recorder.state import MOST_CLIPS, ClipCall
 from gradaudit_recorder.tensors import norms_of, parameters_of, whole
 
@@ -75,7 +76,7 @@ def _clip_begins(what: str, given: Any, words: Any, named: Any) -> ClipCall:
     second = words[1] if len(words) > 1 else None
     call = ClipCall(
         what,
-        None if limit is None else float(limit),
+        kept(limit) if isinstance(limit, torch.Tensor) else number(limit),
         None,
         {id(tensor) for tensor in tensors},
         sum(tensor.grad is not None for tensor in tensors),
@@ -160,3 +161,8 @@ def wrap_fully_sharded() -> None:
 
     replace(owner, "clip_grad_norm_", make)
     owner.clip_grad_norm_._gradaudit = True
+
+
+def wrap_deepspeed() -> None:
+    """The clip of its engine; those of its wrappers around an optimizer are seen at the step."""
+    engines.wrap_clip(functools.partial(_clip, "norm"))

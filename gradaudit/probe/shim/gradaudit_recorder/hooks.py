@@ -20,9 +20,15 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
-from gradaudit_recorder import state, steps
-from gradaudit_recorder.clips import wrap_clips, wrap_fully_sharded
-from gradaudit_recorder.listen import hidden_by_fullgraph, listener, replace, wrap_compile
+from gradaudit_recorder import engines, output, state, steps
+from gradaudit_recorder.clips import wrap_clips, wrap_deepspeed, wrap_fully_sharded
+from gradaudit_recorder.listen import (
+    captured,
+    hidden_by_fullgraph,
+    listener,
+    replace,
+    wrap_compile,
+)
 from gradaudit_recorder.state import MOST_ROOTS, Watched
 from gradaudit_recorder.tensors import norms_of, parameters_of, whole
 
@@ -50,6 +56,9 @@ def install() -> None:
 
 
 def _before_step(optimizer: Any, args: Any, kwargs: Any) -> Any:
+    if captured():
+        _step_is_captured()
+        return None
     return None if _step_is_hidden(optimizer) else _step_begins(optimizer, args, kwargs)
 
 
@@ -60,7 +69,21 @@ def _after_step(optimizer: Any, args: Any, kwargs: Any) -> None:
 
 def _step_is_hidden(optimizer: Any) -> bool:
     """Torch's own optimizers leave the graph by themselves: no program has them in one graph."""
-    return hidden_by_fullgraph() and not type(optimizer).__module__.startswith("torch.optim")
+    if hidden_by_fullgraph() and not type(optimizer).__module__.startswith("torch.optim"):
+        return True
+    return engines.is_other_piece(optimizer)
+
+
+def _step_is_captured() -> None:
+    """Its replays do not come through Python: no later step is seen, and none would end the run."""
+    if state.current.recording():
+        text = (
+            "the optimizer's steps are replayed in a CUDA graph, which no Python sees: run the "
+            "command without capturing `optimizer.step()`"
+        )
+        output.note("cuda_graph", text)
+        output.flush()
+        output.tell("blind", text)
 
 
 @listener
@@ -182,6 +205,7 @@ def _backward_begins() -> dict[int, list[Any]]:
     """What each optimizer's gradients are now, where there are several to tell apart."""
     now = state.current
     wrap_fully_sharded()
+    wrap_deepspeed()
     several = len(now.optimizers) > 1
     before: dict[int, list[Any]] = {}
     for optimizer, watched in now.optimizers.items():

@@ -21,7 +21,7 @@ def listener(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def guarded(*words: Any, **named: Any) -> Any:
         now = state.current
-        if not now.recording():
+        if not now.recording() or captured():
             return None
         began = time.perf_counter()
         try:
@@ -40,6 +40,12 @@ def listener(function: Callable[..., Any]) -> Callable[..., Any]:
     # torch's own optimizers use this; torch.compiler.disable would import the compiler now.
     disable = getattr(torch, "_disable_dynamo", None) or torch.compiler.disable
     return disable(guarded)  # type: ignore[no-any-return]
+
+
+def captured() -> bool:
+    """Whether what is called now goes into a CUDA graph. What we ask for would be in it, and to
+    read a tensor ends the capture with an error in the program."""
+    return bool(torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing())
 
 
 def replace(owner: Any, name: str, make: Callable[[Any], Any]) -> None:

@@ -23,11 +23,12 @@ MOST_ROOTS = 64
 
 @dataclass
 class ClipCall:
-    """One call of a clip. given: ids of the parameters that it was given. scale: the loss scale
-    that was still in the gradients, None where there was none."""
+    """One call of a clip. limit, total: numbers, or tensors that are read when the line is written.
+    given: ids of the parameters that it was given. scale: the loss scale that was still in the
+    gradients, None where there was none."""
 
     what: str
-    limit: float | None
+    limit: Any
     norm_type: float | None
     given: set[int]
     with_gradient: int
@@ -48,7 +49,10 @@ class Watched:
     zeroed          whether its gradients were zeroed since its last step
     stale           norms of what was left at backward calls since then
     hidden_clip     whether a clip may act that cannot be seen
-    flat_pieces     whether its tensors are pieces that no DTensor marks: FSDP1
+    flat_pieces     whether its tensors are pieces that no DTensor marks: FSDP1, ZeRO
+    engine_sought   whether DeepSpeed was looked for; in_engine: whether it has this optimizer;
+                    wrapper: what of it steps the optimizer
+    first_piece     the id of the tensor by which such a step is told from its later parts
     measured        the norms that the step in progress saw
     weights         (positions, copies of the weights before the step), every tenth step
     look            some numbers of the weights around a step, until the next one begins
@@ -81,6 +85,10 @@ class Watched:
     hidden_clip: bool = False
     flat_pieces: bool = False
     sharded: bool = False
+    engine_sought: bool = False
+    in_engine: bool = False
+    wrapper: weakref.ref[Any] | None = None
+    first_piece: int | None = None
 
     def ids_in(self, optimizer: Any) -> frozenset[int]:
         """Of the optimizer's parameters; made anew when its groups change."""

@@ -58,25 +58,44 @@ def end_where_due() -> None:
         leave("steps")
     request = os.path.join(now.directory, ".state", "stop")
     if _ending.at is None and os.path.exists(request):
-        _ending.at = _agreed_step(max(done))
+        _ending.at = _agreed_step(max(done), request)
     if _ending.at is not None and max(done) >= _ending.at:
         leave("interrupted")
 
 
-def _agreed_step(step: int) -> int:
-    """The step at which all ranks end. The first that sees the request sets it two steps ahead:
-    ranks that exchange gradients are at most one step apart."""
+def _agreed_step(step: int, request: str) -> int | None:
+    """The step at which all ranks end; None while that is not agreed.
+
+    A rank that left early would leave the others in a collective for ever. On a GPU one may have
+    asked for many steps that no other has begun. So each rank that sees the request waits for its
+    device after every step from there on; ranks that exchange gradients are then at most one step
+    apart. The first to see that all do so sets the end two steps ahead.
+    """
     if output.world_size() < 2:
         return step
-    path = os.path.join(state.current.directory, ".state", "stop-at")
-    try:
+    folder = os.path.join(state.current.directory, ".state")
+    path = os.path.join(folder, "stop-at")
+    if not os.path.exists(path):
+        steps.flush()
+        output.tell(f"in-step-{output.rank()}")
+        if not (_all_told(folder, "in-step") or _waited(request)):
+            return None
         with open(f"{path}.{os.getpid()}", "w", encoding="utf-8") as file:
             file.write(str(step + 2))
-        os.link(file.name, path)  # whole or not at all, and only the first
-    except FileExistsError:
-        pass
+        with contextlib.suppress(FileExistsError):
+            os.link(file.name, path)  # whole or not at all, and only the first
     with open(path, encoding="utf-8") as file:
         return int(file.read())
+
+
+def _all_told(folder: str, name: str) -> bool:
+    """Whether every rank on this machine has left this file."""
+    return all(os.path.exists(os.path.join(folder, f"{name}-{rank}")) for rank in _ranks_here())
+
+
+def _waited(request: str) -> bool:
+    """Whether the others had their time: one that never steps never sees the request."""
+    return time.time() - os.path.getmtime(request) > OTHERS_SECONDS
 
 
 def finish(why: str) -> None:
@@ -100,17 +119,14 @@ def leave(why: str) -> None:
     folder = os.path.join(now.directory, ".state")
     output.tell(f"done-{output.rank()}")
     until = time.monotonic() + OTHERS_SECONDS
-    ranks = _ranks_here()
-    while time.monotonic() < until:
-        if all(os.path.exists(os.path.join(folder, f"done-{rank}")) for rank in ranks):
-            break
+    while time.monotonic() < until and not _all_told(folder, "done"):
         time.sleep(0.02)
     for child in multiprocessing.active_children():
         child.terminate()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
-    output.tell(f"left-{output.rank()}", str(len(ranks)))
+    output.tell(f"left-{output.rank()}", str(len(_ranks_here())))
     if os.environ.get("GRADAUDIT_PROBE_WAITS"):
         time.sleep(PARENT_SECONDS)
     os._exit(0)

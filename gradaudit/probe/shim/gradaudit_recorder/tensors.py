@@ -46,14 +46,6 @@ class Norms:
     parts: list[tuple[list[int], Any]] = field(default_factory=list)
     sharded: bool = False
 
-    def values(self) -> list[float | None]:
-        """As numbers, None for those without; waits for the device."""
-        found: list[float | None] = [None] * self.count
-        for positions, stacked in self.parts:
-            for position, value in zip(positions, stacked.tolist(), strict=True):
-                found[position] = value
-        return found
-
 
 def root_of_squares(values: list[float | None]) -> float | None:
     """The whole's norm from its parts' norms; None where there is no part."""

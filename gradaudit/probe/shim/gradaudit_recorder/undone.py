@@ -7,11 +7,14 @@ in. Looked at now and then, in a few numbers of some tensors.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from gradaudit_recorder.tensors import Norms, local, norms_of, root_of_squares
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 EVERY = 11
 """Steps between two looks. No multiple of 2, 3, 5, 7 or 10: a program that restores its weights
@@ -39,9 +42,9 @@ class Compared:
     left: Norms
     since: Norms
 
-    def values(self) -> dict[str, Any]:
-        """As the record has it; waits for the device."""
-        moved, left, since = self.moved.values(), self.left.values(), self.since.values()
+    def counted(self, values_of: Callable[[Norms], list[float | None]]) -> dict[str, Any]:
+        """As the record has it, by what gives the norms as numbers."""
+        moved, left, since = values_of(self.moved), values_of(self.left), values_of(self.since)
         those = [i for i, norm in enumerate(moved) if norm]
         whole = root_of_squares([moved[i] for i in those])
         rest = root_of_squares([left[i] for i in those])

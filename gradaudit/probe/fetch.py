@@ -1,0 +1,64 @@
+"""Numbers from tensors, with one wait for the device.
+
+Every single number that is read from a GPU waits until all that was asked of it before is done; a
+step that reads one for each parameter leaves the GPU idle for most of its time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+HALVES = (torch.float16, torch.bfloat16)
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """In double precision, on the same device where it has that: MPS has none."""
+    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
+
+
+def numbers_of(scalars: Sequence[Tensor]) -> list[float]:
+    """The values of tensors of one element each, whatever their devices and dtypes."""
+    groups: dict[tuple[torch.device, torch.dtype], list[int]] = {}
+    for at, scalar in enumerate(scalars):
+        groups.setdefault((scalar.device, scalar.dtype), []).append(at)
+    found = [0.0] * len(scalars)
+    with torch.no_grad():
+        for places in groups.values():
+            together = torch.stack([scalars[at].detach().reshape(()) for at in places])
+            for at, value in zip(places, together.tolist(), strict=True):
+                found[at] = value
+    return found
+
+
+def norms_of(tensors: Sequence[Tensor]) -> list[float]:
+    """The 2-norm of each. Halves are summed in float32, so that a norm over 65,504 is no
+    overflow of the measurement."""
+    groups: dict[tuple[torch.device, torch.dtype], list[int]] = {}
+    for at, tensor in enumerate(tensors):
+        groups.setdefault((tensor.device, tensor.dtype), []).append(at)
+    norms: list[Tensor] = [torch.zeros(())] * len(tensors)
+    with torch.no_grad():
+        for (_, dtype), places in groups.items():
+            members = [tensors[at].detach() for at in places]
+            own = torch._foreach_norm(
+                members, 2.0, dtype=torch.float32 if dtype in HALVES else None
+            )
+            for at, norm in zip(places, own, strict=True):
+                norms[at] = norm
+    return numbers_of(norms)
+
+
+def memory_for(device: torch.device, wanted: int, share: float = 0.25) -> int:
+    """`wanted` bytes, or the share of what is free on a GPU where that is less."""
+    if device.type != "cuda":
+        return wanted
+    free, _ = torch.cuda.mem_get_info(device)
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return min(wanted, int((free + kept) * share))
