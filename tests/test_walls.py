@@ -139,6 +139,10 @@ def room(module: str) -> str:
     return parts[1] if len(parts) > 1 else "__init__"
 
 
+NAMES_OF_THE_PACKAGE = ("gradaudit.__version__", "gradaudit.version_line")
+"""What its `__init__` holds: no rooms."""
+
+
 @cache
 def modules() -> dict[str, ast.Module]:
     return {
@@ -187,7 +191,7 @@ def arrows(typing: bool) -> list[Import]:
         for found in imports()
         if found.typing is typing
         and found.target.startswith("gradaudit.")
-        and not found.target.startswith("gradaudit.__version__")
+        and found.target not in NAMES_OF_THE_PACKAGE
         and room(found.target) != room(found.module)
     ]
 
