@@ -72,10 +72,11 @@ class CompiledWheel(BuildHookInterface):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Add the compiled modules to a wheel. Raises RuntimeError where compiling fails."""
-        self._copy: Path | None = None
         if version == "editable":
             return
-        copy = self._copy = Path(tempfile.mkdtemp(prefix="gradaudit-"))
+        # Held here: it is gone with the hook, whether or not the build comes to its end.
+        self._folder = tempfile.TemporaryDirectory(prefix="gradaudit-", ignore_cleanup_errors=True)
+        copy = Path(self._folder.name)
         without = shutil.ignore_patterns("*.so", "*.pyd", "__pycache__")
         shutil.copytree(Path(self.root, "gradaudit"), copy / "gradaudit", ignore=without)
         compile_in(copy)
@@ -84,11 +85,6 @@ class CompiledWheel(BuildHookInterface):
                 build_data["force_include"][str(made)] = made.relative_to(copy).as_posix()
         build_data["pure_python"] = False
         build_data["infer_tag"] = True
-
-    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
-        """Throw the copy away."""
-        if self._copy is not None:
-            shutil.rmtree(self._copy)
 
 
 def compile_in(folder: Path) -> None:
@@ -100,7 +96,7 @@ def compile_in(folder: Path) -> None:
     Path(folder, "mypy.ini").write_text(_MYPY, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "mypyc", *COMPILED],
-        cwd=folder, capture_output=True, text=True,
+        cwd=folder, capture_output=True, text=True, errors="replace",
         env={"MYPYC_OPT_LEVEL": _LEVEL, **os.environ},
     )  # fmt: skip
     if done.returncode:

@@ -183,7 +183,7 @@ def test_a_run_that_fails_leaves_no_record_in_the_way(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [*sys.path])
     words = ["dryrun", "c.yaml", "--entry", "mine_too.py:build", "--steps", "3", "-o", "record"]
-    for factor, code in ((0, 2), (1, 0)):
+    for factor, code in ((0, 2), (10, 0)):  # of another length: no old bytecode is taken
         (tmp_path / "mine_too.py").write_text(script.replace("FACTOR", f"torch.tensor({factor}.0)"))
         assert main(words) == code
         assert (tmp_path / "record").exists() is (code == 0)

@@ -111,6 +111,7 @@ def test_numbers_of_several_dtypes_and_places(device: str) -> None:
 
 
 def test_memory_is_a_share_of_what_a_gpu_has_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gradaudit.probe.fetch.LEAST", 100)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (3000, 9000))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 1500)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 500)

@@ -328,3 +328,53 @@ def test_autocast_on_a_gpu(precision: str) -> None:
     assert about["self_check"] < 1e-4
     assert about["steps"] == 12
     assert only(lines, "rate_test")
+
+
+def test_a_small_weight_on_a_large_term_is_measured_where_it_trains() -> None:
+    """The term alone overflows float16 at this loss scale; weight x term does not."""
+    made = loud(1.0)
+    made.losses = lambda model, batch: {
+        "mse": (two_losses(model, batch)["mse"][0], 1.0),
+        "large": (two_losses(model, batch)["mse"][0] * 1e6, 1e-6),
+    }
+    lines = run(made, recipe("precision: fp16-mixed\nloss_scale: 1024\n"))
+    assert not any(step["skipped"] for step in steps_of(lines))
+    measured = only(lines, "terms")
+    assert len(measured) == 12
+    for one in measured:
+        first, second = (term["gradient_norm"] for term in one["terms"])
+        assert second == pytest.approx(first, rel=1e-2)
+    assert only(lines, "frozen")[0]["batches"] > 2
+
+
+def test_overflows_at_the_first_steps_do_not_spare_the_self_check() -> None:
+    made = loud(30.0)
+    made.total = lambda model, batch: 2 * made.losses(model, batch)["mse"][0]
+    with pytest.raises(DryRunError, match="do not add up to `total`"):
+        run(made, recipe("precision: fp16-mixed\n"))
+
+
+def test_where_every_step_overflows_no_rate_was_tried() -> None:
+    lines = run(loud(30.0), recipe("precision: fp16-mixed\nloss_scale: 1.0e9\n"), 3)
+    assert only(lines, "rate_test") == []
+    (note,) = [note for note in only(lines, "note") if note["topic"] == "rate_test"]
+    assert "overflow at this loss scale" in note["text"]
+    (about,) = only(lines, "trajectory")
+    assert about["self_check"] is not None  # made in full precision, whatever the loss scale
+
+
+def test_sparse_gradients_are_unscaled_too() -> None:
+    model = nn.Sequential(nn.Embedding(50, 8, sparse=True), nn.Flatten(), nn.Linear(24, 1))
+    data = [(torch.randint(0, 50, (6, 3)), torch.randn(6, 1)) for _ in range(60)]
+    made = Training(
+        model, data, lambda m, b: {"mse": (nn.functional.mse_loss(m(b[0]), b[1]), 1.0)},
+        optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
+    )  # fmt: skip
+    assert only(run(made, recipe("precision: fp16-mixed\n")), "rate_test")
+
+
+def test_float16_weights_under_a_scaler_are_refused_with_the_way_out() -> None:
+    made = training(norm=False)
+    made.model.half()
+    with pytest.raises(DryRunError, match="leave them in float32, or say `--precision model`"):
+        run(made, recipe("precision: fp16-mixed\n"))

@@ -255,7 +255,7 @@ def test_a_clip_that_always_acts_is_a_fault_under_sgd_only() -> None:
 @pytest.mark.parametrize(
     ("norm", "moves", "severity"),
     [
-        (20.0, 3e-5, "error"),
+        (20.0, 3e-6, "error"),
         (20.0, 3e-4, "warning"),  # a rate that was set for clipped steps
         (20.0, None, "warning"),
         (5.0, 3e-5, "warning"),
@@ -270,7 +270,7 @@ def test_a_clip_that_holds_an_sgd_run_still_is_an_error(
     record = record_of([optimizer("SGD"), *lines])
     found = codes(clip_config("sgd", "0.1", "1.0"), record)["GA931"]
     assert found.severity == severity
-    assert (severity == "error") == any("changes the weights by 3e-5" in e for e in found.evidence)
+    assert (severity == "error") == any("changes the weights by 3e-6" in e for e in found.evidence)
     adamw = record_of([optimizer(), *[{**line, "learning_rate": [1e-3]} for line in lines]])
     assert codes(clip_config("adamw", "1.0e-3", "1.0"), adamw)["GA931"].severity == "info"
 

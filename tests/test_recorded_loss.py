@@ -88,8 +88,9 @@ def test_the_last_micro_batches_of_an_epoch_are_left_out() -> None:
 @pytest.mark.parametrize(
     ("loss", "said"),
     [
-        ("nan", "the loss itself was nan there: look at the forward pass and the batch"),
+        ("nan", "the loss itself was NaN there: look at the forward pass and the batch"),
         (1.5, "the loss was finite there (1.5): it arose in the backward pass"),
+        ("inf", None),  # it may be the doing of the loss scale
         (None, None),
     ],
 )
@@ -145,7 +146,7 @@ def test_a_rate_at_its_limit(line: dict[str, Any], fires: bool) -> None:
 @needs("torch")
 @pytest.mark.parametrize("mode", ["rate", "term", "forward", "backward", "plain"])
 def test_real_losses_that_go_wrong(tmp_path: Path, mode: str) -> None:
-    both = run_both(tmp_path, "rising.py", mode)
+    both = run_both(tmp_path, "cpu", "rising.py", mode)
     assert_faithful(both)
     record = read_record(str(tmp_path / "record"))
     found = {f.rule.code: f for f in audit_recorded(SGD, record).findings}
@@ -169,7 +170,7 @@ KINDS = (
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_healthy_training_is_not_accused(tmp_path: Path, kind: str) -> None:
     """Nothing above info, and nothing at all of the rules on the loss and on undone steps."""
-    both = run_both(tmp_path, "healthy.py", kind, "7")
+    both = run_both(tmp_path, "cpu", "healthy.py", kind, "7")
     assert_faithful(both)
     record = read_record(str(tmp_path / "record"))
     findings = audit_recorded(as_config(record), record).findings

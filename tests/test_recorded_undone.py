@@ -66,7 +66,7 @@ def test_shards_without_marks_are_not_judged() -> None:
 )  # fmt: skip
 def test_what_is_done_to_the_weights_between_two_steps(tmp_path: Path, mode: str) -> None:
     """GA924 speaks of the two that undo the steps, and of nothing that a healthy training does."""
-    both = run_both(tmp_path, "between.py", mode)
+    both = run_both(tmp_path, "cpu", "between.py", mode)
     assert_faithful(both)
     looks = [step for step in both.record.steps if "last_update" in step]
     assert [step["step"] for step in looks] == [12, 23, 34, 45, 56]

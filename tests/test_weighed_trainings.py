@@ -34,7 +34,7 @@ def checked(config: Path, record: Path) -> tuple[dict[str, Any], dict[str, str]]
 
 def trained(folder: Path, mode: str, ranks: int = 1) -> tuple[dict[str, Any], dict[str, str]]:
     """`norm.py` with the recorder and without, and what the check says beside its config."""
-    both = run_both(folder, "norm.py", mode, ranks=ranks)
+    both = run_both(folder, "cpu", "norm.py", mode, ranks=ranks)
     assert_faithful(both)
     config = folder / "norm.yaml"
     shutil.copy(TRAINING / "norm.yaml", config)

@@ -141,6 +141,7 @@ def read_dry_run(record: Record, roles: Mapping[str, str]) -> DryRun:
     run.batch_norm, run.bias = _only(record, "batch_norm_noise"), _only(record, "batch_size_bias")
     run.rates, run.learning_rate = rate_tests(record)
     run.notes = list(run.about.get("notes") or [])
+    run.notes += [text for topic, text in record.notes if topic == "rate_test"]
     return run
 
 

@@ -12,6 +12,9 @@ from gradaudit.syntax import SUFFIXES
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+MOST = 64
+"""Files. They go to the recorder in an environment variable, which has a limit."""
+
 LARGEST = 1 << 22
 """Bytes. A larger file with a config's suffix is data."""
 
@@ -21,10 +24,12 @@ def config_digests(named: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
 
     What is no file, cannot be read or is too large is left out.
     """
-    found = {}
+    found: dict[str, str] = {}
     for name, path in named:
         with contextlib.suppress(OSError):
-            if os.path.getsize(path) <= LARGEST:
+            if len(found) == MOST:
+                break
+            if os.path.isfile(path) and os.path.getsize(path) <= LARGEST:
                 with open(path, "rb") as file:
                     found[name] = content_digest(file.read())
     return [{"path": name, "sha256": digest} for name, digest in found.items()]

@@ -50,9 +50,8 @@ TERM_BATCHES = 24
 RATE_STEPS = 20
 RATE_FACTORS = (0.5, 1.0, 2.0, 4.0)
 COUPLING_BATCHES = 8
-NO_RATE_TEST = (
-    "no test of other learning rates: it needs a copy of the weights and of the optimizer's state, "
-    "and the GPU has no memory left for it"
+NO_MEMORY = (
+    "it needs a copy of the weights and of the optimizer's state, and there is no memory for it"
 )
 
 
@@ -131,7 +130,8 @@ def _run(
         "clip_norm": recipe.clip_norm, "warmup_steps": rates.warmup,
         "total_steps": recipe.clock.steps, "notes": recipe.notes, "adaptive": adaptive,
         "elements": sum(p.numel() for p in trajectory.parameters),
-        "self_check": trajectory.self_check, "total_checked": trajectory.total_checked,
+        "self_check": trajectory.self_check if trajectory.checks else None,
+        "total_checked": trajectory.total_checked,
         "autocast": precision.name or None, "rounding": trajectory.rounding,
         "unchecked": trajectory.unchecked, "skipped": precision.skipped,
         "loss_scale": precision.scale if precision.scales else None, "ranks": recipe.ranks,
@@ -170,7 +170,7 @@ def _measure_frozen(
     training, device = trajectory.training, trajectory.device
     sizes = {size_of(batch) for batch in batches}
     size = sizes.pop() if len(sizes) == 1 else None
-    layers, scale = batch_norms(training.model), trajectory.precision.scale
+    layers, scale = batch_norms(training.model), trajectory.pass_scale
     found = frozen.frozen_products(
         training, batches[:TERM_BATCHES], trajectory.parameters, device, scale=scale
     )
@@ -182,15 +182,23 @@ def _measure_frozen(
     if layers or COUPLED in kinds.values():
         out(_bias_line(trajectory, batches, size, bool(layers)))
     last = batches[-RATE_STEPS:]
+    losses: list[list[float]] = []
+    why = f"it takes {RATE_STEPS} batches of one size, and {len(last)} could be kept"
     if len(last) == RATE_STEPS:
+        why = "gradients overflow at this loss scale in every step"
         try:
             losses = frozen.rate_test(
                 training, trajectory.optimizer, last, device,
                 factors=RATE_FACTORS, clip_norm=trajectory.recipe.clip_norm, scale=scale,
             )  # fmt: skip
-        except torch.OutOfMemoryError:  # all else was measured; its state was put back
-            out({"kind": "note", "topic": "rate_test", "text": NO_RATE_TEST})
-            return
+        except (RuntimeError, MemoryError) as error:  # all else was measured, and is put back
+            if not is_out_of_memory(error):
+                raise
+            why = NO_MEMORY
+    if not losses:
+        text = f"no test of other learning rates: {why}"
+        out({"kind": "note", "topic": "rate_test", "text": text})
+    else:
         rate = trajectory.optimizer.param_groups[0]["lr"]
         peak = trajectory.rates.peaks[0]
         out({
@@ -267,7 +275,7 @@ def _bias_line(
         "kind": "batch_size_bias", "micro_batch": size,
         "large": size * frozen.JOINED if size else None,
     }  # fmt: skip
-    scale = trajectory.precision.scale
+    scale = trajectory.pass_scale
     bias = frozen.size_bias(training, batches, trajectory.parameters, device, scale=scale)
     line["batches"] = bias.small
     if not bias.dots:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+LEAST = 16 * 2**20
+"""Bytes that are taken even where a GPU is nearly full."""
+
 HALVES = (torch.float16, torch.bfloat16)
 
 
@@ -55,10 +58,18 @@ def norms_of(tensors: Sequence[Tensor]) -> list[float]:
     return numbers_of(norms)
 
 
+def finite_gradients(tensors: Sequence[Tensor]) -> bool:
+    """Whether every gradient that is there is finite."""
+    grads = [t.grad for t in tensors if t.grad is not None]
+    values = [g.coalesce().values() if g.is_sparse else g for g in grads]
+    return all(numbers_of([torch.isfinite(value).all() for value in values]))
+
+
 def memory_for(device: torch.device, wanted: int, share: float = 0.25) -> int:
-    """`wanted` bytes, or the share of what is free on a GPU where that is less."""
+    """`wanted` bytes, or the share of what is free on a GPU where that is less; `LEAST` anyway, as
+    with none every parameter would need a pass of its own."""
     if device.type != "cuda":
         return wanted
     free, _ = torch.cuda.mem_get_info(device)
     kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return min(wanted, int((free + kept) * share))
+    return min(wanted, max(int((free + kept) * share), LEAST))

@@ -12,7 +12,7 @@ import torch
 
 from gradaudit.probe.batches import join, size_of
 from gradaudit.probe.coupling import batch_norms
-from gradaudit.probe.fetch import memory_for
+from gradaudit.probe.fetch import finite_gradients, memory_for
 from gradaudit.probe.gradients import (
     KEPT_BYTES,
     dots_of,
@@ -87,7 +87,7 @@ def frozen_products(
             if len(rows) == fit:
                 break
     if len(rows) < 2:
-        return Frozen(names, [], NOT_FINITE)
+        return Frozen(names, [], NOT_FINITE if len(batches) > 1 else "it takes two batches")
     return Frozen(names, dots_of(torch.cat(rows)))
 
 
@@ -208,14 +208,16 @@ def rate_test(
 
     The same batches and random numbers for every factor. [factor][step]; a run ends where its loss
     is not finite. Costs one copy of the training's state at a time. `scale`: the loss scale, which
-    stays; a step at which gradients overflow is skipped, as a scaler does.
+    stays; a step at which gradients overflow is skipped, as a scaler does. Empty where all were.
     """
     from gradaudit.probe.state import same_training
 
     rates = [group["lr"] for group in optimizer.param_groups]
+    held = [tensor for group in optimizer.param_groups for tensor in group["params"]]
     found: list[list[float]] = []
     for factor in factors:
         losses: list[float] = []
+        taken = 0
         with same_training(training.model, optimizer, device):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
@@ -226,19 +228,24 @@ def rate_test(
                 if not isfinite(losses[-1]):
                     break
                 (loss if scale == 1 else loss.float() * scale).backward()
-                if scale != 1 and not _unscaled(training.model, scale):
+                if scale != 1 and not _unscaled(held, scale):
                     continue
                 if clip_norm is not None:
-                    torch.nn.utils.clip_grad_norm_(training.model.parameters(), clip_norm)
+                    torch.nn.utils.clip_grad_norm_(held, clip_norm)
                 optimizer.step()
+                taken += 1
         found.append(losses)
+        if not taken and len(losses) == len(batches):
+            found = []  # every step overflowed at this loss scale: no rate was tried
+            break
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
         group["lr"] = rate
     return found
 
 
-def _unscaled(model: nn.Module, scale: float) -> bool:
+def _unscaled(tensors: Sequence[Tensor], scale: float) -> bool:
     """Divide the gradients by the loss scale; whether they are finite."""
-    grads = [p.grad for p in model.parameters() if p.grad is not None]
-    torch._foreach_div_(grads, scale)
-    return all(bool(torch.isfinite(grad).all()) for grad in grads)
+    for tensor in tensors:
+        if tensor.grad is not None:
+            tensor.grad.div_(scale)
+    return finite_gradients(tensors)

@@ -52,7 +52,8 @@ def reduced_precision(losses: Sequence[Tensor]) -> bool:
     digits of float16."""
     seen, waiting = set(), [loss.grad_fn for loss in losses if loss.grad_fn is not None]
     on_gpu = any(loss.device.type == "cuda" for loss in losses)
-    if on_gpu and _tf32_allowed():
+    products, convolutions = _tf32_allowed() if on_gpu else (False, False)
+    if products:
         return True
     while waiting:
         node = waiting.pop()
@@ -61,15 +62,18 @@ def reduced_precision(losses: Sequence[Tensor]) -> bool:
         seen.add(node)
         if any(of.dtype in HALVES for of in getattr(node, "_input_metadata", ())):
             return True
+        if convolutions and ("Convolution" in node.name() or "Rnn" in node.name()):
+            return True
         waiting += [below for below, _ in node.next_functions if below is not None]
     return False
 
 
-def _tf32_allowed() -> bool:
+def _tf32_allowed() -> tuple[bool, bool]:
+    """Whether matrix products and whether convolutions may be in TF32 (torch lets only these)."""
     try:
-        return bool(torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32)
+        return bool(torch.backends.cuda.matmul.allow_tf32), bool(torch.backends.cudnn.allow_tf32)
     except RuntimeError:  # set by torch's newer names, which the older may not read then
-        return True
+        return True, True
 
 
 class Products(NamedTuple):
@@ -181,10 +185,11 @@ def products(
     layers: list[list[float]] = [[] for _ in terms]
     sums: list[tuple[Tensor, list[Tensor]]] = []
     graphs = [*(term.tensor if term.has_graph else None for term in terms), *extra]
+    scales = [*_scales(terms, scale), *[scale] * len(extra)]
     every = blocks(parameters, len(graphs), kept_bytes)
     for place, block in enumerate(every):
         last_block = place == len(every) - 1
-        columns = list(_gradients(graphs, block, keep=not last_block, scale=scale))
+        columns = list(_gradients(graphs, block, keep=not last_block, scales=scales))
         for at, parameter in enumerate(block):
             rows = [_flat(column[at], parameter) for column in columns]
             own = torch.stack(rows[:count]) if count else torch.zeros(0)
@@ -210,7 +215,7 @@ def products(
 
 def total_gradient(loss: Tensor, parameters: Sequence[Tensor], scale: float = 1.0) -> Tensor:
     """The gradient as one flat vector in float32."""
-    (column,) = _gradients([loss], parameters, keep=False, scale=scale)
+    (column,) = _gradients([loss], parameters, keep=False, scales=[scale])
     return torch.cat([_flat(g, p) for g, p in zip(column, parameters, strict=True)])
 
 
@@ -220,7 +225,7 @@ def term_gradients(
     """[T, elements]: the weighted gradient of each term as a flat vector in float32."""
     graphs = [term.tensor if term.has_graph else None for term in terms]
     rows = []
-    columns = _gradients(graphs, parameters, keep=False, scale=scale)
+    columns = _gradients(graphs, parameters, keep=False, scales=_scales(terms, scale))
     for term, column in zip(terms, columns, strict=True):
         flat = torch.cat([_flat(g, p) for g, p in zip(column, parameters, strict=True)])
         rows.append(term.weight * flat)
@@ -267,10 +272,14 @@ def blocks(parameters: Sequence[Tensor], columns: int, kept_bytes: int) -> list[
 
 
 def _gradients(
-    graphs: Sequence[Tensor | None], parameters: Sequence[Tensor], keep: bool, scale: float
+    graphs: Sequence[Tensor | None],
+    parameters: Sequence[Tensor],
+    keep: bool,
+    scales: Sequence[float],
 ) -> Iterator[Sequence[Tensor | None]]:
+    """The gradients of each graph; backward passes run at its scale, which is taken off again."""
     last = max((at for at, graph in enumerate(graphs) if graph is not None), default=-1)
-    for at, graph in enumerate(graphs):
+    for at, (graph, scale) in enumerate(zip(graphs, scales, strict=True)):
         if graph is None:
             yield [None] * len(parameters)
         else:
@@ -280,6 +289,12 @@ def _gradients(
                 scaled, list(parameters), retain_graph=keep or at < last, allow_unused=True
             )
             yield found if scale == 1 else [None if g is None else g / scale for g in found]
+
+
+def _scales(terms: Sequence[Term], scale: float) -> list[float]:
+    """At which each term's pass runs: as large as in the training's own pass, where its weight is
+    in it, so that what overflows there does here, and nothing else."""
+    return [scale * term.weight if scale != 1 and term.weight else scale for term in terms]
 
 
 def _flat(gradient: Tensor | None, parameter: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from gradaudit.probe.fetch import finite_gradients
 from gradaudit.probe.loss_scale import MOST_SKIPPED
 
 if TYPE_CHECKING:
@@ -111,18 +112,13 @@ class Precision:
             optimizer.step()
             return True
         scale = self.scale
-        overflowed = not _finite(optimizer)
+        held = [tensor for group in optimizer.param_groups for tensor in group["params"]]
+        overflowed = not finite_gradients(held)
         self._scaler.step(optimizer)
         self._scaler.update(scale if self._fixed else None)
         self.skipped += overflowed
         self.in_a_row = self.in_a_row + 1 if overflowed else 0
         return not overflowed
-
-
-def _finite(optimizer: torch.optim.Optimizer) -> bool:
-    grads = [p.grad for group in optimizer.param_groups for p in group["params"]]
-    values = [g.coalesce().values() if g.is_sparse else g for g in grads if g is not None]
-    return all(bool(torch.isfinite(value).all()) for value in values)
 
 
 def precision_of(name: str, loss_scale: LossScale | None, device: torch.device) -> Precision:

@@ -64,7 +64,10 @@ def rates_for(recipe: Recipe, optimizer: torch.optim.Optimizer, steps: int) -> R
 
 
 def precision_for(training: Training, recipe: Recipe, device: torch.device) -> Precision:
-    """How passes are run: as the config's precision says, where that is autocast."""
+    """How passes are run: as the config's precision says, where that is autocast.
+
+    Raises: DryRunError where a scaler would be refused by torch.
+    """
     name = recipe.precision
     if name in AUTOCAST:
         try:
@@ -74,6 +77,12 @@ def precision_for(training: Training, recipe: Recipe, device: torch.device) -> P
                 f"precision {name} is not reproduced ({error}): measured without autocast"
             )
             return Precision(device)
+        if found.scales and any(p.dtype == torch.float16 for p in training.model.parameters()):
+            raise DryRunError(
+                f"precision {name} scales the loss of float32 weights, and some that `build` made "
+                "are float16, which torch's GradScaler refuses: leave them in float32, or say "
+                "`--precision model`"
+            )
         scaler = " and a GradScaler" if found.scales else ""
         recipe.notes.append(
             f"precision {name}: passes run under autocast{scaler}; the self-check, and which terms "

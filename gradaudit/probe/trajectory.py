@@ -15,6 +15,7 @@ from torch import nn
 
 from gradaudit.probe.batches import Ended, size_of
 from gradaudit.probe.coupling import batch_norms
+from gradaudit.probe.entry import is_out_of_memory
 from gradaudit.probe.fetch import memory_for, norms_of, numbers_of
 from gradaudit.probe.gradients import (
     KEPT_BYTES,
@@ -70,6 +71,7 @@ class Trajectory:
     plain       the training as it was handed over. training: the same in the run's precision.
     self_check  the largest relative difference between the sum of the terms' gradients and the
                 loss's. rounding: the same under autocast, whose backward pass rounds each of them.
+    checks      how often it was made.
     unchecked   why the self-check could not be made in full precision; empty where it was.
     """
 
@@ -99,6 +101,7 @@ class Trajectory:
         self.stopped = ""
         self.self_check = 0.0
         self.rounding = 0.0
+        self.checks = 0
         self.total_checked = False
         self.unchecked = ""
         self.values: dict[str, list[float]] = {}
@@ -108,6 +111,13 @@ class Trajectory:
         self.rates = rates
         self._norm_layers = len(batch_norms(training.model))
         self._started = time.monotonic()
+
+    @property
+    def pass_scale(self) -> float:
+        """The loss scale of one micro-batch's pass in a step; 1 where there is none."""
+        if not self.precision.scales:
+            return 1.0
+        return self.precision.scale / (self.recipe.accumulation * self.recipe.ranks)
 
     def run(self, steps: int, progress: Callable[[int, float], None]) -> None:
         """Take the steps; ends early where the loader does, or where the loss is not finite.
@@ -230,17 +240,21 @@ class Trajectory:
         return clips
 
     def _measure(self, step: int, batch: Any) -> None:
-        checked = step <= CHECKED
+        checked = self.checks < CHECKED
         terms, values, found, losses = self._products(self.training, step, batch, checked)
         if self.stopped:
             return
         off = self._relative(found, 0)
         if not self.precision.name:
             self._check(step, terms, found, losses)
-        elif isfinite(off):
-            self.rounding = max(self.rounding, off)
-            if checked and not self._checked_exactly(step, batch):
-                self._check(step, terms, found, losses, HALF_TOLERANCE)
+        else:
+            exactly = checked and self._checked_exactly(step, batch)
+            if self.stopped:
+                return
+            if isfinite(off):
+                self.rounding = max(self.rounding, off)
+                if checked and not exactly:
+                    self._check(step, terms, found, losses, HALF_TOLERANCE)
         for term, value in zip(terms, values, strict=True):
             self.values.setdefault(term.name, []).append(value)
             if not term.has_graph:
@@ -266,9 +280,7 @@ class Trajectory:
         their sum and, with `checked`, the script's own, from the same buffers and random numbers.
         """
         model = training.model
-        scale = 1.0
-        if self.precision.scales and training is self.training:  # as large as in the step's passes
-            scale = self.precision.scale / (self.recipe.accumulation * self.recipe.ranks)
+        scale = self.pass_scale if training is self.training else 1.0
         with same_buffers(model, self.device):
             generators = take_random(self.device)
             terms = read_terms(training.losses(model, batch))
@@ -289,8 +301,12 @@ class Trajectory:
         if not self.unchecked:
             try:
                 terms, _, found, losses = self._products(self.plain, step, batch, True)
-            except RuntimeError as error:  # a kernel that takes half precision only
-                self.unchecked = str(error).split("\n")[0][:120]
+            except DryRunError:
+                raise
+            except Exception as error:  # a kernel or a line of the model's that takes halves only
+                if is_out_of_memory(error):
+                    raise
+                self.unchecked = str(error).split("\n")[0][:120] or type(error).__name__
             else:
                 if not self.stopped:
                     self._check(step, terms, found, losses)
@@ -312,8 +328,12 @@ class Trajectory:
         dtypes = {p.dtype for p in self.parameters}
         tolerance = max(least, *(TOLERANCE.get(dtype, HALF_TOLERANCE) for dtype in dtypes))
         off = self._relative(found, 0)
+        if not isfinite(off):
+            return  # a gradient is not finite, which the step itself will meet
+        self.checks += 1
         self.self_check = max(self.self_check, off)
-        if tolerance < HALF_TOLERANCE and reduced_precision(losses):
+        worst = max(self._relative(found, at) for at in range(len(losses)))
+        if tolerance < min(worst, HALF_TOLERANCE) and reduced_precision(losses):
             tolerance = HALF_TOLERANCE
         if off > tolerance:
             raise DryRunError(
@@ -325,7 +345,7 @@ class Trajectory:
             return
         self.total_checked = True
         off = self._relative(found, 1)
-        if off > tolerance:
+        if not off <= tolerance:
             *values, own = numbers_of([*(term.tensor for term in terms), losses[1]])
             said = sum(term.weight * value for term, value in zip(terms, values, strict=True))
             raise DryRunError(

@@ -114,7 +114,7 @@ def _self_check(run: DryRun) -> str:
     about = run.about
     checked, cast = about.get("self_check"), about.get("autocast")
     if not isinstance(checked, float):
-        return ""
+        return "self-check: not made, for no step had finite gradients" if cast else ""
     whole = " and to the script's own loss" if about.get("total_checked") else ""
     exactly = f"to {checked:.0e}" if checked else "exactly"
     said = f"the terms' gradients add up to their sum's{whole}, {exactly}"

@@ -157,7 +157,7 @@ def _of_few(run: DryRun, advice: Advice) -> str:
     """What a recommendation rests on that was seen at a few steps only."""
     term = next(term for term in run.terms if term.name == advice.name)
     said = f"`{advice.name}` acted at {advice.few} of {term.steps} steps only"
-    if not advice.spikes or not run.balance.usual:
+    if not advice.spikes or not run.balance.usual or not advice.high:
         return f"{said}: how low it belongs is a rough guess"
     # `high` is the factor of the step with the smallest norm
     least = advice.wanted * term.rms / advice.high / run.balance.usual

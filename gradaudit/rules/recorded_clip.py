@@ -64,7 +64,7 @@ with its heavy penalties lowered; a looser clip there was worse (docs/measuremen
         "recommend_steps": ENOUGH_TO_RECOMMEND,
         "error_share": 0.9,
         "error_ratio": 10,
-        "still": 1e-4,
+        "still": 1e-5,
     },
     references=(PLAYBOOK, AUTOCLIP, BROWN, RECORD_PAGE),
 )
@@ -79,8 +79,8 @@ def clip_acts_on_most_steps(measured: Measured, limits: Limits) -> Iterator[Find
         AdamW) adds to the gradient. DETR trains so. Under these it is a warning
         only where the norms have a heavy tail as well, and then the spikes are the fault. It is an
         error under SGD where nine steps in ten are clipped to a tenth of their norm or less and the
-        measured update hardly moves the weights: the run stands still. A rate that was set for
-        clipped steps moves them, and stays a warning.
+        measured update hardly moves the weights: the run all but stands still. A rate that was set
+        for clipped steps moves them, and stays a warning.
 
     Bad:
         optimizer: sgd
@@ -188,7 +188,7 @@ def clip_acts_on_most_steps(measured: Measured, limits: Limits) -> Iterator[Find
         evidence=evidence,
         next="Mend what makes the spikes first; a clip cannot lower the norm."
         if heavy
-        else "Clip at the 90th percentile: steps as short as these train nothing."
+        else "Clip at the 90th percentile: steps as short as these train very slowly."
         if stuck
         else "Lower the learning rate instead, or clip at the 90th percentile."
         if learns

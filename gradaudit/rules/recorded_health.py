@@ -89,7 +89,7 @@ def non_finite_gradients(measured: Measured, limits: Limits) -> Iterator[Finding
         why=["The weights that it reached are NaN from then on, and Adam's moments with them."],
         evidence=[
             f"at {len(found)} of {len(steps)} steps; the loss scale, if any, did not skip them",
-            *_where(first),
+            *_where(measured, first),
         ],
         next="Run that step under `torch.autograd.detect_anomaly()`; until it is mended let the "
         "clip stop the run (`error_if_nonfinite=True`).",
@@ -107,21 +107,26 @@ def _loss_alone(measured: Measured) -> Iterator[Finding]:
         ["precision", "learning_rate", "optimizer"],
         f"the loss is NaN at step {found[0].step} and its gradient finite: the training goes on",
         severity=WARNING,
-        why=["A term of the loss is broken, and its gradient happens to have a value."],
+        why=["A term of the loss has no value there; what it was to teach is missing."],
         evidence=[f"what backward was called on was NaN at {len(found)} of {len(used)} steps"],
-        next="Look for a logarithm, a root or a division of a term, and for a 0 x infinity.",
+        next="Most often it is a mean over nothing: a batch whose targets are all ignored or "
+        "masked, which does no harm to the weights. Else a logarithm of a negative number, or a "
+        "part outside the graph.",
     )
 
 
-def _where(step: Step) -> list[str]:
-    """Whether the forward or the backward pass broke, where backward was called on numbers."""
-    roots = [root for root in step.backward_roots if root is not None]
-    if not roots:
+def _where(measured: Measured, step: Step) -> list[str]:
+    """Whether the forward or the backward pass broke, where the numbers that backward was called on
+    tell: infinity may be the loss scale's, and what is finite here not so on another rank."""
+    roots = step.backward_roots
+    if any(root is not None and root != root for root in roots):
+        return ["the loss itself was NaN there: look at the forward pass and the batch"]
+    scale = step.loss_scale or 1.0
+    known = [root / scale for root in roots if root is not None and isfinite(root)]
+    every = len(known) == len(roots) == step.backward_calls
+    if not known or not every or measured.record.world_size > 1:
         return []
-    broken = [root for root in roots if not isfinite(root)]
-    if broken:
-        return [f"the loss itself was {broken[0]} there: look at the forward pass and the batch"]
-    return [f"the loss was finite there ({number(roots[0])}): it arose in the backward pass"]
+    return [f"the loss was finite there ({number(known[0])}): it arose in the backward pass"]
 
 
 def _is_broken(step: Step) -> bool:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 NO_LOSS = (
     *GAN, "rollout", "replay", "reward", "discount", "gae", "ppo", "sac", "dqn", "td3", "grpo",
-    "reinforce", "policy", "curriculum", "anneal", "annealing", "ramp", "rampup",
+    "reinforce", "policy", "curriculum", "anneal", "annealing", "ramp", "rampup", "continual",
+    "moco", "byol", "dino", "teacher", "distill", "queue", "mining", "triplet", "reversal",
 )  # fmt: skip
 """Words of trainings whose loss need not fall: games, moving targets, terms that come in late."""
 
@@ -68,8 +69,8 @@ def loss_rises(measured: Measured, limits: Limits) -> Iterator[Finding]:
 
     Why:
         Each step follows the gradient downhill. A loss that is at the end above all that it was at
-        the beginning says that the steps are too long for it, whatever the optimiser, or that what
-        is minimised is not what was meant: a sign, a term that grows.
+        the beginning says that the steps are too long for it, whatever the optimiser, or that
+        something other than the steps raises it.
 
     Bad:
         optimizer: adamw
@@ -102,7 +103,8 @@ def loss_rises(measured: Measured, limits: Limits) -> Iterator[Finding]:
         loss rises, from the start or after falling
 
     Fix:
-        None: halve the learning rate and record again; else look at the signs of the terms.
+        None: halve the learning rate and record again; else look at what raises it beside the
+        steps: `maximize=True`, a term on a schedule, a target or data that change.
 
     Limits:
         rise: median loss of the last quarter over that of the first. Every loss of the last quarter
@@ -146,8 +148,8 @@ def loss_rises(measured: Measured, limits: Limits) -> Iterator[Finding]:
                 "the last is as low as any of the first"
             )
         ],
-        next="Halve the learning rate and record again; if it still rises, look for a term with "
-        "the wrong sign, or one that a schedule raises.",
+        next="Halve the learning rate and record again; if it still rises, something else raises "
+        "it: `maximize=True`, a term on a schedule, a target or data that change.",
     )
 
 

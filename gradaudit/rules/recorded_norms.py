@@ -202,7 +202,8 @@ def gradient_norm_spikes(measured: Measured, limits: Limits) -> Iterator[Finding
     if len(alike) == len(finite) and min(alike) > 0:
         also = set(found) & set(spikes(alike, limits["memory"], limits["deviations"], 25))
         together = (
-            f"; the loss stands out at {len(also)} of them: batches unlike the others"
+            f"; the loss stands out at {len(also)} of them: an unusual batch, or a step before it "
+            "that went too far"
             if also
             else "; the loss stands out at none of them"
         )

@@ -86,7 +86,9 @@ def update_undone(measured: Measured, limits: Limits) -> Iterator[Finding]:
     """
     looks = [step.last_update for step in measured.optimizer.steps if step.last_update]
     looks = [look for look in looks if look.moved]
-    if len(looks) < limits["looks"] or measured.optimizer.shared_tensors:
+    # An optimizer is described at its first step: of two that share tensors only the later tells.
+    shared = any(optimizer.shared_tensors for optimizer in measured.record.optimizers)
+    if len(looks) < limits["looks"] or shared:
         return
     if measured.record.topics & PARTIAL:
         return

@@ -270,7 +270,7 @@ TABLE: tuple[Any, ...] = (('gradaudit.rules.file', 'GA001', 'unparsable-file', '
    'recommend_steps': 100,
    'error_share': 0.9,
    'error_ratio': 10,
-   'still': 0.0001},
+   'still': 1e-05},
   (), 'default'),
  ('gradaudit.rules.recorded_clip', 'GA932', 'clip-never-acted', 'record', ('clip_norm',), ('info',),
   'high', {'steps': 100, 'above': 5}, (), 'default'),

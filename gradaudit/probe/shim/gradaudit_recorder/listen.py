@@ -45,6 +45,8 @@ def listener(function: Callable[..., Any]) -> Callable[..., Any]:
 def captured() -> bool:
     """Whether what is called now goes into a CUDA graph. What we ask for would be in it, and to
     read a tensor ends the capture with an error in the program."""
+    if torch.compiler.is_compiling():  # to ask CUDA would break the program's graph
+        return False
     return bool(torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing())
 
 
