@@ -125,9 +125,13 @@ def test_penalties_that_are_satisfied(tmp_path: Path, monkeypatch: pytest.Monkey
     """Whatever their weight is. The task has most of the gradient, and that is no imbalance."""
     record = dry_run(tmp_path, monkeypatch, "satisfied")
     found, withdrawn = checked(tmp_path / "terms.yaml", record)
-    assert not {"GA401", "GA402", "GA403"} & set(found)
-    assert set(withdrawn) == {"GA401", "GA402", "GA403"}
-    assert withdrawn["GA403"] == "`min_variance` had no gradient at any step"
+    assert not {"GA401", "GA402"} & set(found)
+    assert set(withdrawn) == {"GA401", "GA402"}
+    # A hinge that was not seen at work in so few steps may still be.
+    assert found["GA403"]["severity"] == "info"
+    said = found["GA403"]["evidence"][-1]
+    assert "`min_variance` had no gradient at any of" in said
+    assert "it may still act at up to" in said
 
 
 SYNCED = """
