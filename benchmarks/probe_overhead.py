@@ -7,11 +7,14 @@ quartiles. Where the control is not near 1 the machine is too busy for the numbe
 
 On the CPU it is CPU time of the process (`time.process_time`), which others on the machine disturb
 less. On a GPU that says little: it is wall time, from an idle device to an idle device. The GPU is
-to have no other work.
+to have no other work. There are two sizes of the models: `small` is for one thread of a CPU, and on
+a GPU shows what recording costs where a step is nothing but Python and kernel launches; `large`
+(11 to 117 M parameters, bf16 autocast) is what people train on one.
 
     python benchmarks/probe_overhead.py
     python benchmarks/probe_overhead.py --rounds 60 --gate
     python benchmarks/probe_overhead.py --device cuda --steps 100
+    python benchmarks/probe_overhead.py --device cuda --size large --rounds 20
 
 Everything is on: total and per-layer norms at each step, the update's size at every tenth, writing.
 The goal is 1.05 or less.
@@ -36,46 +39,57 @@ GOAL = 1.05
 MODELS = ("MLP", "CNN", "transformer")
 
 
-def model_and_batch(name: str) -> tuple[Any, Any]:
+def model_and_batch(name: str, size: str) -> tuple[Any, Any]:
+    """The parameters of each are in the names of the two sizes: small, large."""
     import torch
     from torch import nn
 
-    if name == "MLP":  # 0.40 M parameters
+    large = size == "large"
+    if name == "MLP":  # 0.40 M, 117 M
+        width, depth, batch = (4096, 7, 2048) if large else (256, 6, 512)
         layers: list[Any] = []
-        for _ in range(6):
-            layers += [nn.Linear(256, 256), nn.GELU()]
-        return nn.Sequential(*layers, nn.Linear(256, 10)), torch.randn(512, 256)
-    if name == "CNN":  # 0.70 M parameters, 62 tensors
+        for _ in range(depth):
+            layers += [nn.Linear(width, width), nn.GELU()]
+        return nn.Sequential(*layers, nn.Linear(width, 10)), torch.randn(batch, width)
+    if name == "CNN":  # 0.70 M, 11 M; 62 tensors
+        base, images, side = (64, 128, 64) if large else (16, 16, 32)
+        return residual_network(base), torch.randn(images, 3, side, side)
+    # 0.79 M, 85 M
+    width, heads, depth, tokens = (768, 12, 12, (8, 512)) if large else (128, 4, 4, (8, 64))
+    layer = nn.TransformerEncoderLayer(width, heads, 4 * width, dropout=0.0, batch_first=True)
+    encoder = nn.TransformerEncoder(layer, depth)
+    return nn.Sequential(encoder, nn.Linear(width, 10)), torch.randn(*tokens, width)
 
-        class Block(nn.Module):
-            def __init__(self, inside: int, outside: int, stride: int) -> None:
-                super().__init__()
-                self.path = nn.Sequential(
-                    nn.Conv2d(inside, outside, 3, stride, 1, bias=False),
-                    nn.BatchNorm2d(outside),
-                    nn.ReLU(),
-                    nn.Conv2d(outside, outside, 3, 1, 1, bias=False),
-                    nn.BatchNorm2d(outside),
+
+def residual_network(base: int) -> Any:
+    """Eight residual blocks of 1 to 8 times `base` channels."""
+    import torch
+    from torch import nn
+
+    class Block(nn.Module):
+        def __init__(self, inside: int, outside: int, stride: int) -> None:
+            super().__init__()
+            self.path = nn.Sequential(
+                nn.Conv2d(inside, outside, 3, stride, 1, bias=False),
+                nn.BatchNorm2d(outside),
+                nn.ReLU(),
+                nn.Conv2d(outside, outside, 3, 1, 1, bias=False),
+                nn.BatchNorm2d(outside),
+            )
+            self.skip: Any = nn.Identity()
+            if inside != outside:
+                self.skip = nn.Sequential(
+                    nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside)
                 )
-                self.skip: Any = nn.Identity()
-                if inside != outside:
-                    self.skip = nn.Sequential(
-                        nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside)
-                    )
 
-            def forward(self, x: Any) -> Any:
-                return torch.relu(self.path(x) + self.skip(x))
+        def forward(self, x: Any) -> Any:
+            return torch.relu(self.path(x) + self.skip(x))
 
-        sizes = [(16, 16, 1), (16, 16, 1), (16, 32, 2), (32, 32, 1), (32, 64, 2), (64, 64, 1),
-                 (64, 128, 2), (128, 128, 1)]  # fmt: skip
-        head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 10)]
-        stem = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
-        blocks = [Block(*size) for size in sizes]
-        return nn.Sequential(*stem, *blocks, *head), torch.randn(16, 3, 32, 32)
-    layer = nn.TransformerEncoderLayer(128, 4, 512, dropout=0.0, batch_first=True)  # 0.79 M
-    return nn.Sequential(nn.TransformerEncoder(layer, 4), nn.Linear(128, 10)), torch.randn(
-        8, 64, 128
-    )
+    sizes = [(1, 1, 1), (1, 1, 1), (1, 2, 2), (2, 2, 1), (2, 4, 2), (4, 4, 1), (4, 8, 2), (8, 8, 1)]
+    blocks = [Block(base * inside, base * outside, stride) for inside, outside, stride in sizes]
+    stem = [nn.Conv2d(3, base, 3, 1, 1, bias=False), nn.BatchNorm2d(base), nn.ReLU()]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8 * base, 10)]
+    return nn.Sequential(*stem, *blocks, *head)
 
 
 def lacking(device: str) -> str:
@@ -100,20 +114,22 @@ def clock(device: str) -> float:
     return time.perf_counter()
 
 
-def work(name: str, device: str) -> None:
+def work(name: str, device: str, size: str) -> None:
     """In a process of its own: for each number on stdin, so many steps; says their time."""
     import torch
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    model, batch = model_and_batch(name)
+    model, batch = model_and_batch(name, size)
     model, batch = model.to(device), batch.to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     for line in sys.stdin:
         began = clock(device)
         for _ in range(int(line)):
             optimizer.zero_grad()
-            model(batch).float().pow(2).mean().backward()
+            with torch.autocast(device, dtype=torch.bfloat16, enabled=size == "large"):
+                output = model(batch)
+            output.float().pow(2).mean().backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
         print(clock(device) - began, flush=True)
@@ -122,7 +138,7 @@ def work(name: str, device: str) -> None:
 class Worker:
     """A training that does steps when it is told to."""
 
-    def __init__(self, name: str, device: str, directory: str | None) -> None:
+    def __init__(self, name: str, device: str, size: str, directory: str | None) -> None:
         given = {k: v for k, v in os.environ.items() if not k.startswith("GRADAUDIT")}
         given["OMP_NUM_THREADS"] = "1"
         if directory is not None:
@@ -131,8 +147,8 @@ class Worker:
             given["GRADAUDIT_PROBE_DIR"] = directory
             given["GRADAUDIT_PROBE_STEPS"] = str(10**9)
         self.process = subprocess.Popen(
-            [sys.executable, __file__, "--work", name, "--device", device], env=given, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, __file__, "--work", name, "--device", device, "--size", size],
+            env=given, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
 
     def do(self, steps: int) -> float:
@@ -150,14 +166,14 @@ class Worker:
 
 
 def measure(
-    name: str, device: str, rounds: int, steps: int, folder: str
+    name: str, device: str, size: str, rounds: int, steps: int, folder: str
 ) -> tuple[list[float], list[float], float]:
     """The ratios of recorder and control to the bare training, a round each; seconds a step."""
     record = os.path.join(folder, name)
     workers = {
-        "bare": Worker(name, device, None),
-        "control": Worker(name, device, None),
-        "on": Worker(name, device, record),
+        "bare": Worker(name, device, size, None),
+        "control": Worker(name, device, size, None),
+        "on": Worker(name, device, size, record),
     }
     for worker in workers.values():
         worker.do(20)  # lazy imports, first-step names, allocator
@@ -192,11 +208,12 @@ def main() -> int:
         "hundred: the wait at the ends is then small beside them",
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--size", choices=("small", "large"), default="small")
     parser.add_argument("--gate", action="store_true", help="exit 1 where the goal is missed")
     parser.add_argument("--work", choices=MODELS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work:
-        work(arguments.work, arguments.device)
+        work(arguments.work, arguments.device, arguments.size)
         return 0
     problem = lacking(arguments.device)
     if problem:
@@ -207,7 +224,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         for name in MODELS:
             on, control, bare = measure(
-                name, arguments.device, arguments.rounds, arguments.steps, folder
+                name, arguments.device, arguments.size, arguments.rounds, arguments.steps, folder
             )
             print(
                 f"| {name} | {bare * 1e3:.1f} ms | {quartiles(control)} | {quartiles(on)} |",

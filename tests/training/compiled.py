@@ -1,4 +1,5 @@
-"""torch.compile of the model, the optimizer's step, both, or the whole step: second argument."""
+"""torch.compile of the model, the optimizer's step, both, or the whole step: second
+argument. The third is the back end."""
 
 import sys
 
@@ -11,7 +12,7 @@ model = torch.nn.Sequential(
     torch.nn.Linear(32, 64), torch.nn.BatchNorm1d(64), torch.nn.GELU(), torch.nn.Linear(64, 4)
 ).to(DEVICE)
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-backend = "aot_eager"
+backend = sys.argv[3] if len(sys.argv) > 3 else "aot_eager"  # only traces: quick
 forward = (
     torch.compile(model, backend=backend, fullgraph=True) if mode in ("model", "both") else model
 )

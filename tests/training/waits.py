@@ -1,4 +1,5 @@
-"""Counts how often it waits for its device: numbers read by themselves, and lists of them."""
+"""Counts how often numbers are read, one or a list, and how often those lie on a GPU: then it is
+waited for."""
 
 import time
 
@@ -7,20 +8,25 @@ from kept import DEVICE, keep
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-waits = 0
+reads = waits = 0
+
+
+def count(read, args):
+    global reads, waits
+    if read:
+        reads += 1
+        waits += args[0].device.type != "cpu"
 
 
 class Numbers(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        global waits
-        waits += function is torch.ops.aten._local_scalar_dense.default
+        count(function is torch.ops.aten._local_scalar_dense.default, args)
         return function(*args, **(kwargs or {}))
 
 
 class Lists(TorchFunctionMode):
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        global waits
-        waits += function in (torch.Tensor.tolist, torch.Tensor.cpu, torch.Tensor.numpy)
+        count(function in (torch.Tensor.tolist, torch.Tensor.cpu, torch.Tensor.numpy), args)
         return function(*args, **(kwargs or {}))
 
 
@@ -38,4 +44,4 @@ with Numbers(), Lists():
         optimizer.step()
         scheduler.step()
         optimizer.zero_grad()
-keep(model, waits=waits, seconds=time.monotonic() - began)
+keep(model, reads=reads, waits=waits, seconds=time.monotonic() - began)

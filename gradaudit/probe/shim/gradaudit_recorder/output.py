@@ -49,6 +49,8 @@ def _of_launcher(name: str, asked: str, default: int) -> int:
 
 def plain(value: Any) -> Any:
     """A value as JSON has it; see docs/record.md for the words of non-finite floats."""
+    if value is None or type(value) is str or type(value) is int:
+        return value
     if isinstance(value, float):
         if math.isfinite(value):
             return float(f"{value:.9g}")

@@ -1,4 +1,4 @@
-"""From lines that hold tensors to lines of numbers: each device is waited for once."""
+"""From lines that hold tensors to lines of numbers: a GPU is not waited for while it trains."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from gradaudit_recorder.undone import Compared
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+NO_TENSORS = {str, int, float, bool}
 MOST_NON_FINITE = 3
 OF_THE_WHOLE = ("fsdp", "deepspeed")
 """Clips whose norm is that of all ranks' pieces together."""
@@ -32,27 +33,60 @@ def number(value: Any) -> float | None:
         return None
 
 
-def read_lines(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The lines with numbers in place of their tensors. Waits for the devices."""
-    numbers = Numbers(list(_tensors_in(lines)))
-    return [_read(line, numbers) for line in lines]
+class Sent:
+    """Lines whose numbers were asked for. A GPU copies them when all that it was told before is
+    done; until then it would stand still for whoever waits, and the training with it."""
+
+    def __init__(self, lines: list[dict[str, Any]]) -> None:
+        self._lines = list(lines)
+        self._numbers = Numbers([tensor for line in lines for tensor in _tensors_of(line)])
+
+    def is_here(self) -> bool:
+        return self._numbers.are_here()
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The lines with numbers in place of their tensors. Waits for what is not here yet."""
+        self._numbers.arrive()
+        return [_read(line, self._numbers) for line in self._lines]
 
 
 class Numbers:
-    """The values of many small tensors, brought here by one copy for each device and dtype: every
-    copy from a GPU waits until all that was asked of it before is done."""
+    """The values of many small tensors, brought here by one copy for each device and dtype."""
 
     def __init__(self, tensors: list[Any]) -> None:
         groups: dict[tuple[Any, Any], list[Any]] = {}
         for tensor in tensors:
             groups.setdefault((tensor.device, tensor.dtype), []).append(tensor)
         self._values: dict[int, list[float]] = {}
+        self._copies: list[tuple[list[Any], Any]] = []
+        self._copied: list[Any] = []
         with torch.no_grad():
-            for members in groups.values():
-                flat = [tensor.detach().reshape(-1) for tensor in members]
-                all_of_them = iter(torch.cat(flat).tolist())
-                for tensor in members:
-                    self._values[id(tensor)] = list(itertools.islice(all_of_them, tensor.numel()))
+            for (device, _), members in groups.items():
+                flat = torch.cat([tensor.reshape(-1) for tensor in members])
+                if device.type == "cuda":
+                    flat = self._copy_without_waiting(flat)
+                self._copies.append((members, flat))
+
+    def _copy_without_waiting(self, flat: Any) -> Any:
+        here = torch.empty(flat.shape, dtype=flat.dtype, pin_memory=True)
+        here.copy_(flat, non_blocking=True)
+        with torch.cuda.device(flat.device):
+            copied = torch.cuda.Event()
+            copied.record()
+        self._copied.append(copied)
+        return here
+
+    def are_here(self) -> bool:
+        return all(copied.query() for copied in self._copied)
+
+    def arrive(self) -> None:
+        """Wait for them."""
+        for copied in self._copied:
+            copied.synchronize()
+        for members, here in self._copies:
+            all_of_them = iter(here.tolist())
+            for tensor in members:
+                self._values[id(tensor)] = list(itertools.islice(all_of_them, tensor.numel()))
 
     def of(self, value: Any) -> float | None:
         """A scalar tensor, or a number; None stays None, and what is no number becomes it."""
@@ -69,7 +103,15 @@ class Numbers:
         return found
 
 
+def _tensors_of(line: dict[str, Any]) -> Iterator[Any]:
+    """All tensors in a line: in its values, and in lists and clips of those."""
+    for value in line.values():
+        yield from _tensors_in(value)
+
+
 def _tensors_in(value: Any) -> Iterator[Any]:
+    if value is None or type(value) in NO_TENSORS:
+        return
     if isinstance(value, torch.Tensor):
         yield value
     elif isinstance(value, Norms):

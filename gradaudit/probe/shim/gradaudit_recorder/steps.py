@@ -9,8 +9,8 @@ import torch
 
 from gradaudit_recorder import engines, output, state, stop, undone
 from gradaudit_recorder.described import describe, is_new
-from gradaudit_recorder.reading import kept, read_lines
-from gradaudit_recorder.tensors import Norms, local, norms_of, parameters_of
+from gradaudit_recorder.reading import Sent, kept
+from gradaudit_recorder.tensors import Norms, copies_of, local, norms_of, parameters_of, subtract
 
 if TYPE_CHECKING:
     from gradaudit_recorder.state import ClipCall, Watched
@@ -19,7 +19,7 @@ EVERY = 10
 """Steps between two looks at the size of the update: it needs a copy of all weights."""
 
 FLUSH_SECONDS = 0.5
-"""Between two writes: each waits for the device once."""
+"""Between two writes."""
 
 FREE_SHARE = 0.5
 """Of a GPU's free memory, which a copy of the weights may take."""
@@ -28,7 +28,10 @@ _waiting: list[dict[str, Any]] = []
 
 
 class _Written:
+    """at: when lines were last sent for. sent: those whose numbers are on their way here."""
+
     at = 0.0
+    sent: Sent | None = None
 
 
 _written = _Written()
@@ -62,7 +65,7 @@ def measure(optimizer: Any, watched: Watched) -> None:
         held = [local(parameters[i]).detach() for i in positions]
         if held and _room_for(held):
             with torch.no_grad():
-                watched.weights = positions, [tensor.clone() for tensor in held]
+                watched.weights = positions, copies_of(held)
 
 
 def _look_at_engine(optimizer: Any, watched: Watched, parameters: list[Any]) -> None:
@@ -110,10 +113,13 @@ def record(optimizer: Any, watched: Watched, skipped: bool) -> None:
         _waiting.append(_line(optimizer, watched, skipped))
     _begin_next(watched)
     clock = time.perf_counter()
-    if clock - _written.at >= FLUSH_SECONDS:
-        flush()
+    if _written.sent is not None:
+        if _written.sent.is_here():
+            _write_sent()
+    elif clock - _written.at >= FLUSH_SECONDS:
         _written.at = clock
-    stop.end_where_due()
+        _send()
+    stop.end_where_due(clock)
 
 
 def _begin_next(watched: Watched) -> None:
@@ -135,9 +141,10 @@ def _line(optimizer: Any, watched: Watched, skipped: bool) -> dict[str, Any]:
     """A step's line; tensors in it are read when it is written."""
     now = state.current
     parameters = parameters_of(optimizer)
-    held = {id(tensor) for tensor in parameters if tensor.grad is not None}
     scaler = now.scaler()
     norms = watched.measured or Norms(len(parameters))
+    calls = (*now.clips, *watched.clips)
+    held = {id(tensor) for tensor in parameters if tensor.grad is not None} if calls else set()
     line: dict[str, Any] = {
         "kind": "step",
         "optimizer": watched.index,
@@ -148,7 +155,7 @@ def _line(optimizer: Any, watched: Watched, skipped: bool) -> dict[str, Any]:
         "learning_rate": [kept(group.get("lr")) for group in optimizer.param_groups],
         "pre_clip_norm": None,
         "post_clip_norm": None,
-        "clips": [_clip(call, held) for call in (*now.clips, *watched.clips)],
+        "clips": [_clip(call, held) for call in calls],
         "with_gradient": sum(len(positions) for positions, _ in norms.parts),
         "layer_norms": norms,
         "layer_norms_are": "local" if watched.sharded else "global",
@@ -208,19 +215,34 @@ def _update(parameters: list[Any], before: tuple[list[int], list[Any]]) -> tuple
         copies[position] = tensor
     with torch.no_grad():
         weights = norms_of(copies)
-        for position, tensor in zip(positions, old, strict=True):
-            tensor.sub_(local(parameters[position]).detach())
+        subtract(old, [local(parameters[position]).detach() for position in positions])
         return norms_of(copies), weights
 
 
-def flush() -> None:
-    """Write the lines that wait: here, and only here, tensors are read, all of them at once."""
-    for line in read_lines(_waiting):
-        output.write(line)
+def _send() -> None:
+    """Ask for the numbers of the lines that wait, and write what is here at once: all of them,
+    unless they come from a GPU, which is not waited for."""
+    _written.sent = Sent(_waiting)
     _waiting.clear()
+    if _written.sent.is_here():
+        _write_sent()
+
+
+def _write_sent() -> None:
+    sent, _written.sent = _written.sent, None
+    for line in sent.lines() if sent is not None else ():
+        output.write(line)
     output.flush()
+
+
+def flush() -> None:
+    """Write all lines that wait. This waits for the devices."""
+    _write_sent()
+    _send()
+    _write_sent()
 
 
 def forget() -> None:
     """In a forked child: the lines that wait are the parent's."""
     _waiting.clear()
+    _written.sent = None

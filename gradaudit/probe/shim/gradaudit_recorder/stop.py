@@ -22,6 +22,9 @@ PARENT_SECONDS = 3.0
 """How long the waiting `gradaudit probe` has to end the whole command at once, so that a shell
 script does not go on with its next line."""
 
+LOOK_SECONDS = 0.05
+"""Between two looks for the user's request to end."""
+
 FARTHEST = 5
 """An optimizer with more than this many times the steps asked for, with those left out, ends it,
 though another has fewer. The critic of a WGAN steps five times for each step of its generator."""
@@ -38,14 +41,19 @@ def begin_in_child() -> None:
 
 class _Ending:
     at: int | None = None
+    asked = False
+    looked = 0.0
     written = False
 
 
 _ending = _Ending()
 
 
-def end_where_due() -> None:
-    """End when every optimizer that stepped has its steps, or when the user asked for the end."""
+def end_where_due(clock: float) -> None:
+    """End when every optimizer that stepped has its steps, or when the user asked for the end.
+
+    clock: seconds, of `time.perf_counter`.
+    """
     now = state.current
     stepped = [watched for watched in now.optimizers.values() if watched.step]
     done = [watched.step for watched in stepped]
@@ -56,9 +64,12 @@ def end_where_due() -> None:
     enough = min(active) >= wanted or max(done) > farthest
     if enough or now.stepped >= farthest * len(stepped):  # one after the other, each of few steps
         leave("steps")
-    request = os.path.join(now.directory, ".state", "stop")
-    if _ending.at is None and os.path.exists(request):
-        _ending.at = _agreed_step(max(done), request)
+    if _ending.at is None and (clock - _ending.looked >= LOOK_SECONDS or _ending.asked):
+        _ending.looked = clock
+        request = os.path.join(now.directory, ".state", "stop")
+        _ending.asked = os.path.exists(request)
+        if _ending.asked:
+            _ending.at = _agreed_step(max(done), request)
     if _ending.at is not None and max(done) >= _ending.at:
         leave("interrupted")
 

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 
 HALVES = (torch.float16, torch.bfloat16)
+PLAIN = (torch.Tensor, torch.nn.Parameter)
+"""Types of which nothing need be asked: they are no pieces. Subclasses are."""
 
 
 def parameters_of(optimizer: Any) -> list[Any]:
@@ -19,6 +21,23 @@ def parameters_of(optimizer: Any) -> list[Any]:
 def local(tensor: Any) -> Any:
     """This rank's piece of a DTensor, without communication; any other tensor as it is."""
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+
+
+def copies_of(tensors: list[Any]) -> list[Any]:
+    """Copies, where they can be had in one call of the device by it: times one changes no value.
+    To be called where no gradient is recorded."""
+    if tensors and all(type(tensor) in PLAIN for tensor in tensors):
+        return list(torch._foreach_mul(tensors, 1))
+    return [tensor.clone() for tensor in tensors]
+
+
+def subtract(tensors: list[Any], others: list[Any]) -> None:
+    """In the memory of the first. To be called where no gradient is recorded."""
+    if tensors and all(type(tensor) in PLAIN for tensor in (*tensors, *others)):
+        torch._foreach_sub_(tensors, others)
+        return
+    for tensor, other in zip(tensors, others, strict=True):
+        tensor.sub_(other)
 
 
 def is_sharded(tensor: Any) -> bool:
@@ -65,18 +84,24 @@ def norms_of(tensors: list[Any]) -> Norms:
     """
     found = Norms(len(tensors))
     groups: dict[tuple[Any, Any], tuple[list[int], list[Any]]] = {}
+    kind: tuple[Any, Any] | None = None
+    positions: list[int] = []
+    members: list[Any] = []
     with torch.no_grad():
         for position, tensor in enumerate(tensors):
             if tensor is None:
                 continue
-            if hasattr(tensor, "to_local"):
+            if type(tensor) not in PLAIN and hasattr(tensor, "to_local"):
                 found.sharded = found.sharded or is_sharded(tensor)
                 tensor = tensor.to_local()
             if tensor.is_sparse:
                 tensor = tensor.coalesce().values()
-            positions, members = groups.setdefault((tensor.device, tensor.dtype), ([], []))
+            own = tensor.device, tensor.dtype
+            if own != kind:  # nearly all are of the one before
+                kind = own
+                positions, members = groups.setdefault(own, ([], []))
             positions.append(position)
-            members.append(tensor.detach())
+            members.append(tensor)
         for (_, dtype), (positions, members) in groups.items():
             each = torch._foreach_norm(
                 members, 2.0, dtype=torch.float32 if dtype in HALVES else None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gradaudit_recorder.tensors import Norms, local, norms_of, root_of_squares
+from gradaudit_recorder.tensors import Norms, copies_of, local, norms_of, root_of_squares
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,9 +80,9 @@ def compare(look: Look) -> Compared | None:
             if one.shape != other.shape or one.device != other.device or one.dtype != other.dtype:
                 return None
         return Compared(
-            norms_of([a - b for a, b in zip(look.after, look.before, strict=True)]),
-            norms_of([n - b for n, b in zip(now, look.before, strict=True)]),
-            norms_of([n - a for n, a in zip(now, look.after, strict=True)]),
+            norms_of(torch._foreach_sub(look.after, look.before)),
+            norms_of(torch._foreach_sub(now, look.before)),
+            norms_of(torch._foreach_sub(now, look.after)),
         )
 
 
@@ -102,4 +102,4 @@ def _is_plain(tensor: Any) -> bool:
 
 def _numbers(tensors: list[Any]) -> list[Any]:
     with torch.no_grad():
-        return [local(t).detach().flatten()[:MOST_NUMBERS].clone() for t in tensors]
+        return copies_of([local(t).detach().flatten()[:MOST_NUMBERS] for t in tensors])
