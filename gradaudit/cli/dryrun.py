@@ -6,16 +6,17 @@ import json
 import os
 import sys
 import time
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 
 from gradaudit.audit import audit_path
 from gradaudit.cli.common import UsageError, fault, options_of, quoted
-from gradaudit.cli.records import new_directory, removed_where_empty
+from gradaudit.cli.records import new_directory, removed_where_empty, told_where
 from gradaudit.render.output import use_color, width_of, write_lines
 from gradaudit.settings import BadSettings, Finder, did_you_mean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from typing import Any, TextIO
 
     from gradaudit.audit import FileResult
@@ -80,7 +81,8 @@ def run_dryrun(arguments: CheckArguments, own: DryRunArguments) -> int:
         directory = _measure(own, result, unit)
     if isinstance(directory, int):
         return directory
-    return _show(arguments, unit, directory, result.path)
+    with told_where(directory):
+        return _show(arguments, unit, directory, result.path)
 
 
 def _simulate(arguments: CheckArguments, own: DryRunArguments) -> int:
@@ -175,29 +177,21 @@ def _measure_into(
         recipe = recipe_for(unit, training)
         if own.precision == "model":
             recipe.precision = ""
-        with _open(directory) as file:
-
-            def write(line: dict[str, Any]) -> None:
-                file.write(json.dumps(line, allow_nan=False) + "\n")
-
+        with _whole_record(directory) as write:
             bar = Progress(own.steps, sys.stderr)
             try:
                 run_dry(
                     training, recipe, steps=own.steps, seed=own.seed, device=device, write=write,
                     about=about, progress=bar.show,
                 )  # fmt: skip
-            except DryRunError:
-                file.close()
-                os.remove(file.name)  # half a record would stand in the way of the next try
-                raise
             finally:
                 bar.end()
     except (DryRunError, TooLarge, BadRecord) as error:
         return fault(str(error))
     except OSError as error:
         return fault(f"{directory}: {error.strerror or error}")
-    except KeyboardInterrupt:
-        return fault(f"interrupted; what was measured so far is in {directory}")
+    except KeyboardInterrupt:  # a later one ends the run, with a record of what was measured
+        return fault("interrupted before the first step was done: nothing was measured")
     return 0
 
 
@@ -210,13 +204,31 @@ def _config(result: FileResult, unit: TrainingUnit) -> Any:
     return Config(whole, section, unit.name)
 
 
-def _open(directory: str) -> TextIO:
-    """Raises: BadRecord where there is one already, OSError."""
-    from gradaudit.evidence.record_reader import refuse_taken
+@contextmanager
+def _whole_record(directory: str) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Where the lines of a record go. It is one only with its end: until then it has a name that no
+    command reads, and whatever ends the run before (the user's code, a fault, a signal) leaves
+    nothing that `check --record` or `fix --record` would take for a measurement.
+
+    Raises: BadRecord where there is one already, OSError.
+    """
+    from gradaudit.evidence.record_reader import UNFINISHED, refuse_taken
 
     os.makedirs(directory, exist_ok=True)
     refuse_taken(directory)
-    return open(os.path.join(directory, "rank-0.jsonl"), "w", encoding="utf-8")
+    unfinished = os.path.join(directory, UNFINISHED)
+    try:
+        with open(unfinished, "w", encoding="utf-8") as file:
+
+            def write(line: dict[str, Any]) -> None:
+                file.write(json.dumps(line, allow_nan=False) + "\n")
+
+            yield write
+        os.replace(unfinished, os.path.join(directory, "rank-0.jsonl"))
+    except BaseException:
+        with suppress(OSError):
+            os.remove(unfinished)
+        raise
 
 
 def _show(arguments: CheckArguments, unit: TrainingUnit, directory: str, path: str) -> int:

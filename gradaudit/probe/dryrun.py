@@ -6,6 +6,7 @@ Everything goes out as lines of the record (docs/record.md); nothing is judged h
 from __future__ import annotations
 
 import statistics
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -30,7 +31,7 @@ from gradaudit.probe.protocol import DryRunError
 from gradaudit.probe.trajectory import Trajectory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator
 
     from gradaudit.probe.protocol import Training
     from gradaudit.probe.recipe import Recipe
@@ -76,12 +77,16 @@ def run_dry(
     precision of the recipe. `about`: what the lines say of the command (`program`,
     `unit`, `config`, `entry`).
 
-    Raises: DryRunError for what its user can mend.
+    Ctrl-C ends it with what was measured so far, once a step is done.
+
+    Raises: DryRunError for what its user can mend. KeyboardInterrupt before the first step is done.
     """
     try:
         return _run(training, recipe, steps, seed, device, write, about, progress)
     except DryRunError:
         raise
+    except SystemExit as error:
+        raise DryRunError(users_fault(error) or f"the program was ended ({error})") from error
     except Exception as error:
         if is_out_of_memory(error):
             raise _too_large(training, device, error) from error
@@ -136,21 +141,39 @@ def _run(
     if unknown:
         known = ", ".join(trajectory.values)
         raise DryRunError(f"`primary` names {unknown[0]!r}, which is no term; terms: {known}")
-    batches = _some(stream, FROZEN_BATCHES, memory_for(device, KEPT_BYTES))
-    kinds = couplings(trajectory.plain, batches[:COUPLING_BATCHES], device)
+    batches: list[Any] = []
+    kinds: dict[str, str] = {}
+    if not trajectory.interrupted:
+        with _until_interrupted(trajectory, out):
+            batches = _some(stream, FROZEN_BATCHES, memory_for(device, KEPT_BYTES))
+            kinds = couplings(trajectory.plain, batches[:COUPLING_BATCHES], device)
     for name, values in trajectory.values.items():
         out({
             "kind": "term", "name": name, "samples": kinds.get(name, UNKNOWN),
             "steps": len(values), "without_graph": trajectory.graphless.get(name, 0),
             "median_value": statistics.median(values), "role": _role(name, training.primary),
         })  # fmt: skip
-    if batches and (not trajectory.stopped or "loader" in trajectory.stopped):
-        _measure_frozen(trajectory, batches, kinds, out)
+    goes_on = not trajectory.stopped or "loader" in trajectory.stopped
+    if batches and goes_on and not trajectory.interrupted:
+        with _until_interrupted(trajectory, out):
+            _measure_frozen(trajectory, batches, kinds, out)
     why = "steps" if trajectory.done == steps else "script_ended"
-    if trajectory.stopped.startswith("interrupted"):
+    if trajectory.interrupted:
         why = "interrupted"
     out({"kind": "stop", "why": why, "steps": trajectory.done})
     return trajectory
+
+
+@contextmanager
+def _until_interrupted(trajectory: Trajectory, out: Write) -> Iterator[None]:
+    """Ctrl-C ends what is measured at the last weights, and the record says so: what the steps
+    showed is whole without it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        trajectory.interrupted = True
+        text = "interrupted after the steps: what is measured at the last weights is not complete"
+        out({"kind": "note", "topic": "interrupted", "text": text})
 
 
 def _role(name: str, primary: Collection[str]) -> str:
