@@ -12,6 +12,7 @@ from gradaudit.audit import audit_path
 from gradaudit.cli.common import UsageError, fault, options_of, quoted
 from gradaudit.cli.records import new_directory, removed_where_empty, told_where
 from gradaudit.render.output import use_color, width_of, write_lines
+from gradaudit.rules.text import listed
 from gradaudit.settings import BadSettings, Finder, did_you_mean
 
 TYPE_CHECKING = False
@@ -31,25 +32,33 @@ HOW_TO_GET_TORCH = (
 
 
 class DryRunArguments:
-    """What only `dryrun` takes."""
+    """What only `dryrun` takes; an option that was not given is None on the way in.
+
+    given   the options on the command line that only a measurement has a use for.
+    """
 
     def __init__(
         self,
         entry: str | None,
-        steps: int,
+        steps: int | None,
         output: str | None,
-        device: str,
-        seed: int,
+        device: str | None,
+        seed: int | None,
         unit: str | None,
-        precision: str,
+        precision: str | None,
     ) -> None:
+        measuring = {
+            "--steps": steps, "--output": output, "--device": device, "--seed": seed,
+            "--precision": precision,
+        }  # fmt: skip
+        self.given = [name for name, value in measuring.items() if value is not None]
         self.entry = entry
-        self.steps = steps
+        self.steps = 100 if steps is None else steps
         self.output = output
-        self.device = device
-        self.seed = seed
+        self.device = device or "cpu"
+        self.seed = seed or 0
         self.unit = unit
-        self.precision = precision
+        self.precision = precision or "config"
 
 
 def run_dryrun(arguments: CheckArguments, own: DryRunArguments) -> int:
@@ -58,6 +67,13 @@ def run_dryrun(arguments: CheckArguments, own: DryRunArguments) -> int:
 
     gc.enable()  # off for short commands; a training makes cycles that hold memory
 
+    if own.entry is None and own.given:
+        are = "is" if len(own.given) == 1 else "are"
+        return fault(
+            f"{listed(own.given)} {are} of a measurement, which needs your training: add --entry "
+            f"FILE.py:FUNCTION, or leave {'it' if are == 'is' else 'them'} out; without an entry "
+            "the whole training is simulated from the config alone"
+        )
     if find_spec("torch") is None:
         return fault(HOW_TO_GET_TORCH)
     if own.entry is None:
@@ -90,8 +106,6 @@ def _simulate(arguments: CheckArguments, own: DryRunArguments) -> int:
     from gradaudit.probe.simulate import NoUnit, run_simulation
     from gradaudit.render.simulate import SAID, as_json, simulation_lines
 
-    if own.output is not None:
-        return fault("--output is of a measurement: give --entry, or leave it out")
     path = arguments.paths[0]
     try:
         finder = Finder(arguments.config, arguments.isolated)
