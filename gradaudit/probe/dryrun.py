@@ -19,11 +19,12 @@ from gradaudit.probe.coupling import (
     RANDOM,
     SUM,
     UNKNOWN,
+    Coupling,
     batch_norms,
     couplings,
 )
 from gradaudit.probe.dry_lines import header_line, optimizer_line, to_json
-from gradaudit.probe.entry import is_out_of_memory, users_fault
+from gradaudit.probe.entry import LESS_MEMORY, is_out_of_memory, users_fault
 from gradaudit.probe.fetch import memory_for
 from gradaudit.probe.gradients import KEPT_BYTES
 from gradaudit.probe.preparing import optimizer_for, precision_for, rates_for, see_to_ranks
@@ -48,7 +49,8 @@ RATE_STEPS = 20
 RATE_FACTORS = (0.5, 1.0, 2.0, 4.0)
 COUPLING_BATCHES = 8
 NO_MEMORY = (
-    "it needs a copy of the weights and of the optimizer's state, and there is no memory for it"
+    "out of memory: it needs a copy of the weights and of the optimizer's state, besides what a "
+    f"step does; {LESS_MEMORY}"
 )
 
 
@@ -142,21 +144,21 @@ def _run(
         known = ", ".join(trajectory.values)
         raise DryRunError(f"`primary` names {unknown[0]!r}, which is no term; terms: {known}")
     batches: list[Any] = []
-    kinds: dict[str, str] = {}
+    coupling = Coupling({})
     if not trajectory.interrupted:
         with _until_interrupted(trajectory, out):
             batches = _some(stream, FROZEN_BATCHES, memory_for(device, KEPT_BYTES))
-            kinds = couplings(trajectory.plain, batches[:COUPLING_BATCHES], device)
+            coupling = couplings(trajectory.plain, batches[:COUPLING_BATCHES], device)
     for name, values in trajectory.values.items():
         out({
-            "kind": "term", "name": name, "samples": kinds.get(name, UNKNOWN),
+            "kind": "term", "name": name, "samples": coupling.kinds.get(name, UNKNOWN),
             "steps": len(values), "without_graph": trajectory.graphless.get(name, 0),
             "median_value": statistics.median(values), "role": _role(name, training.primary),
         })  # fmt: skip
     goes_on = not trajectory.stopped or "loader" in trajectory.stopped
     if batches and goes_on and not trajectory.interrupted:
         with _until_interrupted(trajectory, out):
-            _measure_frozen(trajectory, batches, kinds, out)
+            _measure_frozen(trajectory, batches, coupling, out)
     why = "steps" if trajectory.done == steps else "script_ended"
     if trajectory.interrupted:
         why = "interrupted"
@@ -184,7 +186,7 @@ def _role(name: str, primary: Collection[str]) -> str:
 
 
 def _measure_frozen(
-    trajectory: Trajectory, batches: list[Any], kinds: dict[str, str], out: Write
+    trajectory: Trajectory, batches: list[Any], coupling: Coupling, out: Write
 ) -> None:
     training, device = trajectory.training, trajectory.device
     sizes = {size_of(batch) for batch in batches}
@@ -193,12 +195,22 @@ def _measure_frozen(
     found = frozen.frozen_products(
         training, batches[:TERM_BATCHES], trajectory.parameters, device, scale=scale
     )
+    if (
+        not found.names
+    ):  # not one pass had room: the pairs that are not known are those of the steps
+        found = found._replace(names=list(trajectory.values))
     out(_frozen_line(found, size))
-    out(_noise_line(found, size, bool(layers), kinds))
+    out(_noise_line(found, size, bool(layers), coupling))
     if layers:
-        noise = frozen.batch_norm_noise(training, batches, device)
-        out({"kind": "batch_norm_noise", "micro_batch": size, "layers": noise})
-    if layers or COUPLED in kinds.values():
+        try:
+            noise = frozen.batch_norm_noise(training, batches, device)
+            out({"kind": "batch_norm_noise", "micro_batch": size, "layers": noise})
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            text = f"no noise of BatchNorm: out of memory: {LESS_MEMORY}"
+            out({"kind": "note", "topic": "batch_norm_noise", "text": text})
+    if layers or COUPLED in coupling.kinds.values():
         out(_bias_line(trajectory, batches, size, bool(layers)))
     last = batches[-RATE_STEPS:]
     losses: list[list[float]] = []
@@ -251,9 +263,10 @@ def _frozen_line(found: frozen.Frozen, size: int | None) -> dict[str, Any]:
 
 
 def _noise_line(
-    found: frozen.Frozen, size: int | None, has_batch_norm: bool, kinds: dict[str, str]
+    found: frozen.Frozen, size: int | None, has_batch_norm: bool, coupling: Coupling
 ) -> dict[str, Any]:
     """The gradient noise scale, or why there is none."""
+    kinds = coupling.kinds
     line: dict[str, Any] = {"kind": "noise", "micro_batch": size}
     coupled = sorted(name for name, kind in kinds.items() if kind == COUPLED)
     unknown = sorted(name for name, kind in kinds.items() if kind == UNKNOWN)
@@ -269,7 +282,7 @@ def _noise_line(
     if size is None or unknown or not kinds:
         why = "batches differ in size or cannot be cut" if size is None else "it was not active"
         if not kinds:  # no pass succeeded, on a half of a batch or without autocast
-            why = "the model does not run on half a batch in full precision"
+            why = coupling.why or "the model does not run on half a batch in full precision"
         return {**line, "refused": f"whether the terms couple samples is not known: {why}"}
     if SUM in kinds.values():
         return {**line, "refused": "a term is summed over the batch, so its scale grows with it"}
@@ -335,6 +348,6 @@ def _too_large(training: Training, device: torch.device, error: BaseException) -
     said = str(error).split("\n")[0][:160]
     return DryRunError(
         f"out of memory on {device.type}: the model has {elements:,} parameters ({size:.1f} GiB), "
-        "and its gradients, the optimiser's state and the activations come on top. Take smaller "
-        f"batches or a smaller copy of the model in `build`, or another --device ({said})"
+        f"and its gradients, the optimiser's state and the activations come on top: {LESS_MEMORY} "
+        f"({said})"
     )

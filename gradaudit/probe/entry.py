@@ -141,6 +141,12 @@ def _check(training: Training, entry: str) -> None:
             )
 
 
+LESS_MEMORY = (
+    "take smaller batches or a smaller copy of the model in `build`, or a --device with more memory"
+)
+"""What mends a lack of it."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory is short, of the machine or of a device."""
     kind, said = type(error).__name__, str(error)
