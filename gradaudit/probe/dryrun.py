@@ -220,7 +220,8 @@ def _measure_frozen(
         try:
             losses = frozen.rate_test(
                 training, trajectory.optimizer, last, device,
-                factors=RATE_FACTORS, clip_norm=trajectory.recipe.clip_norm, scale=scale,
+                factors=RATE_FACTORS, clip_norm=trajectory.recipe.clip_norm,
+                clip_value=trajectory.recipe.clip_value, scale=scale,
             )  # fmt: skip
         except (RuntimeError, MemoryError) as error:  # all else was measured, and is put back
             if not is_out_of_memory(error):

@@ -222,13 +222,15 @@ def rate_test(
     *,
     factors: Sequence[float],
     clip_norm: float | None,
+    clip_value: float | None = None,
     scale: float = 1.0,
 ) -> list[list[float]]:
     """Losses of the next steps at several multiples of the learning rate, from the same state.
 
-    The same batches and random numbers for every factor. [factor][step]; a run ends where its loss
-    is not finite. Costs one copy of the training's state at a time. `scale`: the loss scale, which
-    stays; a step at which gradients overflow is skipped, as a scaler does. Empty where all were.
+    Clipped as in the trajectory, by value first. The same batches and random numbers for every
+    factor. [factor][step]; a run ends where its loss is not finite. Costs one copy of the
+    training's state at a time. `scale`: the loss scale, which stays; a step at which gradients
+    overflow is skipped, as a scaler does. Empty where all were.
     """
     from gradaudit.probe.state import same_training
 
@@ -250,6 +252,8 @@ def rate_test(
                 (loss if scale == 1 else loss.float() * scale).backward()
                 if scale != 1 and not _unscaled(held, scale):
                     continue
+                if clip_value is not None:
+                    torch.nn.utils.clip_grad_value_(held, clip_value)
                 if clip_norm is not None:
                     torch.nn.utils.clip_grad_norm_(held, clip_norm)
                 optimizer.step()
