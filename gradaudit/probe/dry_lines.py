@@ -46,7 +46,8 @@ def optimizer_line(training: Training, optimizer: torch.optim.Optimizer) -> dict
         own = {name: group[name] for name in _GROUP if name in group}
         groups.append({
             "tensors": len(group["params"]), "elements": sum(p.numel() for p in group["params"]),
-            "learning_rate": float(group["lr"]), "initial_learning_rate": float(group["lr"]),
+            "learning_rate": float(group["lr"]),
+            "initial_learning_rate": float(group.get("initial_lr", group["lr"])),
             **{k: list(v) if isinstance(v, tuple) else v for k, v in own.items()},
         })  # fmt: skip
     subtracted = biases_before_batch_norm(training.model)

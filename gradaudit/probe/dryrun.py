@@ -118,7 +118,7 @@ def _run(
     out(optimizer_line(training, optimizer))
     adaptive = recipe.adaptive and not isinstance(optimizer, torch.optim.SGD)
     stream = Stream(training.batches, device, training.move)
-    rates = rates_for(recipe, optimizer, steps)
+    rates = rates_for(training, recipe, optimizer, steps)
     precision = precision_for(training, recipe, device)
     see_to_ranks(training, recipe)
     trajectory = Trajectory(

@@ -159,8 +159,7 @@ class Trajectory:
             self._measure(step, batches[0])
             if self.stopped:
                 return float("nan")
-        for group, rate in zip(self.optimizer.param_groups, self.rates.at(step), strict=True):
-            group["lr"] = rate
+        self.rates.put(self.optimizer, step)
         self.optimizer.zero_grad()
         first = batches[: self.recipe.accumulation]
         for batch in first:
