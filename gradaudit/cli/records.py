@@ -52,10 +52,10 @@ def removed_where_empty(directory: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def told_where(directory: str) -> Iterator[None]:
-    """Around the summary of a record: Ctrl-C cuts only that short, and says where the
-    record is. It goes on to the command's end with 130, as a shell has it of every program that
-    Ctrl-C ended: what the summary would have judged is not known, so that none of our own codes
-    (0, 1) would be true, and nothing of the command failed (2)."""
+    """Around the summary of a record: Ctrl-C cuts only that short, and a line says where the record
+    is. The command ends with 130 then, as a shell has it of every program that Ctrl-C ends: what
+    the summary would have judged is not known, so that 0 or 1 would be a guess, and nothing failed,
+    so that 2 would be wrong."""
     try:
         yield
     except KeyboardInterrupt:

@@ -195,9 +195,7 @@ def _measure_frozen(
     found = frozen.frozen_products(
         training, batches[:TERM_BATCHES], trajectory.parameters, device, scale=scale
     )
-    if (
-        not found.names
-    ):  # not one pass had room: the pairs that are not known are those of the steps
+    if not found.names:  # not one pass had room: none of the pairs of the steps is known
         found = found._replace(names=list(trajectory.values))
     out(_frozen_line(found, size))
     out(_noise_line(found, size, bool(layers), coupling))

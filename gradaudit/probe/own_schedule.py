@@ -17,7 +17,7 @@ from gradaudit.probe.protocol import DryRunError
 from gradaudit.probe.scheduler_names import EPOCHS, STEPS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import torch
     from torch.optim.lr_scheduler import LRScheduler
@@ -141,7 +141,7 @@ def _plain(group: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _by_step(found: Any, begins: Any, steps: int) -> list[Any]:
+def _by_step(found: Sequence[Any], begins: Callable[[int], int], steps: int) -> list[Any]:
     """What holds at each call, for each of so many optimiser steps."""
     by_step: list[Any] = []
     for call, value in enumerate(found):
