@@ -249,6 +249,26 @@ def test_the_config_is_handed_over_as_its_framework_loads_it(
     assert seen["unit"] in (seen["whole"], seen["whole"]["train"])
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--output", "x"], "--output is of a measurement, which needs your training: add --entry"),
+        (["--device", "cpu"], "--device is of a measurement"),
+        (["--seed", "0"], "--seed is of a measurement"),
+        (["--precision", "config"], "--precision is of a measurement"),
+        (["--steps", "100", "--seed", "1"], "--steps and --seed are of a measurement"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(
+    words: list[str], said: str, sample: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without an entry, also where it says the default: who gives it expects a measurement."""
+    assert main(["dryrun", CONFIG, *words]) == 2
+    told = capsys.readouterr()
+    assert said in told.err
+    assert not told.out
+
+
 class TestWithoutEntry:
     pytestmark = torch_only
 
@@ -265,7 +285,6 @@ class TestWithoutEntry:
     @pytest.mark.parametrize(
         ("words", "said"),
         [
-            (["--output", "x"], "--output is of a measurement"),
             (["--unit", "nobody"], "has no unit `nobody`"),
         ],
     )

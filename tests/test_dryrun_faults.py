@@ -78,7 +78,7 @@ def test_a_term_that_draws_its_own_noise_is_not_said_to_couple_samples() -> None
     data = [(torch.randn(8, 4),) for _ in range(4)]
     before = torch.get_rng_state()
     kinds = couplings(Training(model, data, losses), data, DEVICE)
-    assert kinds == {"noisy": RANDOM, "plain": "mean", "coupled": "coupled"}
+    assert kinds == ({"noisy": RANDOM, "plain": "mean", "coupled": "coupled"}, "")
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -112,3 +112,44 @@ def test_a_model_that_does_not_fit_when_it_is_built(error: Exception) -> None:
 
     with pytest.raises(DryRunError, match="build a smaller copy of the model"):
         build_training(build, CONFIG, "t.py:build")
+
+
+def out_of_memory() -> None:
+    """Torch's own error: no machine has an exbibyte."""
+    torch.empty(2**60)
+
+
+@pytest.mark.parametrize("where", ["couplings", "large batches", "terms", "BatchNorm"])
+def test_memory_that_runs_out_after_the_steps_is_said_and_loses_nothing(where: str) -> None:
+    """Not as batches that cannot be joined, nor as a model that does not run on half a batch."""
+    calls = iter(range(1, 10_000))
+
+    def losses(model: Any, batch: Any) -> Any:
+        call = next(calls)
+        if where == "couplings" and not model.training:
+            out_of_memory()
+        if where == "large batches" and len(batch[0]) > 6:
+            out_of_memory()
+        if where in ("terms", "BatchNorm") and call > 4 + 8 * 4 + 1:
+            out_of_memory()
+        return two_losses(model, batch)
+
+    lines: list[Any] = []
+    made = Training(tiny(norm=where == "BatchNorm"), batches(40), losses)
+    run_dry(
+        made, Recipe("adamw", {"lr": 1e-3}), steps=2, seed=0, device=DEVICE, write=lines.append,
+        about={},
+    )  # fmt: skip
+    kinds = [line["kind"] for line in lines]
+    assert kinds.count("step") == 2
+    assert kinds[-1] == "stop"
+    by_kind = {line["kind"]: line for line in lines}
+    assert by_kind["frozen"]["names"] == ["mse", "calib"]
+    said = {
+        "couplings": by_kind["noise"].get("refused"),
+        "large batches": by_kind.get("batch_size_bias", {}).get("why"),
+        "terms": by_kind["frozen"].get("why"),
+        "BatchNorm": by_kind["note"]["text"] if "note" in by_kind else None,
+    }[where]
+    assert "out of memory" in said
+    assert "take smaller batches or a smaller copy of the model in `build`" in said

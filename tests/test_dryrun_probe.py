@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 from functools import partial
+from itertools import pairwise
 from math import isclose
 from pathlib import Path
 from types import SimpleNamespace
@@ -158,7 +159,7 @@ def test_everything_at_fixed_weights_is_put_back(device: str) -> None:
         assert frozen.size_bias(made, some, parameters, on, frozen_norm=True).dots
         assert same(before, state_of(made.model, optimizer))
         assert frozen.batch_norm_noise(made, some, on)
-        assert couplings(made, some, on)
+        assert couplings(made, some, on).kinds
         assert same(before, state_of(made.model, optimizer))
         frozen.rate_test(made, optimizer, some, on, factors=(1.0, 4.0), clip_norm=1.0)
         assert same(before, state_of(made.model, optimizer))
@@ -273,7 +274,7 @@ def test_how_terms_treat_samples_is_measured() -> None:
         }  # fmt: skip
 
     found = couplings(Training(model, [], losses), batches(3), DEVICE)
-    assert found == {"mean": MEAN, "sum": SUM, "pairs": COUPLED, "hinge": UNKNOWN}
+    assert found.kinds == {"mean": MEAN, "sum": SUM, "pairs": COUPLED, "hinge": UNKNOWN}
     ragged = [["text", batches(1)[0][0]]]
     assert size_of(ragged[0]) is None
 
@@ -351,6 +352,23 @@ def test_a_rate_that_diverges_is_seen(device: str) -> None:
     )
     assert len(found[0]) == 20
     assert found[1][-1] > 1e6 * found[0][-1] or found[1][-1] != found[1][-1]
+
+
+@pytest.mark.parametrize("clip_norm", [None, 0.05])
+def test_other_rates_are_clipped_by_value_as_the_steps_are(clip_norm: float | None) -> None:
+    """A gradient of (1000, 1) cut to (0.1, 0.1), and then to the norm: so far goes a step."""
+    model = nn.Linear(2, 1, bias=False)
+    data = [torch.tensor([[1000.0, 1.0]] * 4) for _ in range(120)]
+    lines: list[Any] = []
+    recipe = Recipe("sgd", {"lr": 0.01}, clip_value=0.1, clip_norm=clip_norm)
+    made = Training(model, data, lambda own, x: {"mean": (own(x).mean(), 1.0)})
+    run_dry(made, recipe, steps=2, seed=0, device=torch.device("cpu"), write=lines.append, about={})
+    (line,) = [line for line in lines if line["kind"] == "rate_test"]
+    for factor, losses in zip(line["factors"], line["losses"], strict=True):
+        element = 0.1 if clip_norm is None else clip_norm / 2**0.5
+        step = 1001.0 * 0.01 * element * factor
+        moved = [before - after for before, after in pairwise(losses)]
+        assert moved == pytest.approx([step] * 19, rel=1e-3)
 
 
 # --- messages ---

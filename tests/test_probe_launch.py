@@ -244,6 +244,65 @@ def test_a_record_without_an_end_is_given_one(tmp_path: Path) -> None:
     assert (tmp_path / "other.jsonl").read_text() == step
 
 
+CLOSING = """
+import os, signal, sys, time
+from gradaudit.__main__ import main
+from gradaudit.probe import launch
+
+close, end = launch.close_records, launch._Running.end
+def closed(directory):
+    os.kill(os.getpid(), signal.{second})
+    time.sleep(0.1)
+    close(directory)
+def ended(running, how):
+    if how == signal.SIGKILL:
+        os.kill(os.getpid(), signal.{second})
+        time.sleep(0.1)
+    end(running, how)
+launch.close_records, launch._Running.end = closed, ended
+sys.exit(main(sys.argv[1:]))
+"""
+"""A probe to which a second signal comes while it ends the command, and one while it closes the
+record."""
+
+RECORDER = """
+import os, time
+with open(os.path.join(os.environ["GRADAUDIT_PROBE_DIR"], "rank-0.jsonl"), "w") as file:
+    file.write('{"kind": "header", "schema": 1}\\n')
+    file.write('{"kind": "step", "optimizer": 0, "step": 3, "time": 0.1, "skipped": false, ')
+    file.write('"pre_clip_norm": 1.0, "clips": []}\\n')
+    file.flush()
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("SIGHUP", "SIGTERM"), ("SIGTERM", "SIGHUP"), ("SIGTERM", "SIGINT")]
+)
+def test_a_signal_while_the_record_is_closed_does_not_cost_its_end(
+    tmp_path: Path, first: str, second: str
+) -> None:
+    """A terminal that is closed sends one, and who cleans up behind it another."""
+    (tmp_path / "closing.py").write_text(CLOSING.format(second=second), encoding="utf-8")
+    (tmp_path / "records.py").write_text(RECORDER, encoding="utf-8")
+    running = subprocess.Popen(
+        [PYTHON, "closing.py", "probe", "-o", "r", "--", PYTHON, str(tmp_path / "records.py")],
+        cwd=tmp_path, env=environment(PYTHONPATH=str(ROOT)),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    wait_for(tmp_path / "r" / "rank-0.jsonl", '"step"')
+    running.send_signal(signal.Signals[first])
+    running.communicate(timeout=60)
+    expected = first if second == "SIGINT" else second
+    assert running.returncode == 128 + signal.Signals[expected]
+    lines = (tmp_path / "r" / "rank-0.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1]) == {
+        "kind": "stop", "why": "cut_off", "steps": 3, "recorder_seconds": None
+    }  # fmt: skip
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=False)
+    assert str(tmp_path / "records.py") not in listed.stdout
+
+
 @pytest.mark.torch
 @pytest.mark.slow
 @needs("torch")

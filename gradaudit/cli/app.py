@@ -271,28 +271,38 @@ def dryrun(
             metavar="MODULE:FUNCTION",
         ),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps to train.")] = 100,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --entry: optimiser steps to train. Default: 100."),
+    ] = None,
     output: Annotated[
         str | None,
         typer.Option(
             "--output",
             "-o",
             metavar="DIR",
-            help="Write the record here. Default: .gradaudit/dryrun/TIME.",
+            help="With --entry: write the record here. Default: .gradaudit/dryrun/TIME.",
         ),
     ] = None,
     device: Annotated[
-        str, typer.Option(help="cpu, cuda or mps.", callback=one_of(("cpu", "cuda", "mps")))
-    ] = "cpu",
-    seed: Annotated[int, typer.Option(min=0, help="Of Python, numpy and torch.")] = 0,
-    precision: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="config: autocast and loss scaling as the config says. model: neither, everything "
-            "in the model's own dtype.",
+            help="With --entry: cpu, cuda or mps. Default: cpu.",
+            callback=one_of(("cpu", "cuda", "mps")),
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="With --entry: of Python, numpy and torch. Default: 0."),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="With --entry. config: autocast and loss scaling as the config says. model: "
+            "neither, everything in the model's own dtype. Default: config.",
             callback=one_of(("config", "model")),
         ),
-    ] = "config",
+    ] = None,
     unit: Annotated[
         str | None, typer.Option(help="The training unit that is measured.", metavar="NAME")
     ] = None,

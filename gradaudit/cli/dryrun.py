@@ -6,16 +6,18 @@ import json
 import os
 import sys
 import time
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 
 from gradaudit.audit import audit_path
 from gradaudit.cli.common import UsageError, fault, options_of, quoted
-from gradaudit.cli.records import new_directory, removed_where_empty
+from gradaudit.cli.records import new_directory, removed_where_empty, told_where
 from gradaudit.render.output import use_color, width_of, write_lines
+from gradaudit.rules.text import listed
 from gradaudit.settings import BadSettings, Finder, did_you_mean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from typing import Any, TextIO
 
     from gradaudit.audit import FileResult
@@ -30,25 +32,33 @@ HOW_TO_GET_TORCH = (
 
 
 class DryRunArguments:
-    """What only `dryrun` takes."""
+    """What only `dryrun` takes; an option that was not given is None on the way in.
+
+    given   the options on the command line that only a measurement has a use for.
+    """
 
     def __init__(
         self,
         entry: str | None,
-        steps: int,
+        steps: int | None,
         output: str | None,
-        device: str,
-        seed: int,
+        device: str | None,
+        seed: int | None,
         unit: str | None,
-        precision: str,
+        precision: str | None,
     ) -> None:
+        measuring = {
+            "--steps": steps, "--output": output, "--device": device, "--seed": seed,
+            "--precision": precision,
+        }  # fmt: skip
+        self.given = [name for name, value in measuring.items() if value is not None]
         self.entry = entry
-        self.steps = steps
+        self.steps = 100 if steps is None else steps
         self.output = output
-        self.device = device
-        self.seed = seed
+        self.device = device or "cpu"
+        self.seed = seed or 0
         self.unit = unit
-        self.precision = precision
+        self.precision = precision or "config"
 
 
 def run_dryrun(arguments: CheckArguments, own: DryRunArguments) -> int:
@@ -57,6 +67,13 @@ def run_dryrun(arguments: CheckArguments, own: DryRunArguments) -> int:
 
     gc.enable()  # off for short commands; a training makes cycles that hold memory
 
+    if own.entry is None and own.given:
+        are = "is" if len(own.given) == 1 else "are"
+        return fault(
+            f"{listed(own.given)} {are} of a measurement, which needs your training: add --entry "
+            f"FILE.py:FUNCTION, or leave {'it' if are == 'is' else 'them'} out; without an entry "
+            "the whole training is simulated from the config alone"
+        )
     if find_spec("torch") is None:
         return fault(HOW_TO_GET_TORCH)
     if own.entry is None:
@@ -80,7 +97,8 @@ def run_dryrun(arguments: CheckArguments, own: DryRunArguments) -> int:
         directory = _measure(own, result, unit)
     if isinstance(directory, int):
         return directory
-    return _show(arguments, unit, directory, result.path)
+    with told_where(directory):
+        return _show(arguments, unit, directory, result.path)
 
 
 def _simulate(arguments: CheckArguments, own: DryRunArguments) -> int:
@@ -88,8 +106,6 @@ def _simulate(arguments: CheckArguments, own: DryRunArguments) -> int:
     from gradaudit.probe.simulate import NoUnit, run_simulation
     from gradaudit.render.simulate import SAID, as_json, simulation_lines
 
-    if own.output is not None:
-        return fault("--output is of a measurement: give --entry, or leave it out")
     path = arguments.paths[0]
     try:
         finder = Finder(arguments.config, arguments.isolated)
@@ -175,29 +191,21 @@ def _measure_into(
         recipe = recipe_for(unit, training)
         if own.precision == "model":
             recipe.precision = ""
-        with _open(directory) as file:
-
-            def write(line: dict[str, Any]) -> None:
-                file.write(json.dumps(line, allow_nan=False) + "\n")
-
+        with _whole_record(directory) as write:
             bar = Progress(own.steps, sys.stderr)
             try:
                 run_dry(
                     training, recipe, steps=own.steps, seed=own.seed, device=device, write=write,
                     about=about, progress=bar.show,
                 )  # fmt: skip
-            except DryRunError:
-                file.close()
-                os.remove(file.name)  # half a record would stand in the way of the next try
-                raise
             finally:
                 bar.end()
     except (DryRunError, TooLarge, BadRecord) as error:
         return fault(str(error))
     except OSError as error:
         return fault(f"{directory}: {error.strerror or error}")
-    except KeyboardInterrupt:
-        return fault(f"interrupted; what was measured so far is in {directory}")
+    except KeyboardInterrupt:  # a later one ends the run, with a record of what was measured
+        return fault("interrupted before the first step was done: nothing was measured")
     return 0
 
 
@@ -210,13 +218,31 @@ def _config(result: FileResult, unit: TrainingUnit) -> Any:
     return Config(whole, section, unit.name)
 
 
-def _open(directory: str) -> TextIO:
-    """Raises: BadRecord where there is one already, OSError."""
-    from gradaudit.evidence.record_reader import refuse_taken
+@contextmanager
+def _whole_record(directory: str) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Where the lines of a record go. It is one only with its end: until then it has a name that no
+    command reads, and whatever ends the run before (the user's code, a fault, a signal) leaves
+    nothing that `check --record` or `fix --record` would take for a measurement.
+
+    Raises: BadRecord where there is one already, OSError.
+    """
+    from gradaudit.evidence.record_reader import UNFINISHED, refuse_taken
 
     os.makedirs(directory, exist_ok=True)
     refuse_taken(directory)
-    return open(os.path.join(directory, "rank-0.jsonl"), "w", encoding="utf-8")
+    unfinished = os.path.join(directory, UNFINISHED)
+    try:
+        with open(unfinished, "w", encoding="utf-8") as file:
+
+            def write(line: dict[str, Any]) -> None:
+                file.write(json.dumps(line, allow_nan=False) + "\n")
+
+            yield write
+        os.replace(unfinished, os.path.join(directory, "rank-0.jsonl"))
+    except BaseException:
+        with suppress(OSError):
+            os.remove(unfinished)
+        raise
 
 
 def _show(arguments: CheckArguments, unit: TrainingUnit, directory: str, path: str) -> int:

@@ -7,7 +7,7 @@ import shutil
 import sys
 
 from gradaudit.cli.common import UsageError, fault
-from gradaudit.cli.records import new_directory, removed_where_empty
+from gradaudit.cli.records import new_directory, removed_where_empty, told_where
 from gradaudit.probe.launch import CannotRun, Listener, Outcome, Request, prepare, run
 
 TYPE_CHECKING = False
@@ -97,4 +97,5 @@ def _say_what_was_seen(arguments: ProbeArguments, request: Request) -> int:
     sys.stderr.flush()
     shown = os.path.relpath(request.directory)
     shown = request.directory if shown.startswith("..") else shown
-    return summarise_record(shown, arguments.config, unit=arguments.unit, color=arguments.color)
+    with told_where(shown):
+        return summarise_record(shown, arguments.config, unit=arguments.unit, color=arguments.color)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import sys
 import time
 
-from gradaudit.cli.common import UsageError
+from gradaudit.cli.common import UsageError, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,3 +48,17 @@ def removed_where_empty(directory: str) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):
             os.rmdir(directory)
+
+
+@contextlib.contextmanager
+def told_where(directory: str) -> Iterator[None]:
+    """Around the summary of a record: Ctrl-C cuts only that short, and a line says where the record
+    is. The command ends with 130 then, as a shell has it of every program that Ctrl-C ends: what
+    the summary would have judged is not known, so that 0 or 1 would be a guess, and nothing failed,
+    so that 2 would be wrong."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        shown = f"`gradaudit check --record {quoted(directory)} CONFIG` judges it"
+        sys.stderr.write(f"\ngradaudit: interrupted; the record is in {directory}: {shown}\n")
+        raise

@@ -44,6 +44,9 @@ is said to train another objective. 0.97 is what sampling alone left at 9600 sam
 
 TOP_LAYERS = 5
 
+SAID = ("rate_test", "batch_norm_noise", "interrupted")
+"""Topics of the record's notes that the screen of a dry run has no other place for."""
+
 
 @dataclass
 class Spread:
@@ -141,7 +144,7 @@ def read_dry_run(record: Record, roles: Mapping[str, str]) -> DryRun:
     run.batch_norm, run.bias = _only(record, "batch_norm_noise"), _only(record, "batch_size_bias")
     run.rates, run.learning_rate = rate_tests(record)
     run.notes = list(run.about.get("notes") or [])
-    run.notes += [text for topic, text in record.notes if topic == "rate_test"]
+    run.notes += [text for topic, text in record.notes if topic in SAID]
     return run
 
 

@@ -32,6 +32,10 @@ SCHEMA = 1
 MAX_BYTES = 1 << 30
 """A record of 200 steps and 300 tensors has 1 MB; beyond this it is not one."""
 
+UNFINISHED = "unfinished.jsonl"
+"""What a dry run writes until it has its end: without the lines of its end neither the warm-up nor
+the roles of the terms are known, and it is no record."""
+
 _FILE = re.compile(r"rank-(\d+)\.jsonl\Z")
 _SECOND = re.compile(r"rank-(\d+)\.(\d+)\.jsonl\Z")
 
@@ -54,6 +58,11 @@ def read_record(directory: str) -> Record:
         )
     names = sorted(entry.name for entry in folder.iterdir())
     numbered = sorted((int(m.group(1)), name) for name in names if (m := _FILE.match(name)))
+    if not numbered and UNFINISHED in names:
+        raise BadRecord(
+            f"{directory}: holds no whole record: a dry run is still writing it, or was killed "
+            "before its end: run it again"
+        )
     if not numbered:
         inner = sorted(path.parent.name for path in folder.glob("*/rank-*.jsonl"))
         hint = (

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from gradaudit.probe.batches import cut, size_of
+from gradaudit.probe.entry import LESS_MEMORY, is_out_of_memory
 from gradaudit.probe.gradients import read_terms, values_of
 from gradaudit.probe.state import put_random, same_buffers, take_random
 
@@ -28,6 +29,14 @@ draws in `losses`): the halves of a batch get other draws than the whole, so not
 TOLERANCE = 1e-3
 """Relative. float32 reductions differ by 1e-6; the weakest coupling met (a variance ratio at batch
 64) by 1e-2."""
+
+
+class Coupling(NamedTuple):
+    """How each term, by name, treats the samples of a batch. why: no pass succeeded because memory
+    is short, and the mend; else empty."""
+
+    kinds: dict[str, str]
+    why: str = ""
 
 
 def batch_norms(model: torch.nn.Module) -> list[torch.nn.Module]:
@@ -57,14 +66,15 @@ def biases_before_batch_norm(model: torch.nn.Module) -> set[int]:
 
 
 @torch.no_grad()
-def couplings(training: Training, batches: Sequence[Any], device: torch.device) -> dict[str, str]:
-    """Term -> how it treats the samples of a batch.
+def couplings(training: Training, batches: Sequence[Any], device: torch.device) -> Coupling:
+    """How each term treats the samples of a batch.
 
     In `eval()`, so that neither BatchNorm nor dropout couples anything, a mean over samples has
     on the whole batch the mean of its values on the halves, and a sum their sum. What has neither
     compares samples with each other. Changes nothing (`same_buffers`).
     """
     seen: dict[str, set[str]] = {}
+    why = ""
     with same_buffers(training.model, device):
         training.model.eval()
         for batch in batches:
@@ -84,15 +94,18 @@ def couplings(training: Training, batches: Sequence[Any], device: torch.device) 
                 # the generator has moved on: the same samples with other draws
                 returned = read_terms(training.losses(training.model, whole_batch))
                 values.append(_by_name(returned))
-            except (RuntimeError, ValueError, IndexError):
-                continue  # a batch of half the size is none to this model
+            except (RuntimeError, ValueError, IndexError, MemoryError) as error:
+                if is_out_of_memory(error):
+                    why = f"out of memory in full precision: {LESS_MEMORY}"
+                continue  # else a batch of half the size is none to this model
             for name, whole in values[0].items():
                 kind = _kind(whole, values[1].get(name), values[2].get(name))
                 again = values[3].get(name, whole)
                 if abs(again - whole) > TOLERANCE * max(abs(again), abs(whole)):
                     kind = RANDOM
                 seen.setdefault(name, set()).add(kind)
-    return {name: _decide(kinds) for name, kinds in seen.items()}
+    kinds = {name: _decide(found) for name, found in seen.items()}
+    return Coupling(kinds, "" if kinds else why)
 
 
 def _by_name(terms: list[Term]) -> dict[str, float]:

@@ -20,7 +20,7 @@ from gradaudit.probe.simulated import Curve, Fact, Missing, Schedule
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gradaudit.probe.lengths import Clock
     from gradaudit.probe.schedule_terms import Planned
@@ -86,15 +86,24 @@ class Rates(NamedTuple):
 
     every   [group][step], the first step at 0. peaks: of each group.
     warmup  steps before the rate is at its peak: of a warm-up, or of a schedule that rises itself.
+    others  of each group what else the schedule changes: hyperparameter -> its value in each step.
     """
 
     every: list[array[float]]
     peaks: Sequence[float]
     warmup: int
+    others: Sequence[Mapping[str, Sequence[Any]]] = ()
 
     def at(self, step: int) -> list[float]:
         """Of each group in a step, counted from 1; beyond the end the last one stays."""
         return [rates[min(step, len(rates)) - 1] for rates in self.every]
+
+    def put(self, optimizer: torch.optim.Optimizer, step: int) -> None:
+        """Set every group as it is in a step, counted from 1."""
+        for group, rate in zip(optimizer.param_groups, self.at(step), strict=True):
+            group["lr"] = rate
+        for group, others in zip(optimizer.param_groups, self.others, strict=False):
+            group.update({name: each[min(step, len(each)) - 1] for name, each in others.items()})
 
 
 def rates_of(planned: Planned, clock: Clock, peaks: Sequence[float], steps: int) -> Rates:
@@ -112,7 +121,7 @@ def rates_of(planned: Planned, clock: Clock, peaks: Sequence[float], steps: int)
     terms = planned.terms
     try:
         scheduler, _ = _construct(optimizer, planned, Schedule(planned.name))
-        begins = _step_of(clock, planned.follows)
+        begins = step_of(clock, planned.follows)
         calls = next((c for c in range(1, steps) if begins(c) >= steps), steps)
         every = _run(scheduler, optimizer, min(calls, terms.total))
         warmup = terms.warmup
@@ -132,7 +141,7 @@ def rates_of(planned: Planned, clock: Clock, peaks: Sequence[float], steps: int)
     return Rates(every, peaks, begins(warmup))
 
 
-def _step_of(clock: Clock, follows: str) -> Callable[[int], int]:
+def step_of(clock: Clock, follows: str) -> Callable[[int], int]:
     """Optimiser steps done before so many calls of the scheduler."""
     if follows == STEPS:
         return lambda call: call

@@ -6,27 +6,25 @@ Everything goes out as lines of the record (docs/record.md); nothing is judged h
 from __future__ import annotations
 
 import statistics
-from datetime import UTC, datetime
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from gradaudit.evidence import gram
-from gradaudit.evidence.record import spelled
-from gradaudit.evidence.record_reader import SCHEMA
 from gradaudit.probe import frozen
 from gradaudit.probe.batches import Ended, Stream, size_of, tensors_of
-from gradaudit.probe.configs import config_digests
 from gradaudit.probe.coupling import (
     COUPLED,
     RANDOM,
     SUM,
     UNKNOWN,
+    Coupling,
     batch_norms,
-    biases_before_batch_norm,
     couplings,
 )
-from gradaudit.probe.entry import is_out_of_memory, users_fault
+from gradaudit.probe.dry_lines import header_line, optimizer_line, to_json
+from gradaudit.probe.entry import LESS_MEMORY, is_out_of_memory, users_fault
 from gradaudit.probe.fetch import memory_for
 from gradaudit.probe.gradients import KEPT_BYTES
 from gradaudit.probe.preparing import optimizer_for, precision_for, rates_for, see_to_ranks
@@ -34,7 +32,7 @@ from gradaudit.probe.protocol import DryRunError
 from gradaudit.probe.trajectory import Trajectory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator
 
     from gradaudit.probe.protocol import Training
     from gradaudit.probe.recipe import Recipe
@@ -51,7 +49,8 @@ RATE_STEPS = 20
 RATE_FACTORS = (0.5, 1.0, 2.0, 4.0)
 COUPLING_BATCHES = 8
 NO_MEMORY = (
-    "it needs a copy of the weights and of the optimizer's state, and there is no memory for it"
+    "out of memory: it needs a copy of the weights and of the optimizer's state, besides what a "
+    f"step does; {LESS_MEMORY}"
 )
 
 
@@ -80,12 +79,16 @@ def run_dry(
     precision of the recipe. `about`: what the lines say of the command (`program`,
     `unit`, `config`, `entry`).
 
-    Raises: DryRunError for what its user can mend.
+    Ctrl-C ends it with what was measured so far, once a step is done.
+
+    Raises: DryRunError for what its user can mend. KeyboardInterrupt before the first step is done.
     """
     try:
         return _run(training, recipe, steps, seed, device, write, about, progress)
     except DryRunError:
         raise
+    except SystemExit as error:
+        raise DryRunError(users_fault(error) or f"the program was ended ({error})") from error
     except Exception as error:
         if is_out_of_memory(error):
             raise _too_large(training, device, error) from error
@@ -111,11 +114,11 @@ def _run(
     training.model.to(device)
     training.model.train()
     optimizer = optimizer_for(training, recipe)
-    out(_header(about, steps, device))
-    out(_optimizer_line(training, optimizer))
+    out(header_line(about, steps, device))
+    out(optimizer_line(training, optimizer))
     adaptive = recipe.adaptive and not isinstance(optimizer, torch.optim.SGD)
     stream = Stream(training.batches, device, training.move)
-    rates = rates_for(recipe, optimizer, steps)
+    rates = rates_for(training, recipe, optimizer, steps)
     precision = precision_for(training, recipe, device)
     see_to_ranks(training, recipe)
     trajectory = Trajectory(
@@ -140,21 +143,39 @@ def _run(
     if unknown:
         known = ", ".join(trajectory.values)
         raise DryRunError(f"`primary` names {unknown[0]!r}, which is no term; terms: {known}")
-    batches = _some(stream, FROZEN_BATCHES, memory_for(device, KEPT_BYTES))
-    kinds = couplings(trajectory.plain, batches[:COUPLING_BATCHES], device)
+    batches: list[Any] = []
+    coupling = Coupling({})
+    if not trajectory.interrupted:
+        with _until_interrupted(trajectory, out):
+            batches = _some(stream, FROZEN_BATCHES, memory_for(device, KEPT_BYTES))
+            coupling = couplings(trajectory.plain, batches[:COUPLING_BATCHES], device)
     for name, values in trajectory.values.items():
         out({
-            "kind": "term", "name": name, "samples": kinds.get(name, UNKNOWN),
+            "kind": "term", "name": name, "samples": coupling.kinds.get(name, UNKNOWN),
             "steps": len(values), "without_graph": trajectory.graphless.get(name, 0),
             "median_value": statistics.median(values), "role": _role(name, training.primary),
         })  # fmt: skip
-    if batches and (not trajectory.stopped or "loader" in trajectory.stopped):
-        _measure_frozen(trajectory, batches, kinds, out)
+    goes_on = not trajectory.stopped or "loader" in trajectory.stopped
+    if batches and goes_on and not trajectory.interrupted:
+        with _until_interrupted(trajectory, out):
+            _measure_frozen(trajectory, batches, coupling, out)
     why = "steps" if trajectory.done == steps else "script_ended"
-    if trajectory.stopped.startswith("interrupted"):
+    if trajectory.interrupted:
         why = "interrupted"
     out({"kind": "stop", "why": why, "steps": trajectory.done})
     return trajectory
+
+
+@contextmanager
+def _until_interrupted(trajectory: Trajectory, out: Write) -> Iterator[None]:
+    """Ctrl-C ends what is measured at the last weights, and the record says so: what the steps
+    showed is whole without it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        trajectory.interrupted = True
+        text = "interrupted after the steps: what is measured at the last weights is not complete"
+        out({"kind": "note", "topic": "interrupted", "text": text})
 
 
 def _role(name: str, primary: Collection[str]) -> str:
@@ -165,7 +186,7 @@ def _role(name: str, primary: Collection[str]) -> str:
 
 
 def _measure_frozen(
-    trajectory: Trajectory, batches: list[Any], kinds: dict[str, str], out: Write
+    trajectory: Trajectory, batches: list[Any], coupling: Coupling, out: Write
 ) -> None:
     training, device = trajectory.training, trajectory.device
     sizes = {size_of(batch) for batch in batches}
@@ -174,12 +195,20 @@ def _measure_frozen(
     found = frozen.frozen_products(
         training, batches[:TERM_BATCHES], trajectory.parameters, device, scale=scale
     )
+    if not found.names:  # not one pass had room: none of the pairs of the steps is known
+        found = found._replace(names=list(trajectory.values))
     out(_frozen_line(found, size))
-    out(_noise_line(found, size, bool(layers), kinds))
+    out(_noise_line(found, size, bool(layers), coupling))
     if layers:
-        noise = frozen.batch_norm_noise(training, batches, device)
-        out({"kind": "batch_norm_noise", "micro_batch": size, "layers": noise})
-    if layers or COUPLED in kinds.values():
+        try:
+            noise = frozen.batch_norm_noise(training, batches, device)
+            out({"kind": "batch_norm_noise", "micro_batch": size, "layers": noise})
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            text = f"no noise of BatchNorm: out of memory: {LESS_MEMORY}"
+            out({"kind": "note", "topic": "batch_norm_noise", "text": text})
+    if layers or COUPLED in coupling.kinds.values():
         out(_bias_line(trajectory, batches, size, bool(layers)))
     last = batches[-RATE_STEPS:]
     losses: list[list[float]] = []
@@ -189,7 +218,8 @@ def _measure_frozen(
         try:
             losses = frozen.rate_test(
                 training, trajectory.optimizer, last, device,
-                factors=RATE_FACTORS, clip_norm=trajectory.recipe.clip_norm, scale=scale,
+                factors=RATE_FACTORS, clip_norm=trajectory.recipe.clip_norm,
+                clip_value=trajectory.recipe.clip_value, scale=scale,
             )  # fmt: skip
         except (RuntimeError, MemoryError) as error:  # all else was measured, and is put back
             if not is_out_of_memory(error):
@@ -232,9 +262,10 @@ def _frozen_line(found: frozen.Frozen, size: int | None) -> dict[str, Any]:
 
 
 def _noise_line(
-    found: frozen.Frozen, size: int | None, has_batch_norm: bool, kinds: dict[str, str]
+    found: frozen.Frozen, size: int | None, has_batch_norm: bool, coupling: Coupling
 ) -> dict[str, Any]:
     """The gradient noise scale, or why there is none."""
+    kinds = coupling.kinds
     line: dict[str, Any] = {"kind": "noise", "micro_batch": size}
     coupled = sorted(name for name, kind in kinds.items() if kind == COUPLED)
     unknown = sorted(name for name, kind in kinds.items() if kind == UNKNOWN)
@@ -250,7 +281,7 @@ def _noise_line(
     if size is None or unknown or not kinds:
         why = "batches differ in size or cannot be cut" if size is None else "it was not active"
         if not kinds:  # no pass succeeded, on a half of a batch or without autocast
-            why = "the model does not run on half a batch in full precision"
+            why = coupling.why or "the model does not run on half a batch in full precision"
         return {**line, "refused": f"whether the terms couple samples is not known: {why}"}
     if SUM in kinds.values():
         return {**line, "refused": "a term is summed over the batch, so its scale grows with it"}
@@ -310,75 +341,12 @@ def _some(stream: Stream, count: int, most_bytes: int) -> list[Any]:
     return [batch for batch, size in zip(batches, sizes, strict=True) if size == most]
 
 
-def _header(about: dict[str, Any], steps: int, device: torch.device) -> dict[str, Any]:
-    import os
-    import platform
-
-    config = about.get("config")
-    return {
-        "kind": "header", "schema": SCHEMA, "source": "dryrun", "rank": 0, "world_size": 1,
-        "pid": os.getpid(), "torch": torch.__version__, "python": platform.python_version(),
-        "device": device.type, "program": about.get("program", ""), "steps_asked": steps,
-        "skip_steps": 0, "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "configs": config_digests([(config, config)] if config else []),
-    }  # fmt: skip
-
-
-_GROUP = (
-    "weight_decay", "betas", "eps", "momentum", "nesterov", "fused", "foreach", "amsgrad",
-    "dampening", "alpha", "maximize",
-)  # fmt: skip
-
-
-def _optimizer_line(training: Training, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    names = {id(p): name for name, p in training.model.named_parameters()}
-    held = [p for group in optimizer.param_groups for p in group["params"]]
-    inside = {id(p) for p in held}
-    groups = []
-    for group in optimizer.param_groups:
-        own = {name: group[name] for name in _GROUP if name in group}
-        groups.append({
-            "tensors": len(group["params"]), "elements": sum(p.numel() for p in group["params"]),
-            "learning_rate": float(group["lr"]), "initial_learning_rate": float(group["lr"]),
-            **{k: list(v) if isinstance(v, tuple) else v for k, v in own.items()},
-        })  # fmt: skip
-    subtracted = biases_before_batch_norm(training.model)
-    dtypes: dict[str, int] = {}
-    for parameter in held:
-        dtypes[str(parameter.dtype)] = dtypes.get(str(parameter.dtype), 0) + 1
-    return {
-        "kind": "optimizer", "optimizer": 0, "class": type(optimizer).__name__,
-        "module": type(optimizer).__module__, "groups": groups,
-        "layers": [names.get(id(p), f"?{at}") for at, p in enumerate(held)],
-        "shapes": [list(p.shape) for p in held], "dtypes": dtypes,
-        "model_tensors": len(names),
-        "not_in_optimizer": [
-            name for name, p in training.model.named_parameters()
-            if p.requires_grad and id(p) not in inside
-        ],
-        "batch_norm_layers": len(batch_norms(training.model)),
-        "bias_before_batch_norm": [at for at, p in enumerate(held) if id(p) in subtracted],
-        "sharded": False,
-    }  # fmt: skip
-
-
-def to_json(value: Any) -> Any:
-    """Tensors as numbers; numbers that JSON has not as words."""
-    if isinstance(value, dict):
-        return {key: to_json(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [to_json(item) for item in value]
-    if isinstance(value, torch.Tensor):
-        value = value.item() if value.numel() == 1 else value.tolist()
-    return spelled(value) if isinstance(value, float) else value
-
-
 def _too_large(training: Training, device: torch.device, error: BaseException) -> DryRunError:
     elements = sum(p.numel() for p in training.model.parameters())
     size = sum(p.numel() * p.element_size() for p in training.model.parameters()) / 2**30
     said = str(error).split("\n")[0][:160]
     return DryRunError(
         f"out of memory on {device.type}: the model has {elements:,} parameters ({size:.1f} GiB), "
-        "and its gradients, the optimiser's state and the activations come on top. Take smaller "
-        f"batches or a smaller copy of the model in `build`, or another --device ({said})"
+        f"and its gradients, the optimiser's state and the activations come on top: {LESS_MEMORY} "
+        f"({said})"
     )

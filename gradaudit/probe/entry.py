@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from gradaudit.probe.protocol import Config
 
-OPTIONAL = ("optimizer", "total", "steps_per_epoch", "primary", "move")
+OPTIONAL = (
+    "optimizer", "total", "steps_per_epoch", "primary", "move", "scheduler", "scheduler_step",
+)  # fmt: skip
 
 
 def load_entry(text: str) -> Callable[[Config], Any]:
@@ -139,6 +141,41 @@ def _check(training: Training, entry: str) -> None:
                 f"{entry}: `optimizer` holds no trainable parameter of `model`: make it from "
                 "`model.parameters()`, of the very model that is returned"
             )
+    if training.scheduler is not None:
+        _check_scheduler(training, entry)
+
+
+def _check_scheduler(training: Training, entry: str) -> None:
+    from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+    scheduler = training.scheduler
+    kind = type(scheduler).__name__
+    if not isinstance(scheduler, LRScheduler):
+        raise DryRunError(
+            f"{entry}: `scheduler` is a {kind}, not a torch.optim.lr_scheduler.LRScheduler; where "
+            "it wraps one, pass that"
+        )
+    if isinstance(scheduler, ReduceLROnPlateau):
+        raise DryRunError(
+            f"{entry}: `scheduler` is a {kind}, which needs the metric of an evaluation, and a dry "
+            "run has none: leave it out, and the first steps have the rate that they have with it"
+        )
+    if training.optimizer is None or scheduler.optimizer is not training.optimizer:
+        raise DryRunError(
+            f"{entry}: `scheduler` is of another optimizer: pass the one that it was made with as "
+            "`optimizer`"
+        )
+    if training.scheduler_step not in ("step", "epoch"):
+        raise DryRunError(
+            f"{entry}: `scheduler_step` is {training.scheduler_step!r}: takes 'step' or 'epoch', "
+            "what your loop calls the scheduler after"
+        )
+
+
+LESS_MEMORY = (
+    "take smaller batches or a smaller copy of the model in `build`, or a --device with more memory"
+)
+"""What mends a lack of it."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

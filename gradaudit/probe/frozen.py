@@ -12,6 +12,7 @@ import torch
 
 from gradaudit.probe.batches import join, size_of
 from gradaudit.probe.coupling import batch_norms
+from gradaudit.probe.entry import LESS_MEMORY, is_out_of_memory
 from gradaudit.probe.fetch import finite_gradients, memory_for
 from gradaudit.probe.gradients import (
     KEPT_BYTES,
@@ -66,6 +67,22 @@ def frozen_products(
 
     A batch on which one is not finite (at a loss `scale`) is left out, as the trainer skips it.
     """
+    try:
+        return _products(training, batches, parameters, device, kept_bytes, scale)
+    except (RuntimeError, MemoryError) as error:  # what the steps showed is not lost with it
+        if not is_out_of_memory(error):
+            raise
+        return Frozen([], [], f"out of memory with the gradients of single terms: {LESS_MEMORY}")
+
+
+def _products(
+    training: Training,
+    batches: Sequence[Any],
+    parameters: Sequence[Tensor],
+    device: torch.device,
+    kept_bytes: int,
+    scale: float,
+) -> Frozen:
     names: list[str] = []
     rows: list[Tensor] = []
     elements, fit = sum(p.numel() for p in parameters), 0
@@ -135,11 +152,14 @@ def size_bias(
             for start in range(0, count, JOINED):
                 large = join(batches[start : start + JOINED])
                 rows.append(_total(training, large, parameters, scale))
-        except RuntimeError as error:
+            finite = all(bool(torch.isfinite(row).all()) for row in rows)
+            dots = dots_of(torch.stack(rows)) if finite else []
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                why = f"out of memory with {JOINED} micro-batches in one: {LESS_MEMORY}"
+                return SizeBias(0, JOINED, [], why)
             return SizeBias(0, JOINED, [], f"batches cannot be joined ({error})")
-    if not all(bool(torch.isfinite(row).all()) for row in rows):
-        return SizeBias(0, JOINED, [], NOT_FINITE)
-    return SizeBias(count, JOINED, dots_of(torch.stack(rows)))
+    return SizeBias(count, JOINED, dots) if finite else SizeBias(0, JOINED, [], NOT_FINITE)
 
 
 def _total(training: Training, batch: Any, parameters: Sequence[Tensor], scale: float) -> Tensor:
@@ -202,13 +222,15 @@ def rate_test(
     *,
     factors: Sequence[float],
     clip_norm: float | None,
+    clip_value: float | None = None,
     scale: float = 1.0,
 ) -> list[list[float]]:
     """Losses of the next steps at several multiples of the learning rate, from the same state.
 
-    The same batches and random numbers for every factor. [factor][step]; a run ends where its loss
-    is not finite. Costs one copy of the training's state at a time. `scale`: the loss scale, which
-    stays; a step at which gradients overflow is skipped, as a scaler does. Empty where all were.
+    Clipped as in the trajectory, by value first. The same batches and random numbers for every
+    factor. [factor][step]; a run ends where its loss is not finite. Costs one copy of the
+    training's state at a time. `scale`: the loss scale, which stays; a step at which gradients
+    overflow is skipped, as a scaler does. Empty where all were.
     """
     from gradaudit.probe.state import same_training
 
@@ -230,6 +252,8 @@ def rate_test(
                 (loss if scale == 1 else loss.float() * scale).backward()
                 if scale != 1 and not _unscaled(held, scale):
                     continue
+                if clip_value is not None:
+                    torch.nn.utils.clip_grad_value_(held, clip_value)
                 if clip_norm is not None:
                     torch.nn.utils.clip_grad_norm_(held, clip_norm)
                 optimizer.step()

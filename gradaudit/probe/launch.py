@@ -194,12 +194,26 @@ def run(request: Request, listener: Listener) -> Outcome:
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Without further Ctrl-C: what it asks for is being done."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """While the command is ended and its record closed. Ctrl-C does nothing: what it asks for is
+    being done. Another signal that ends this process (a closed terminal sends one, and whatever
+    cleans up after it the next) waits until that is done, or the command would run on or its record
+    stay without an end."""
+    told: list[int] = []
+
+    def wait(number: int, frame: object) -> None:
+        told.append(number)
+
+    ending = (signal.SIGTERM, signal.SIGHUP)
+    heard = [number for number in ending if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, wait) for number in heard}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+        if told:
+            raise SystemExit(128 + told[0])
 
 
 @contextlib.contextmanager

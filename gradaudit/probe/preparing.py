@@ -11,6 +11,7 @@ import torch
 
 from gradaudit.probe.coupling import batch_norms
 from gradaudit.probe.curve import Rates, rates_of
+from gradaudit.probe.own_schedule import own_rates
 from gradaudit.probe.precision import AUTOCAST, Precision, precision_of
 from gradaudit.probe.protocol import DryRunError
 from gradaudit.probe.recipe import alone, make_optimizer, not_reproduced
@@ -45,8 +46,23 @@ def optimizer_for(training: Training, recipe: Recipe) -> torch.optim.Optimizer:
     return optimizer
 
 
-def rates_for(recipe: Recipe, optimizer: torch.optim.Optimizer, steps: int) -> Rates:
-    """The rate in each step; where torch refuses the schedule its warm-up and the peak, and why."""
+def rates_for(
+    training: Training, recipe: Recipe, optimizer: torch.optim.Optimizer, steps: int
+) -> Rates:
+    """The rate in each step, by the script's own scheduler or the config's; where torch refuses the
+    latter its warm-up and the peak, and why.
+
+    Raises: DryRunError where the script's own cannot be followed.
+    """
+    if training.scheduler is not None:
+        rates, said = own_rates(training, optimizer, recipe.clock, steps)
+        recipe.notes.append(said)
+        return rates
+    if any("initial_lr" in group for group in optimizer.param_groups):
+        recipe.notes.append(
+            "a scheduler was made for the script's optimiser and is not followed; what it set "
+            "already is taken for the peak: pass it as Training(..., scheduler=...)"
+        )
     peaks = [float(group["lr"]) for group in optimizer.param_groups]
     length = recipe.clock.steps
     if length is not None and length < steps:

@@ -7,13 +7,14 @@ without gradaudit may return any object with the same attributes instead.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from torch import Tensor, nn
     from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
 
     Losses = Callable[[nn.Module, Any], Mapping[str, tuple[Tensor, float]]]
 
@@ -45,6 +46,10 @@ class Training:
                The loss is the sum of weight x tensor. Call the model once for all terms.
     optimizer  None: made as the config says. Else yours: its rates are taken as the peak of the
                schedule.
+    scheduler  None: the config's schedule. Else yours, of that optimizer: the rates of the first
+               steps, and whatever else it changes in the groups, are those that its calls make. It
+               is called ahead, without arguments, and then put back.
+    scheduler_step  what your loop calls it after: `step` (each optimiser step) or `epoch`.
     total      None, or `total(model, batch) -> tensor`: the loss as the script itself computes it.
                It is compared with the sum of the terms, which catches a term that was forgotten.
     steps_per_epoch  optimiser steps of an epoch, for a warm-up or schedule counted in epochs. None:
@@ -63,6 +68,8 @@ class Training:
     steps_per_epoch: int | None = None
     primary: Collection[str] = ()
     move: Callable[[Any, Any], Any] | None = None
+    scheduler: LRScheduler | None = None
+    scheduler_step: Literal["step", "epoch"] = "step"
 
 
 class DryRunError(Exception):

@@ -68,13 +68,14 @@ class Recipe:
 
 def recipe_of(
     unit: TrainingUnit, *, peak: float | None = None, per_epoch: float | None = None,
-    batches: int | None = None,
+    batches: int | None = None, own_schedule: bool = False,
 ) -> Recipe:  # fmt: skip
     """The recipe of a training unit.
 
     peak       the rate of an optimiser that the script made; else the plan's.
     per_epoch  optimiser steps of an epoch, as the script says; where the plan has none written.
     batches    micro-batches of an epoch in one process; used where nothing else is known.
+    own_schedule  whether the script has a scheduler of its own, so that the plan's is not used.
     """
     recipe = Recipe(optimizer=unit.optimizer, adaptive=not unit.is_sgd)
     _read_optimizer(recipe, unit)
@@ -89,7 +90,8 @@ def recipe_of(
         each = recipe.accumulation * max(int(world or 1), 1)
         batch = batch_of(unit, float(ceil(batches / each)))
     recipe.clock = clock_of(unit, batch)
-    _read_schedule(recipe, unit, peak)
+    if not own_schedule:
+        _read_schedule(recipe, unit, peak)
     precision, norm = unit.get("precision"), unit.get("norm")
     if precision is not None and precision.value is not None:
         recipe.precision = str(precision.value)
@@ -123,7 +125,8 @@ def alone(world: float, why: str) -> str:
 
 
 def recipe_for(unit: TrainingUnit, training: Training) -> Recipe:
-    """The recipe of a unit as one script trains it: with its optimiser, its epochs, its loader."""
+    """The recipe of a unit as one script trains it: with its optimiser, its epochs, its loader, its
+    scheduler."""
     peak = None
     if training.optimizer is not None:
         peak = float(training.optimizer.param_groups[0]["lr"])
@@ -131,7 +134,10 @@ def recipe_for(unit: TrainingUnit, training: Training) -> Recipe:
         batches = len(training.batches)  # type: ignore[arg-type]
     except TypeError:
         batches = None
-    return recipe_of(unit, peak=peak, per_epoch=training.steps_per_epoch, batches=batches)
+    return recipe_of(
+        unit, peak=peak, per_epoch=training.steps_per_epoch, batches=batches,
+        own_schedule=training.scheduler is not None,
+    )  # fmt: skip
 
 
 def not_reproduced(planned: Planned, why: str) -> str:
@@ -141,7 +147,7 @@ def not_reproduced(planned: Planned, why: str) -> str:
 
 NO_SCHEDULER = (
     "the config names no scheduler: after its warm-up, if any, the rate stays at its peak; one "
-    "that the script makes is not followed"
+    "that the script makes is followed where `build` passes it (optimizer=, scheduler=)"
 )
 
 _STAYS = "the rate stays at its peak, after the warm-up where there is one"

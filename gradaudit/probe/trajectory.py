@@ -67,7 +67,7 @@ class Trajectory:
     """One training on its way. `run` writes a `terms` and a `step` line for every step.
 
     done        steps taken, with those that a loss scaler skipped. stopped: why it ended before its
-                time, empty where it did not.
+                time, empty where it did not. interrupted: whether by Ctrl-C, then or later.
     plain       the training as it was handed over. training: the same in the run's precision.
     self_check  the largest relative difference between the sum of the terms' gradients and the
                 loss's. rounding: the same under autocast, whose backward pass rounds each of them.
@@ -99,6 +99,7 @@ class Trajectory:
         self.measure = measure
         self.done = 0
         self.stopped = ""
+        self.interrupted = False
         self.self_check = 0.0
         self.rounding = 0.0
         self.checks = 0
@@ -130,6 +131,7 @@ class Trajectory:
         except KeyboardInterrupt:
             if not self.done:
                 raise
+            self.interrupted = True
             self.stopped = f"interrupted: {self.done} of {steps} steps"
 
     def _run(self, steps: int, progress: Callable[[int, float], None]) -> None:
@@ -157,8 +159,7 @@ class Trajectory:
             self._measure(step, batches[0])
             if self.stopped:
                 return float("nan")
-        for group, rate in zip(self.optimizer.param_groups, self.rates.at(step), strict=True):
-            group["lr"] = rate
+        self.rates.put(self.optimizer, step)
         self.optimizer.zero_grad()
         first = batches[: self.recipe.accumulation]
         for batch in first:
