@@ -16,6 +16,7 @@ from gradaudit.evidence.merge import merge
 from gradaudit.evidence.record import (
     BatchNormSeen,
     Clip,
+    Config,
     LastUpdate,
     OptimizerRecord,
     Record,
@@ -153,7 +154,11 @@ def _take_header(entry: dict[str, Any], record: Record, path: Path) -> None:
     record.steps_asked = _integer(entry.get("steps_asked"))
     record.skip_steps = _integer(entry.get("skip_steps")) or 0
     record.configs = [
-        (_text(config.get("path")), _text(config.get("sha256")))
+        Config(
+            _text(config.get("path")),
+            _text(config.get("sha256")),
+            _text(config.get("base_of")) or None,
+        )
         for config in _list(entry.get("configs"))
         if isinstance(config, dict)
     ]

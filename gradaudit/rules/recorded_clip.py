@@ -347,8 +347,8 @@ def clip_fix(measured: Measured, limits: Limits) -> tuple[Fix | None, str]:
         return None, "set the loss weights first, then record again: they change the norm"
     if norm_moved(measured):
         return None, (
-            "the file was changed after the record, maybe in its loss weights or its batch, which "
-            "change the norm: record again"
+            f"the file {measured.changed}, maybe in its loss weights or its batch, which change "
+            "the norm: record again"
         )
     tail = tail_ratio(measured.norms)
     if tail is None or tail >= limits["tail"]:
