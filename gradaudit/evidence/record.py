@@ -95,8 +95,9 @@ class LastUpdate:
     """What was found at the beginning of a step of what the step before did to the weights.
 
     In the first numbers of `looked` tensors: how many of these it moved, and of them how many are
-    as it left them (`kept`) and how many bit for bit as before it (`back`). left: norm of the
-    change since before it, over that of its change.
+    as it left them (`kept`), how many bit for bit as before it (`back`), and how many it left
+    otherwise, but for a clamp to the range of the numbers that are there now (`clamped`). left:
+    norm of the change since before it, over that of its change.
     """
 
     looked: int
@@ -104,6 +105,7 @@ class LastUpdate:
     kept: int
     back: int
     left: float | None
+    clamped: int = 0
 
 
 @dataclass

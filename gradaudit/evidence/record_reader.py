@@ -263,7 +263,10 @@ def _last_update(entry: object) -> LastUpdate | None:
     if not isinstance(entry, dict):
         return None
     counts = [_integer(entry.get(name)) or 0 for name in ("looked", "moved", "kept", "back")]
-    return LastUpdate(counts[0], counts[1], counts[2], counts[3], _finite(entry.get("left")))
+    clamped = _integer(entry.get("clamped")) or 0
+    return LastUpdate(
+        counts[0], counts[1], counts[2], counts[3], _finite(entry.get("left")), clamped
+    )
 
 
 def _clip(entry: dict[str, Any]) -> Clip:

@@ -35,16 +35,18 @@ class Look:
 
 @dataclass
 class Compared:
-    """Norms of three differences, an item a tensor: by the step, since before the step, since
-    after it."""
+    """Norms of four differences, an item a tensor: by the step, since before the step, since after
+    it, and to what the step made, clamped to the range of what is there now."""
 
     moved: Norms
     left: Norms
     since: Norms
+    clamped: Norms
 
     def counted(self, values_of: Callable[[Norms], list[float | None]]) -> dict[str, Any]:
         """As the record has it, by what gives the norms as numbers."""
         moved, left, since = values_of(self.moved), values_of(self.left), values_of(self.since)
+        clamped = values_of(self.clamped)
         those = [i for i, norm in enumerate(moved) if norm]
         whole = root_of_squares([moved[i] for i in those])
         rest = root_of_squares([left[i] for i in those])
@@ -53,6 +55,7 @@ class Compared:
             "moved": len(those),
             "kept": sum(since[i] == 0 for i in those),
             "back": sum(left[i] == 0 for i in those),
+            "clamped": sum(since[i] != 0 and clamped[i] == 0 for i in those),
             "left": rest / whole if rest is not None and whole else None,
         }
 
@@ -83,6 +86,9 @@ def compare(look: Look) -> Compared | None:
             norms_of([a - b for a, b in zip(look.after, look.before, strict=True)]),
             norms_of([n - b for n, b in zip(now, look.before, strict=True)]),
             norms_of([n - a for n, a in zip(now, look.after, strict=True)]),
+            norms_of(
+                [n - a.clamp(*torch.aminmax(n)) for n, a in zip(now, look.after, strict=True)]
+            ),
         )
 
 
