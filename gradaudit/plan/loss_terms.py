@@ -142,7 +142,7 @@ _ONE_NAME = (("cross", "entropy"), ("smooth", "l1"))
 
 _Z_LOSS = (("z", "loss"), ("router", "z"), ("moe", "z"))
 """The last two words of a penalty on the logarithm of a softmax's normaliser: of the output (PaLM,
-arXiv:2204.02311, section 5) or of a router (ST-MoE, arXiv:2202.08906, section 2.1)."""
+arXiv:2204.02311, section 5) or of a router (ST-MoE, arXiv:2202.08906)."""
 
 _AXES = frozenset((("x",), ("y",), ("x", "loss"), ("y", "loss")))
 """Terms beside which a `z_loss` is that of a third coordinate."""

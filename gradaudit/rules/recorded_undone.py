@@ -140,7 +140,7 @@ def _at_bounds(measured: Measured, looks: int, rests: list[float]) -> Finding:
     return report(
         measured,
         ["optimizer", "learning_rate"],
-        f"a clamp holds the weights at its bounds: of what a step does {left} is left",
+        f"a clamp holds the weights at its bounds: {left} is left of what a step does",
         severity=INFO,
         confidence=MEDIUM,
         label="clamped after each step",
