@@ -116,6 +116,7 @@ def run_both(
     ranks: int = 1,
     launched: bool = False,
     steps: int = 1000,
+    skip: int = 0,
 ) -> Both:
     """Run at once: a training is the same however the machine is loaded.
 
@@ -138,6 +139,7 @@ def run_both(
                 "PYTHONPATH": str(SHIM),
                 "GRADAUDIT_PROBE_DIR": str(record),
                 "GRADAUDIT_PROBE_STEPS": str(steps),
+                "GRADAUDIT_PROBE_SKIP": str(skip),
             }
         started.append(
             subprocess.Popen(

@@ -90,7 +90,17 @@ def audit_recorded(
 ) -> FileResult:
     options = options or Options()
     options.record = record
-    return audit_source(Source("example.yaml", config), options, settings or Settings())
+    result = audit_source(Source("example.yaml", config), options, settings or Settings())
+    graded_as_declared(result, settings)
+    return result
+
+
+def graded_as_declared(result: FileResult, settings: Settings | None = None) -> None:
+    """No finding, borne out or withdrawn, has a severity that its rule does not declare; but for
+    what the settings set."""
+    for finding in [*result.findings, *(finding for finding, _ in result.withdrawn)]:
+        if settings is None or finding.rule.code not in settings.severity:
+            assert finding.severity in finding.rule.severities, finding.rule.code
 
 
 ADAMW = "optimizer: adamw\nlearning_rate: 1.0e-3\n"

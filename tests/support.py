@@ -58,7 +58,11 @@ def run_cli(*words: str, stdin: bytes = b"", columns: int = 80) -> Ran:
 def audit_text(
     text: str, options: Options | None = None, settings: Settings | None = None
 ) -> FileResult:
-    return audit_source(Source("config.yaml", text), options or Options(), settings or Settings())
+    result = audit_source(Source("config.yaml", text), options or Options(), settings or Settings())
+    for finding in result.findings:
+        if settings is None or finding.rule.code not in settings.severity:
+            assert finding.severity in finding.rule.severities, finding.rule.code
+    return result
 
 
 def needs_gpus(count: int, device: str = "cuda") -> None:

@@ -524,11 +524,27 @@ def test_what_build_must_not_return() -> None:
         build_training(build, Config({"a": 1}, {}, "net"), "x:build")
 
 
+def test_an_optimiser_gets_what_its_class_takes() -> None:
+    """The table and the arguments are the simulation's: AMSGrad and NAdamW are classes of torch."""
+    said = {"lr": 0.1, "momentum": 0.9, "nesterov": True, "betas": (0.8, 0.9), "eps": 1e-6}
+    for family, expected in (
+        ("sgd", {"momentum": 0.9, "nesterov": True}),
+        ("adam", {"betas": (0.8, 0.9), "eps": 1e-6, "amsgrad": False}),
+        ("amsgrad", {"betas": (0.8, 0.9), "amsgrad": True}),
+        ("nadamw", {"decoupled_weight_decay": True}),
+        ("rmsprop", {"momentum": 0.9, "eps": 1e-6}),
+        ("asgd", {"lr": 0.1}),
+    ):
+        optimizer = make_optimizer(Recipe(family, dict(said)), list(tiny().parameters()))
+        assert optimizer.defaults.items() >= expected.items(), family
+
+
 def test_optimisers_that_torch_has_not() -> None:
     held = list(tiny().parameters())
     for recipe, said in (
         (Recipe(None), "names no optimiser"), (Recipe("lion", {"lr": 1.0}), "none of torch's"),
         (Recipe("adamw"), "no learning rate"), (Recipe("adamw", {"lr": -1.0}), "refused"),
+        (Recipe("muon", {"lr": 1.0}), "cannot be made from the config alone"),
     ):  # fmt: skip
         with pytest.raises(DryRunError, match=said):
             make_optimizer(recipe, held)

@@ -103,17 +103,93 @@ def test_which_files_of_a_command_are_configs(tmp_path: Path) -> None:
     assert named_configs(["torchrun"], None, "x.yaml") == [("x.yaml", "x.yaml")]
 
 
+BASE = {
+    "_base_": ("_base_: [base.yaml]\n", "base.yaml"),  # mmengine and its kin
+    "_BASE_": ("_BASE_: base.yaml\n", "base.yaml"),  # detectron2
+    "defaults": ("defaults: [base, _self_]\n", "base.yaml"),  # Hydra
+    "inherit": ("base_config: base.yaml\n", "base.yaml"),
+}
+
+
+def based(folder: Path, key: str) -> tuple[Path, Path]:
+    """A config that is built on another, each with the time of a fresh checkout."""
+    line, name = BASE[key]
+    base, leaf = folder / name, folder / "train.yaml"
+    base.write_text("optimizer: sgd\ngradient_clip_norm: 1.0\n")
+    leaf.write_text(line + "learning_rate: 0.1\n")
+    for path in (base, leaf):
+        os.utime(path, (LATER, LATER))
+    return base, leaf
+
+
+@pytest.mark.parametrize("key", BASE)
+def test_the_digests_of_the_whole_chain_are_kept(tmp_path: Path, key: str) -> None:
+    base, leaf = based(tmp_path, key)
+    assert config_digests([("c/train.yaml", str(leaf))]) == [
+        {"path": "c/train.yaml", "sha256": content_digest(leaf.read_bytes())},
+        {
+            "path": str(base),
+            "sha256": content_digest(base.read_bytes()),
+            "base_of": "c/train.yaml",
+        },
+    ]
+
+
+@pytest.mark.parametrize(
+    ("what", "why"),
+    [
+        ("nothing", None),
+        ("leaf", "was changed after the record was made (its content is not"),
+        ("base", "base.yaml, which it is built on, is not that which the run had"),
+        ("gone", "may have been changed after the record was made ("),
+        ("unknown", "base.yaml, which it is built on, by its time alone"),
+    ],
+)
+def test_a_changed_base_is_a_changed_config(tmp_path: Path, what: str, why: str | None) -> None:
+    base, leaf = based(tmp_path, "_base_")
+    configs = config_digests([("train.yaml", str(leaf))])
+    if what == "leaf":
+        leaf.write_text(leaf.read_text() + "epochs: 3\n")
+    elif what == "base":
+        base.write_text(base.read_text() + "epochs: 3\n")
+    elif what == "gone":
+        base.unlink()
+    elif what == "unknown":
+        del configs[1:]
+    entries = [optimizer("SGD"), *steps(lognormal(120, 5.0), 1.0, rate=0.05)]
+    found = checked(tmp_path, write_record(tmp_path / "r", entries, configs=configs))["GA901"]
+    assert found["severity"] == ("warning" if why is None else "info")
+    assert (
+        any(why in text for text in found["evidence"]) if why else "changed after" not in str(found)
+    )
+    if what == "gone":
+        assert "is not found from here" in str(found["evidence"])
+        out = run_cli("check", str(leaf), "--record", str(tmp_path / "r")).out
+        assert "may have been changed after the record was made" in " ".join(out.split())
+
+
+def test_a_file_that_cannot_be_read_keeps_no_run_from_starting(tmp_path: Path) -> None:
+    (tmp_path / "broken.yaml").write_text("a: [1\n")
+    (tmp_path / "loop.yaml").write_text("_base_: [loop.yaml]\nlearning_rate: 0.1\n")
+    (tmp_path / "alone.yaml").write_text("_base_: [nowhere.yaml]\nlearning_rate: 0.1\n")
+    for name in ("broken.yaml", "loop.yaml", "alone.yaml"):
+        found = config_digests([(name, str(tmp_path / name))])
+        assert [one["path"] for one in found] == [name]
+
+
 @pytest.mark.torch
 @needs("torch")
 def test_a_probe_keeps_what_the_config_was(tmp_path: Path) -> None:
     (tmp_path / "loop.py").write_text(LOOP)
-    (tmp_path / "c.yaml").write_text(CONFIG)
+    (tmp_path / "c.yaml").write_text("_base_: [base.yaml]\n" + CONFIG)
+    (tmp_path / "base.yaml").write_text("epochs: 3\n")
     probe(
         tmp_path, "--steps", "4", "--config", "c.yaml", "--output", "r",
         "--", PYTHON, "loop.py", "0",
     )  # fmt: skip
     header = read(tmp_path / "r" / "rank-0.jsonl").header
     assert {one["path"]: one["sha256"] for one in header["configs"]} == {
-        "c.yaml": content_digest(CONFIG.encode()),
+        "c.yaml": content_digest(b"_base_: [base.yaml]\n" + CONFIG.encode()),
+        "base.yaml": content_digest(b"epochs: 3\n"),
         "loop.py": content_digest(LOOP.encode()),
     }

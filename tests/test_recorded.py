@@ -275,6 +275,32 @@ def test_a_clip_that_holds_an_sgd_run_still_is_an_error(
     assert codes(clip_config("adamw", "1.0e-3", "1.0"), adamw)["GA931"].severity == "info"
 
 
+@pytest.mark.parametrize(
+    ("moves", "next_step", "note"),
+    [
+        # ten times the threshold: an update of 2e-5, 2e-3, 0.2 of the weights
+        (2e-6, "Clip at the 90th percentile", "leave the learning rate as it is"),
+        (2e-4, "Lower the learning rate instead", "if the loss gets unsteady, lower"),
+        (2e-2, "Lower the learning rate instead", "is far (1e-3 is usual): lower the learning"),
+        (None, "Lower the learning rate instead", "if the run was stable, lower the learning"),
+    ],
+)
+def test_what_a_looser_clip_asks_of_the_rate_goes_by_how_far_steps_move(
+    moves: float | None, next_step: str, note: str
+) -> None:
+    lines = steps(lognormal(120, 7.0), 1.0, rate=0.1)
+    for line in lines[9::10] if moves is not None else []:
+        line |= {"update_ratio": [moves, moves], "weight_norms": [1.0, 1.0]}
+    record = record_of([optimizer("SGD"), *lines])
+    found = codes(clip_config("sgd", "0.1", "1.0"), record)["GA931"]
+    assert found.severity == "warning"  # the clip leaves more than a tenth
+    assert found.next.startswith(next_step)
+    assert found.fix is not None
+    said = " ".join(found.fix.notes)
+    assert note in said
+    assert ("lower the learning rate" in said) is not (moves == 2e-6)
+
+
 @pytest.mark.parametrize(("count", "fixed"), [(19, None), (60, False), (99, False), (100, True)])
 def test_too_few_steps_get_no_verdict_then_no_threshold(count: int, fixed: bool | None) -> None:
     record = record_of([optimizer("SGD"), *steps(lognormal(count, 5.0), 1.0, rate=0.1)])

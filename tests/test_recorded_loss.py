@@ -21,6 +21,7 @@ from record_support import (
 from gradaudit.evidence.record_reader import read_record
 from gradaudit.findings import Finding
 from gradaudit.plan.recorded import as_config
+from gradaudit.rules.docs import as_text
 
 
 def judged(losses: list[Any], config: str = ADAMW, **more: Any) -> dict[str, Finding]:
@@ -140,6 +141,16 @@ def test_a_rate_at_its_limit(line: dict[str, Any], fires: bool) -> None:
     entry = {"kind": "rate_test", "learning_rate": 1e-3, **line}
     record = record_of([optimizer(), *steps(lognormal(9)), entry])
     assert ("GA944" in codes(ADAMW, record)) is fires
+
+
+def test_a_loss_that_is_half_as_high_again_is_not_called_divergence() -> None:
+    losses = [[1.0] * 8, [1.0] * 4 + [1.6, 1.7, 1.8, 1.9]]
+    entry = {"kind": "rate_test", "learning_rate": 1e-3, "factors": [1.0, 2.0], "losses": losses}
+    found = codes(ADAMW, record_of([optimizer(), *steps(lognormal(9)), entry]))["GA944"]
+    assert "is 75 % higher" in found.message
+    text = as_text(found.rule)
+    for words in ("diverge", "room"):
+        assert words not in f"{text} {found.message} {found.next}"
 
 
 @pytest.mark.torch

@@ -10,6 +10,7 @@ from probe_support import assert_faithful, needs, run_both
 from record_support import ADAMW, audit_recorded, codes, lognormal, optimizer, record_of, steps
 
 from gradaudit.evidence.record_reader import read_record
+from gradaudit.plan.recorded import as_config
 
 BACK = {"looked": 6, "moved": 6, "kept": 0, "back": 6, "left": 0.0}
 
@@ -55,6 +56,36 @@ def test_shards_without_marks_are_not_judged() -> None:
     assert "GA924" not in codes(ADAMW, record_of([optimizer(), *lines, note]))
 
 
+def test_weights_at_the_bounds_of_a_clamp_are_an_info() -> None:
+    held = {**BACK, "clamped": 6}
+    assert said([held] * 9) == ("info", "medium")
+    assert said([{**BACK, "kept": 2, "back": 4, "clamped": 4, "left": 0.01}] * 9) == (
+        "info", "medium",
+    )  # fmt: skip
+    assert said([*[held] * 8, {**held, "clamped": 5}]) == ("error", "high")  # not all are explained
+    assert said([{**held, "left": 0.3, "back": 2}] * 9) is None
+
+
+@pytest.mark.torch
+@needs("torch")
+@pytest.mark.parametrize(
+    ("kind", "seed", "expected"),
+    [
+        ("ring", 0, set()), ("ring", 1, set()), ("ring", 2, set()),
+        ("saturated", 0, {"info"}), ("saturated", 1, {"info"}), ("restored", 0, {"error"}),
+    ],
+)  # fmt: skip
+def test_the_clamp_of_a_wgan_is_no_state_that_is_put_back(
+    tmp_path: Path, kind: str, seed: int, expected: set[str]
+) -> None:
+    """A saturated critic keeps nothing of its steps, bit for bit, and is no fault."""
+    both = run_both(tmp_path, "cpu", "wgan.py", kind, str(seed), "600", skip=400)
+    assert_faithful(both)
+    record = read_record(str(tmp_path / "record"))
+    found = audit_recorded(as_config(record), record).findings
+    assert {f.severity for f in found if f.rule.code == "GA924"} == expected
+
+
 @pytest.mark.torch
 @needs("torch")
 @pytest.mark.parametrize(
@@ -77,6 +108,8 @@ def test_what_is_done_to_the_weights_between_two_steps(tmp_path: Path, mode: str
     last = looks[-1]["last_update"]
     assert last["looked"] == last["moved"] == 4
     if mode in ("plain", "swapped", "perturbed"):
-        assert last == {"looked": 4, "moved": 4, "kept": 4, "back": 0, "left": 1.0}
+        assert last == {
+            "looked": 4, "moved": 4, "kept": 4, "back": 0, "clamped": 0, "left": 1.0,
+        }  # fmt: skip
     if mode == "averaged":
         assert last["left"] < 2e-3

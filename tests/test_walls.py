@@ -54,7 +54,10 @@ ARROWS: dict[str, set[str]] = {
     "fixing": {"audit", "fix", "source"},
     # what is learnt by running torch: what runs inside of a training has no import of ours at all;
     # how long a schedule runs is told once, in `rules.lengths`
-    "probe": {"audit", "evidence", "options", "plan", "rules", "settings", "syntax"},
+    # which files a config is made of goes into the record
+    "probe": {
+        "audit", "compose", "evidence", "options", "plan", "rules", "settings", "source", "syntax",
+    },
     # from findings to the screen: anything but the audit that made them
     "render": {
         "compare", "dialects", "edits", "evidence", "findings", "fix", "plan", "rules", "source",
@@ -74,7 +77,11 @@ ARROWS: dict[str, set[str]] = {
 
 ONLY_IN = {
     ("plan", "settings"): {"gradaudit.plan.facts"},
-    ("plan", "evidence"): {"gradaudit.plan.facts", "gradaudit.plan.measured"},
+    ("plan", "evidence"): {
+        "gradaudit.plan.facts",
+        "gradaudit.plan.measured",
+        "gradaudit.plan.recorded",
+    },
     ("plan", "source"): {"gradaudit.plan.saved", "gradaudit.plan.build", "gradaudit.plan.facts"},
     ("dialects", "source"): {"gradaudit.dialects.compile", "gradaudit.dialects.plugged"},
     ("dialects", "syntax"): {

@@ -11,6 +11,7 @@ from record_support import (
     audit_recorded,
     clip_config,
     codes,
+    example_record,
     lognormal,
     optimizer,
     record_of,
@@ -22,6 +23,7 @@ from support import run_cli
 
 from gradaudit.options import Options
 from gradaudit.rules import load
+from gradaudit.rules.docs import parse
 from gradaudit.rules.weighing import JUDGES, TELLS
 from gradaudit.settings import Settings
 
@@ -71,6 +73,34 @@ def test_a_tight_clip_that_is_borne_out_is_told_once() -> None:
     assert found["GA101"].severity == "warning"
     assert found["GA101"].confidence == "high"
     assert any("acts on 60 of 60 steps" in text for text in found["GA101"].evidence)
+
+
+def test_one_that_holds_the_run_still_is_as_grave_as_measured() -> None:
+    lines = steps(lognormal(120, 20.0), 0.2, rate=0.1)
+    for line in lines[9::10]:
+        line |= {"update_ratio": [3e-6, 3e-6], "weight_norms": [1.0, 1.0]}
+    found = codes(
+        CROWDED.format(optimizer="sgd", rate="0.1"), record_of([optimizer("SGD"), *lines])
+    )
+    assert found["GA101"].severity == "error"
+
+
+JUDGED = sorted({*JUDGES, *(code for told in TELLS.values() for code in told)})
+
+
+@pytest.mark.parametrize("code", JUDGED)
+def test_no_record_gives_a_finding_a_severity_that_its_rule_does_not_declare(code: str) -> None:
+    """Each rule that a record can change, on its own example, beside every rule's record."""
+    bad = parse(load()[code]).bad
+    for rule in load().values():
+        if rule.scope == "record":
+            audit_recorded(bad, example_record(parse(rule).bad_record))  # it looks at each finding
+
+
+def test_no_rule_on_records_is_graver_than_the_rule_that_tells_it() -> None:
+    for code, told in TELLS.items():
+        for host in told:
+            assert set(load()[code].severities) <= set(load()[host].severities), (code, host)
 
 
 def test_under_adamw_a_clip_on_every_step_is_an_info() -> None:
@@ -253,15 +283,32 @@ def test_fix_lowers_auxiliary_weights_and_leaves_the_task(tmp_path: Path) -> Non
     entries = [optimizer(), *steps(lognormal(120), 5.0), *terms(30, norms, WEIGHTS)]
     folder = write_record(tmp_path / "r", entries)
     words = ("--record", str(folder), str(config))
-    run_cli("fix", *words, "--write")
+    said = run_cli("fix", *words, "--write").out
     text = config.read_text()
     assert "ce: 1.0\n" in text
     assert "mse: 1.0\n" in text
     # the largest primary norm is 2: each of two auxiliary terms is to have 2 * 0.4 / 0.6 / 2
     assert "calibration: 0.13\n" in text
+    assert "not fixed" not in said  # what is left of it is no contradiction
+    assert "mended in part" in said
     assert "variance: 0.06\n" in text  # no more than 100 times in one round
     again = run_cli("fix", *words, "--write")
     assert "Nothing to fix" in again.out
     assert config.read_text() == text
     left = " ".join(run_cli("check", *words).out.split())
+    assert "the weights are those that this record recommends: measure again with them" in left
+    config.write_text(text.replace("0.13", "0.5").replace("0.06", "0.9"))
+    left = " ".join(run_cli("check", *words).out.split())
     assert "changed since they were measured: measure again" in left
+
+
+def test_no_clip_asks_for_weights_that_were_just_set(tmp_path: Path) -> None:
+    config = tmp_path / "train.yaml"
+    config.write_text(TERMS.replace("adamw", "sgd") + "gradient_clip_norm: 1.0\n")
+    lines = steps(lognormal(120, 5.0), 1.0)
+    entries = [optimizer("SGD"), *lines, *terms(30, {"ce": 1.0, "calibration": 9.0}, WEIGHTS)]
+    folder = write_record(tmp_path / "r", entries)
+    said = " ".join(run_cli("fix", "--record", str(folder), str(config)).out.split())
+    assert "lower `calibration` by the measured norms" in said
+    assert "set the loss weights first" not in said
+    assert "the loss weights are no longer those of the record" in said

@@ -50,6 +50,16 @@ def content_digest(content: bytes) -> str:
     return hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()
 
 
+@dataclass(frozen=True)
+class Config:
+    """A file as it was when the run began. base_of: the path of the config that is built on it;
+    None for one that was named itself."""
+
+    path: str
+    digest: str
+    base_of: str | None
+
+
 @dataclass
 class Clip:
     """One call of a clip. limit: the norm or the value that was passed. covered: of the `of`
@@ -85,8 +95,9 @@ class LastUpdate:
     """What was found at the beginning of a step of what the step before did to the weights.
 
     In the first numbers of `looked` tensors: how many of these it moved, and of them how many are
-    as it left them (`kept`) and how many bit for bit as before it (`back`). left: norm of the
-    change since before it, over that of its change.
+    as it left them (`kept`), how many bit for bit as before it (`back`), and how many it left
+    otherwise, but for a clamp to the range of the numbers that are there now (`clamped`). left:
+    norm of the change since before it, over that of its change.
     """
 
     looked: int
@@ -94,6 +105,7 @@ class LastUpdate:
     kept: int
     back: int
     left: float | None
+    clamped: int = 0
 
 
 @dataclass
@@ -345,7 +357,7 @@ class Record:
     why_stopped: str = ""
     optimizers: list[OptimizerRecord] = field(default_factory=list)
     files: list[dict[str, Any]] = field(default_factory=list)
-    configs: list[tuple[str, str]] = field(default_factory=list)
+    configs: list[Config] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     terms: list[Terms] = field(default_factory=list)
@@ -360,10 +372,16 @@ class Record:
         """Whether the run had this content as a config: False where it had another in a file of
         this name, None where nothing is known of such a file."""
         digest = content_digest(content)
-        if any(digest == known for _, known in self.configs):
+        if any(digest == config.digest for config in self.configs):
             return True
         name = os.path.basename(path)
-        return False if any(os.path.basename(own) == name for own, _ in self.configs) else None
+        return False if any(os.path.basename(c.path) == name for c in self.configs) else None
+
+    def bases_of(self, content: bytes) -> list[Config]:
+        """The files that the config of this content was built on when the run began."""
+        digest = content_digest(content)
+        named = {config.path for config in self.configs if config.digest == digest}
+        return [config for config in self.configs if config.base_of in named]
 
     @property
     def steps(self) -> int:

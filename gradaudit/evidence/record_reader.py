@@ -16,6 +16,7 @@ from gradaudit.evidence.merge import merge
 from gradaudit.evidence.record import (
     BatchNormSeen,
     Clip,
+    Config,
     LastUpdate,
     OptimizerRecord,
     Record,
@@ -162,7 +163,11 @@ def _take_header(entry: dict[str, Any], record: Record, path: Path) -> None:
     record.steps_asked = _integer(entry.get("steps_asked"))
     record.skip_steps = _integer(entry.get("skip_steps")) or 0
     record.configs = [
-        (_text(config.get("path")), _text(config.get("sha256")))
+        Config(
+            _text(config.get("path")),
+            _text(config.get("sha256")),
+            _text(config.get("base_of")) or None,
+        )
         for config in _list(entry.get("configs"))
         if isinstance(config, dict)
     ]
@@ -267,7 +272,10 @@ def _last_update(entry: object) -> LastUpdate | None:
     if not isinstance(entry, dict):
         return None
     counts = [_integer(entry.get(name)) or 0 for name in ("looked", "moved", "kept", "back")]
-    return LastUpdate(counts[0], counts[1], counts[2], counts[3], _finite(entry.get("left")))
+    clamped = _integer(entry.get("clamped")) or 0
+    return LastUpdate(
+        counts[0], counts[1], counts[2], counts[3], _finite(entry.get("left")), clamped
+    )
 
 
 def _clip(entry: dict[str, Any]) -> Clip:

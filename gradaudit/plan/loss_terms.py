@@ -11,6 +11,7 @@ from gradaudit.syntax.tree import Alias, Scalar, resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from gradaudit.compose.model import Composed
@@ -53,13 +54,14 @@ def find_terms(
     flat_known = False
     flat: list[LossTerm] = []
     groups: dict[str, dict[str, LossTerm]] = {}
+    beside = [_tokens(candidate.name) for candidate in candidates]
     for candidate in candidates:
         name = candidate.name
         setting = weight_of(candidate, composed)
         if setting is None or setting.number is None:
             continue
-        tokens = tuple(token for token in name.split("_") if token)
-        role = role_of(tokens, words["roles"])
+        tokens = _tokens(name)
+        role = role_of(tokens, words["roles"], beside)
         term = LossTerm(name, setting.number, role, setting, tokens)
         if candidate.group:
             groups.setdefault(candidate.group, {})[candidate.path] = term
@@ -77,6 +79,10 @@ def find_terms(
     return sorted(
         terms.values(), key=lambda term: term.setting.place.start if term.setting.place else 0
     )
+
+
+def _tokens(name: str) -> tuple[str, ...]:
+    return tuple(token for token in name.split("_") if token)
 
 
 def term_name(name: str, section: str, owner: str, words: dict[str, Any]) -> str | None:
@@ -97,7 +103,10 @@ def term_name(name: str, section: str, owner: str, words: dict[str, Any]) -> str
             return None
         for suffix in words["suffixes"]:
             if name.endswith(suffix) and len(name) > len(suffix):
-                return name[: -len(suffix)]
+                bare = name[: -len(suffix)]
+                # What `z_loss_weight` weighs is the z-loss; a `z` alone is a coordinate.
+                is_z_loss = suffix[:5] == "_loss" and bare.rpartition("_")[2] == "z"
+                return f"{bare}_loss" if is_z_loss else bare
     if name.startswith(words["prefixes"]):
         for prefix in words["prefixes"]:
             if name.startswith(prefix) and len(name) > len(prefix):
@@ -131,9 +140,21 @@ def title(named: dict[str, Node], words: dict[str, Any]) -> str | None:
 
 _ONE_NAME = (("cross", "entropy"), ("smooth", "l1"))
 
+_Z_LOSS = (("z", "loss"), ("router", "z"), ("moe", "z"))
+"""The last two words of a penalty on the logarithm of a softmax's normaliser: of the output (PaLM,
+arXiv:2204.02311, section 5) or of a router (ST-MoE, arXiv:2202.08906)."""
 
-def role_of(tokens: tuple[str, ...], roles: dict[str, str]) -> str:
-    """An auxiliary word decides over a primary one: `calib_rank` is a calibration."""
+_AXES = frozenset((("x",), ("y",), ("x", "loss"), ("y", "loss")))
+"""Terms beside which a `z_loss` is that of a third coordinate."""
+
+
+def role_of(
+    tokens: tuple[str, ...], roles: dict[str, str], beside: Iterable[tuple[str, ...]] = ()
+) -> str:
+    """An auxiliary word decides over a primary one: `calib_rank` is a calibration. `beside` are
+    the words of the other terms."""
+    if tokens[-2:] in _Z_LOSS and _AXES.isdisjoint(beside):
+        return "auxiliary"
     for pair in _ONE_NAME:
         if pair[0] in tokens and pair[1] in tokens:
             return "primary"

@@ -30,7 +30,7 @@ class Measured:
     comparable  whether the unit's settings are those of this optimizer: of the two of a GAN, only
                 one may be what the file speaks of.
     older       why the file counts as changed after the record was made, so that its settings may
-                differ on purpose; empty where it does not.
+                differ on purpose; empty where it does not. unsure: it may have been changed.
     after       the steps after the warm-up whose gradient was used.
     norms       their finite pre-clip norms.
     wanted      code of a rule that had too few steps -> how many more it needs; None: unknown.
@@ -43,12 +43,14 @@ class Measured:
         optimizer: OptimizerRecord,
         comparable: bool = True,
         older: str = "",
+        unsure: bool = False,
     ) -> None:
         self.unit = unit
         self.record = record
         self.optimizer = optimizer
         self.comparable = comparable
         self.older = older
+        self.unsure = unsure
         self.series = optimizer.series()
         self.warmup = find_warmup(self.series)
         if self.warmup.over and self._may_be_inside_warmup():
@@ -57,6 +59,12 @@ class Measured:
         self.after: list[Step] = used[self.warmup.after :]
         self.norms = self.series.norms_from(self.warmup.after)
         self.wanted: dict[str, int | None] = {}
+
+    @property
+    def changed(self) -> str:
+        """`was changed after the record was made`, of the file; how sure that is."""
+        was = "may have been" if self.unsure else "was"
+        return f"{was} changed after the record was made"
 
     @property
     def family(self) -> str:

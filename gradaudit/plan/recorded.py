@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from os import stat
 
+from gradaudit.evidence.record import content_digest
 from gradaudit.plan.measured import Measured, match, section_name
 from gradaudit.plan.model import MEASURED, Setting
 from gradaudit.syntax.scalars import yaml_float
@@ -13,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gradaudit.evidence.record import OptimizerRecord, Record
     from gradaudit.plan.model import SettingValue, TrainingUnit
+    from gradaudit.syntax.tree import Tree
 
 PARTIAL = frozenset(("deepspeed", "zero", "fsdp1"))
 """Notes of the recorder: what it sees of batch, accumulation and clip is not the whole."""
@@ -28,34 +30,78 @@ def add_record(
     found, problem = match(units, record, chosen)
     if problem:
         return [problem]
-    older = "it is a fix of what was recorded" if edited else _why_older(record, path)
+    older, unsure = (
+        ("it is a fix of what was recorded", False)
+        if edited
+        else (_why_older(record, path, units[0].composed.trees if units else []))
+    )
     for unit, optimizer, comparable in found:
-        measured = Measured(unit, record, optimizer, comparable, older)
+        measured = Measured(unit, record, optimizer, comparable, older, unsure)
         unit.measured.append(measured)
         if comparable and not any(other.comparable for other in unit.measured[:-1]):
             _complete(unit, measured)
     return []
 
 
-def _why_older(record: Record, path: str) -> str:
-    """Why the file is taken as changed since the run began; empty where it is not.
+def _why_older(record: Record, path: str, trees: list[Tree]) -> tuple[str, bool]:
+    """Why the file is taken as changed since the run began, and whether that is only possible;
+    empty where it is not. `trees` are the files that it is made of.
 
-    By its content where the record holds that of a file of this name, else by its time.
+    By its content where the record holds that of a file of this name, else by its time; then by
+    those of the files that it is built on.
     """
+    content = _content(path)
+    if content is None:
+        return "", False
+    had = record.had_config(path, content)
+    if had is None:
+        return (_BY_TIME if _is_younger(path, record) else ""), False
+    if not had:
+        return "its content is not that which the run had", False
+    younger = ""
+    now = {}
+    for tree in trees:
+        base = tree.source.path
+        if base == path or (below := _content(base)) is None:
+            continue
+        now[base] = content_digest(below)
+        same = record.had_config(base, below)
+        if same is False:
+            return (
+                f"the content of {base}, which it is built on, is not that which the run had",
+                False,
+            )
+        if same is None and not younger and _is_younger(base, record):
+            younger = f"{base}, which it is built on, {_BY_TIME}"
+    if younger:
+        return younger, False
+    for known in record.bases_of(content):
+        if known.digest not in now.values():
+            return f"{known.path}, which it was built on, is not found from here", True
+    return "", False
+
+
+_BY_TIME = "by its time alone, which a fresh checkout changes too; the record has not its content"
+
+
+def _content(path: str) -> bytes | None:
     try:
         with open(path, "rb") as file:
-            had = record.had_config(path, file.read())
-        if had is not None:
-            return "" if had else "its content is not that which the run had"
+            return file.read()
+    except (OSError, ValueError):
+        return None
+
+
+def _is_younger(path: str, record: Record) -> bool:
+    """Whether a file was written after the run began."""
+    try:
         started = datetime.fromisoformat(record.started.replace("Z", "+00:00"))
         changed = datetime.fromtimestamp(stat(path).st_mtime, UTC)
     except (OSError, ValueError):
-        return ""
+        return False
     if started.tzinfo is None:
         started = started.astimezone()
-    if changed <= started:
-        return ""
-    return "by its time alone, which a fresh checkout changes too; the record has not its content"
+    return changed > started
 
 
 def _complete(unit: TrainingUnit, measured: Measured) -> None:

@@ -10,7 +10,7 @@ from gradaudit.syntax.tree import Mapping, Scalar, dotted, entries, path_of, res
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from gradaudit.plan.model import TrainingUnit
     from gradaudit.syntax.tree import Node
@@ -20,13 +20,16 @@ SAME = 1e-6
 DEEPEST = 12
 
 
-def find_key(unit: TrainingUnit, name: str, weight: float) -> LossTerm | None:
+def find_key(
+    unit: TrainingUnit, name: str, weight: float, beside: Iterable[tuple[str, ...]] = ()
+) -> LossTerm | None:
     """The only key of the unit's section that is called after the term (`depth`, `depth_weight`,
     `lambda_depth`) and holds the weight, else the only one that is called its weight. None where
     there is none, or several.
 
     A name alone could be anything (`depth: 4` of a network); a name and the same number are not,
-    nor is `depth_weight` with another number: that one was changed since it was measured.
+    nor is `depth_weight` with another number: that one was changed since it was measured. `beside`
+    are the words of all terms.
     """
     plain = name.lower().replace("-", "_")
     names = {plain, plain.removesuffix("_loss")}
@@ -34,7 +37,8 @@ def find_key(unit: TrainingUnit, name: str, weight: float) -> LossTerm | None:
     changed = []
     for key, value, merged in _pairs(unit.mapping, 0):
         normal = key.value.lower().replace("-", "_")
-        if normal not in names and term_name(normal, "unit", "", _WORDS) not in names:
+        own = term_name(normal, "unit", "", _WORDS) or ""
+        if names.isdisjoint((normal, own, own.removesuffix("_loss"))):
             continue
         path = dotted(path_of(key, unit.composed.tree_of(key)))
         candidate = TermCandidate(plain, key, value, path, "loss", merged)
@@ -43,7 +47,7 @@ def find_key(unit: TrainingUnit, name: str, weight: float) -> LossTerm | None:
         if setting is None or number is None:
             continue
         tokens = tuple(token for token in plain.split("_") if token)
-        term = LossTerm(plain, number, role_of(tokens, _WORDS["roles"]), setting, tokens)
+        term = LossTerm(plain, number, role_of(tokens, _WORDS["roles"], beside), setting, tokens)
         if abs(number - weight) <= SAME * abs(weight):
             found.append(term)
         elif normal not in names:

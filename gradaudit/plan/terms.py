@@ -44,6 +44,7 @@ def shares_of(measured: Measured) -> list[TermShare]:
     own = _terms_of(names, measured.unit.loss_terms)
     _add_unknown(own, measured)
     said = {line.get("name"): line.get("role") for line in measured.record.others.get("term", [])}
+    beside = [_tokens(name) for name in names]
     means: list[float] = []
     found: list[TermShare] = []
     for name in names:
@@ -65,7 +66,9 @@ def shares_of(measured: Measured) -> list[TermShare]:
         norms = [norm * factor for norm in norms if norm * factor > 0]
         means.append(sum(norms) / len(steps))
         rms = sqrt(sum(norm * norm for norm in norms) / len(norms)) if norms else 0.0
-        role = said.get(name) or (term.role if term is not None else role_of(_tokens(name), _ROLES))
+        role = said.get(name) or (
+            term.role if term is not None else role_of(_tokens(name), _ROLES, beside)
+        )
         setting = term.setting if term is not None else None
         found.append(TermShare(name, role, weight, setting, len(norms) / len(steps), rms))
     total = sum(means)
@@ -147,7 +150,9 @@ def _add_unknown(found: dict[str, LossTerm], measured: Measured) -> None:
     for step in measured.terms[:1]:
         for name, weight in zip(step.names, step.weights, strict=True):
             if name not in found and weight:
-                term = find_key(measured.unit, name, weight)
+                term = find_key(
+                    measured.unit, name, weight, [_tokens(other) for other in step.names]
+                )
                 if term is not None:
                     found[name] = term
 

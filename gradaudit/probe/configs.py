@@ -6,8 +6,13 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
+from gradaudit.compose import compose
+from gradaudit.compose.identify import identify
+from gradaudit.compose.opener import NotOpened, Opener
 from gradaudit.evidence.record import content_digest
-from gradaudit.syntax import SUFFIXES
+from gradaudit.settings import BadSettings, Finder
+from gradaudit.source import Unreadable, read
+from gradaudit.syntax import SUFFIXES, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,19 +25,46 @@ LARGEST = 1 << 22
 
 
 def config_digests(named: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
-    """Path as typed and digest of the content, of pairs of the path as typed and from here.
+    """Path as typed and digest of the content, of pairs of the path as typed and from here; then
+    the same of the files that each is built on, with `base_of`: the path of the one named.
 
     What is no file, cannot be read or is too large is left out.
     """
-    found: dict[str, str] = {}
+    found: dict[str, dict[str, str]] = {}
+    bases: list[dict[str, str]] = []
     for name, path in named:
-        with contextlib.suppress(OSError):
-            if len(found) == MOST:
-                break
-            if os.path.isfile(path) and os.path.getsize(path) <= LARGEST:
-                with open(path, "rb") as file:
-                    found[name] = content_digest(file.read())
-    return [{"path": name, "sha256": digest} for name, digest in found.items()]
+        digest = _digest(path)
+        if digest is None or name in found:
+            continue
+        found[name] = {"path": name, "sha256": digest}
+        for base in bases_of(path):
+            digest = _digest(base)
+            if digest is not None:
+                bases.append({"path": base, "sha256": digest, "base_of": name})
+    return [*found.values(), *bases][:MOST]
+
+
+def bases_of(path: str) -> list[str]:
+    """The files that a config is put together of besides itself, as a check of it reads them:
+    bases, groups, linked files. None where the file is no config, or cannot be read."""
+    try:
+        settings = Finder().for_file(path)
+        tree = parse(read(path))
+        opener = Opener(path)
+        chosen = settings.dialect_of(path)
+        dialect, _ = identify(tree, opener, chosen, plugins=settings.plugins)
+        composed = compose(tree, dialect, opener)
+    except (OSError, Unreadable, NotOpened, BadSettings):
+        return []
+    return [other.source.path for other in composed.trees if other is not tree]
+
+
+def _digest(path: str) -> str | None:
+    with contextlib.suppress(OSError):
+        if os.path.isfile(path) and os.path.getsize(path) <= LARGEST:
+            with open(path, "rb") as file:
+                return content_digest(file.read())
+    return None
 
 
 def named_configs(command: list[str], cwd: str | None, config: str | None) -> list[tuple[str, str]]:

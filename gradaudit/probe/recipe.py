@@ -214,16 +214,9 @@ def _hint(missing: Missing) -> str:
     return f"; say {named}" if named else ""
 
 
-_CLASSES = {
-    "adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "momentum": "SGD", "nesterov": "SGD",
-    "rmsprop": "RMSprop", "adagrad": "Adagrad", "adadelta": "Adadelta", "adamax": "Adamax",
-    "nadam": "NAdam", "radam": "RAdam", "asgd": "ASGD",
-}  # fmt: skip
-_WITHOUT = {
-    "betas": ("SGD", "RMSprop", "Adagrad", "Adadelta", "ASGD"),
-    "momentum": ("Adam", "AdamW", "Adagrad", "Adadelta", "Adamax", "NAdam", "RAdam", "ASGD"),
-    "eps": ("SGD", "ASGD"),
-}
+_OTHER_STEPS = ("lbfgs", "muon", "adafactor", "sparseadam", "sparse_adam", "rprop")
+"""Families whose step asks for more than gradients of any shape, or for other arguments than the
+plan has: a closure, matrices, sparse gradients, a pair for eps."""
 
 
 def make_optimizer(recipe: Recipe, parameters: list[Any]) -> Any:
@@ -231,35 +224,35 @@ def make_optimizer(recipe: Recipe, parameters: list[Any]) -> Any:
 
     Raises: DryRunError where the config names none, or one that torch has not.
     """
+    from inspect import signature
+
     import torch
+
+    from gradaudit.probe.construct import CLASSES, FIXED
 
     if recipe.optimizer is None:
         raise DryRunError(
             "the config names no optimiser: return one as Training(..., optimizer=...), or say "
             "`--assume optimizer=adamw learning_rate=1e-3`"
         )
-    name = _CLASSES.get(recipe.optimizer)
-    if name is None:
+    name = CLASSES.get(recipe.optimizer, "")
+    made = getattr(torch.optim, name, None)
+    if made is None or recipe.optimizer in _OTHER_STEPS:
+        why = "is none of torch's" if made is None else "cannot be made from the config alone"
         raise DryRunError(
-            f"optimiser `{recipe.optimizer}` is none of torch's: make it in `build` and return it "
-            "as Training(..., optimizer=...)"
+            f"optimiser `{recipe.optimizer}` {why}: make it in `build` and return it as "
+            "Training(..., optimizer=...)"
         )
     if "lr" not in recipe.arguments:
         raise DryRunError(
             "the config has no learning rate that could be read: return the optimiser as "
             "Training(..., optimizer=...), or say `--assume learning_rate=1e-3`"
         )
-    arguments = {
-        key: value for key, value in recipe.arguments.items() if name not in _WITHOUT.get(key, ())
-    }
-    if name != "SGD":
-        arguments.pop("nesterov", None)
-    if recipe.optimizer == "nesterov":
-        arguments["nesterov"] = True
-    if name == "SGD" and recipe.optimizer != "sgd":
-        arguments.setdefault("momentum", 0.9)
+    takes = signature(made).parameters
+    arguments = {key: value for key, value in recipe.arguments.items() if key in takes}
+    arguments |= FIXED.get(recipe.optimizer, {})
     try:
-        return getattr(torch.optim, name)(parameters, **arguments)
+        return made(parameters, **arguments)
     except (TypeError, ValueError) as error:
         said = ", ".join(f"{key}={value}" for key, value in arguments.items())
         raise DryRunError(f"torch.optim.{name}({said}) refused: {error}") from error

@@ -64,9 +64,14 @@ MOST_LEFT = 10
 
 
 def _left(files: list[Fixed], width: int) -> list[Line]:
-    """Why an error or a warning that is left has no fix; a base's fault once for all its users."""
+    """Why an error or a warning that is left has no fix; a base's fault once for all its users.
+
+    Where what was applied edits the very setting, the fault is mended as far as is known: a weight
+    that a record lowers by no more than a hundred times in one round.
+    """
     said = dict.fromkeys(
-        f"not fixed: {_what(finding)}: {finding.no_fix}"
+        f"{'mended in part' if finding.key in _edited(file) else 'not fixed'}: "
+        f"{_what(finding)}: {finding.no_fix}"
         for file in files if file.after.tree is not None
         for finding in file.after.findings
         if finding.fix is None and finding.no_fix and finding.severity != INFO
@@ -75,6 +80,12 @@ def _left(files: list[Fixed], width: int) -> list[Line]:
     if len(said) > MOST_LEFT:
         shown.append(f"... and {len(said) - MOST_LEFT} more without a fix")
     return [[piece(line, "dim")] for line in shown]
+
+
+def _edited(file: Fixed) -> set[str | None]:
+    """The settings that the applied fixes of a file edit, as dotted keys."""
+    applied = file.outcome.applied if file.outcome is not None else []
+    return {edit.key for one in applied for edit in one.fix.edits}
 
 
 def _diff(file: Fixed) -> list[Line]:

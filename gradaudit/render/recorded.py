@@ -187,9 +187,10 @@ def lacking_text(measured: Measured) -> list[str]:
 
 def older_text(measured: Measured) -> str:
     """That the config was changed since, how that is known, and what follows."""
+    changed = measured.changed.removeprefix("was ")
     return (
-        f"changed after the record was made ({measured.older}): what may be so on purpose is no "
-        "fault, and no clip norm is recommended where batch or loss weights may be others"
+        f"{changed} ({measured.older}): what may be so on purpose is no fault, "
+        "and no clip norm is recommended where batch or loss weights may be others"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradaudit.findings import INFO, LOW, MEDIUM, SPECULATIVE, WARNING, Finding, Fix, Related
+from gradaudit.findings import ERROR, INFO, LOW, MEDIUM, SPECULATIVE, WARNING, Finding, Fix, Related
 from gradaudit.plan.schedule import rate_at
 from gradaudit.rules import rule
 from gradaudit.rules.optimisers import effect_of_clip, steps_with_gradient
@@ -31,7 +31,7 @@ PRE_CLIP = (
     "clip-norm-too-tight",
     scope="unit",
     needs=("clip_norm",),
-    severities=(WARNING, INFO),
+    severities=(ERROR, WARNING, INFO),
     confidence=LOW,
     limits={"terms": 4, "sum_to_clip": 5, "spread": 5, "norm_to_clip": 5, "norm_to_clip_sgd": 10},
     references=(
@@ -68,7 +68,8 @@ def clip_norm_too_tight(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]
         the moments, which is usually wanted.
 
         Without a measured norm this is a suspicion: several summed terms, one of them heavy and
-        auxiliary, under a threshold far below their weights.
+        auxiliary, under a threshold far below their weights. With a record it has the severity of
+        the measurement, GA931: an error only where clipped steps under SGD hardly move the weights.
 
     Bad:
         optimizer: adamw

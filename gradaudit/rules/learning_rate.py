@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     "learning-rate-too-high",
     scope="unit",
     needs=("learning_rate", "optimizer"),
-    severities=(ERROR, WARNING),
+    severities=(ERROR, WARNING, INFO),
     confidence=MEDIUM,
     limits={
         "adaptive_warning": 1e-2, "adaptive_error": 0.1, "sgd_warning": 1.0, "sgd_error": 100.0,

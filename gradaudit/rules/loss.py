@@ -299,7 +299,7 @@ def _balanced_elsewhere(unit: TrainingUnit) -> bool:
     "steep-hinge-penalty",
     scope="unit",
     needs=("loss_terms",),
-    severities=(WARNING,),
+    severities=(WARNING, INFO),
     confidence=LOW,
     limits={"weight": 5, "over_primary": 5},
     references=("docs/measurements.md",),

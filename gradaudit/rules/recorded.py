@@ -109,10 +109,7 @@ def differs(
     notes = [evidence]
     if measured.older:
         severity, confidence = INFO, LOW
-        notes.append(
-            f"the file was changed after the record was made ({measured.older}): it may differ on "
-            "purpose"
-        )
+        notes.append(f"the file {measured.changed} ({measured.older}): it may differ on purpose")
         next = "Record again with the file as it is now."
     return report(
         measured, [setting.name], message, severity=severity, confidence=confidence, label=label,

@@ -11,9 +11,9 @@ from gradaudit.evidence.statistics import (
     wilson,
 )
 from gradaudit.findings import ERROR, HIGH, INFO, MEDIUM, RECOMMENDED, WARNING, Fix
-from gradaudit.plan.measured import ENOUGH_TO_RECOMMEND
-from gradaudit.plan.terms import balance_is_open, norm_moved
-from gradaudit.rules import rule
+from gradaudit.plan.measured import ENOUGH_TO_RECOMMEND, same
+from gradaudit.plan.terms import balance_is_open, norm_moved, weights_changed
+from gradaudit.rules import load, rule
 from gradaudit.rules.recorded import (
     PARTIAL,
     RECORD_PAGE,
@@ -44,6 +44,9 @@ BROWN = "https://doi.org/10.1214/ss/1009213286 (Brown, Cai & DasGupta 2001: inte
 PERCENTILE = 0.9
 DOMINATED = 0.5
 """Share of the gradient that auxiliary terms have where GA961 lowers their weights."""
+
+USUAL = 1e-3
+"""Update over weight that is the rule of thumb (GA943)."""
 
 HEAVY = 10
 """A 95th percentile at this many times the median: 38 on the reconstructed training as written, 8
@@ -161,17 +164,11 @@ def clip_acts_on_most_steps(measured: Measured, limits: Limits) -> Iterator[Find
             why += " Its weight decay is added to the clipped gradient and does not cancel."
         if heavy:
             why += " Spikes among the steps do not cancel; they are the fault here."
-    ratios = update_ratios(measured)
-    moves = median(list(ratios.values())) if ratios else None
-    stuck = (
-        learns
-        and low > limits["error_share"]
-        and middle >= limits["error_ratio"] * threshold
-        and moves is not None
-        and moves < limits["still"]
-    )
+    moves = _moves(measured)
+    still = learns and moves is not None and moves < limits["still"]
+    stuck = still and low > limits["error_share"] and middle >= limits["error_ratio"] * threshold
     evidence = [norms_text(measured), STEPS_APART]
-    if stuck and moves is not None:
+    if still and moves is not None:
         why += " The weights hardly move."
         evidence.append(f"a step changes the weights by {number(rounded(moves))} of their size")
     fix, no_fix = clip_fix(measured, limits)
@@ -189,7 +186,7 @@ def clip_acts_on_most_steps(measured: Measured, limits: Limits) -> Iterator[Find
         next="Mend what makes the spikes first; a clip cannot lower the norm."
         if heavy
         else "Clip at the 90th percentile: steps as short as these train very slowly."
-        if stuck
+        if still
         else "Lower the learning rate instead, or clip at the 90th percentile."
         if learns
         else "Nothing has to change; at the 90th percentile the clip would guard against spikes "
@@ -290,6 +287,31 @@ def _decay_in_gradient(measured: Measured) -> bool:
     )
 
 
+def _moves(measured: Measured) -> float | None:
+    """How far a step changes the weights: median of update over weight; None: not measured."""
+    ratios = update_ratios(measured)
+    return median(list(ratios.values())) if ratios else None
+
+
+def _longer_steps(measured: Measured, before: float, value: float) -> str:
+    """What a looser clip does to the steps of SGD, and to which side the rate should then go: an
+    update is at most as many times as long as the threshold is higher."""
+    factor = value / before
+    text = f"under {measured.optimizer.class_name} a step may then be {times(factor)} as long"
+    used = measured.optimizer.clip_norm
+    moves = _moves(measured) if used is not None and same(used, before) else None
+    if moves is None:
+        return f"{text}: if the run was stable, lower the learning rate with it"
+    limits = load()["GA943"].limits
+    now, then = number(rounded(moves)), number(rounded(moves * factor))
+    text += f": an update of up to {then} of the weights instead of {now}"
+    if moves * factor > limits["high"]:
+        return f"{text}, which is far (1e-3 is usual): lower the learning rate with it"
+    if moves * factor <= USUAL:
+        return f"{text}, no more than is usual (1e-3): leave the learning rate as it is"
+    return f"{text} (1e-3 is usual): if the loss gets unsteady, lower the learning rate with it"
+
+
 def norms_text(measured: Measured) -> str:
     """`pre-clip norm over 98 steps (steps 3 to 100): median 1.2, p95 8.1, largest 24`."""
     norms = measured.norms
@@ -316,12 +338,17 @@ def clip_fix(measured: Measured, limits: Limits) -> tuple[Fix | None, str]:
             f"a threshold is recommended from {number(limits['recommend_steps'])} steps after the "
             f"warm-up: record {lacking} more"
         )
+    if measured.terms and weights_changed(measured):
+        return None, (
+            "the loss weights are no longer those of the record, and they change the norm: record "
+            "again"
+        )
     if balance_is_open(measured, DOMINATED):
         return None, "set the loss weights first, then record again: they change the norm"
     if norm_moved(measured):
         return None, (
-            "the file was changed after the record, maybe in its loss weights or its batch, which "
-            "change the norm: record again"
+            f"the file {measured.changed}, maybe in its loss weights or its batch, which change "
+            "the norm: record again"
         )
     tail = tail_ratio(measured.norms)
     if tail is None or tail >= limits["tail"]:
@@ -358,10 +385,7 @@ def clip_fix(measured: Measured, limits: Limits) -> tuple[Fix | None, str]:
     if steps_by_gradient(measured):
         before = setting.number
         if before is not None and 0 < before < value:
-            notes.append(
-                f"under {measured.optimizer.class_name} a step may then be {times(value / before)} "
-                "as long: if the run was stable, lower the learning rate with it"
-            )
+            notes.append(_longer_steps(measured, before, value))
     else:
         notes.append(
             f"under {measured.optimizer.class_name} little changes; the clip then acts on spikes "

@@ -169,12 +169,12 @@ def loss_rises(measured: Measured, limits: Limits) -> Iterator[Finding]:
     ),
 )
 def rate_at_its_limit(measured: Measured, limits: Limits) -> Iterator[Finding]:
-    """At twice the learning rate the dry run's next steps diverge.
+    """At twice the learning rate the loss of the dry run's next steps is far higher, or NaN.
 
     Why:
-        A rate within a factor of two of divergence leaves no room: another seed, a longer warm-up
-        that is cut, or a harder batch may tip it over, under every optimiser. Below it the best
-        rate is often found, so that this is no fault.
+        A rate lies close to its limit where twice as much spoils the next steps: another seed, a
+        shorter warm-up or a harder batch may tip it over, under every optimiser. Just below the
+        limit the best rate is often found, so that this is no fault.
 
     Bad:
         optimizer: adamw
@@ -202,16 +202,18 @@ def rate_at_its_limit(measured: Measured, limits: Limits) -> Iterator[Finding]:
         gradient norm spikes
 
     Fix:
-        None: a longer warm-up or a clip makes room, a lower rate costs time.
+        None: a lower rate is farther from the limit and costs time. A longer warm-up helps where
+        the start is unstable, a clip against single large gradients; neither is known to help
+        against a loss that is higher all along.
 
     Limits:
-        factor: multiple of the rate that is tried, up to which a divergence is reported.
+        factor: multiple of the rate that is tried, up to which a worse loss is reported.
         worse: the loss at it over that at the rate itself, less 1, of the second half of the steps;
           the lower end of its 95 % interval must be above it.
 
     False positives:
-        A few dozen steps are tried: a training that recovers later is reported, one that diverges
-        later is not.
+        A few dozen steps are tried: a loss that recovers later is reported, one that rises later
+        is not.
     """
     tests, rate = rate_tests(measured.record) if measured.comparable else ([], None)
     bad = [
@@ -238,6 +240,6 @@ def rate_at_its_limit(measured: Measured, limits: Limits) -> Iterator[Finding]:
         label="near the limit",
         why=["Another seed or a harder batch may tip it over; the best rate is often close by."],
         evidence=[f"the same batches from the same state, at {number(rate)} and at that multiple"],
-        next="Nothing has to change where the loss falls steadily; a longer warm-up or a clip "
-        "makes room.",
+        next="Nothing has to change where the loss falls steadily. Where it does not: a lower "
+        "rate, or a longer warm-up if the start is what is unstable.",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gradaudit.evidence.statistics import median
-from gradaudit.findings import ERROR, HIGH, MEDIUM, WARNING
+from gradaudit.findings import ERROR, HIGH, INFO, MEDIUM, WARNING
 from gradaudit.rules import rule
 from gradaudit.rules.recorded import PARTIAL, RECORD_PAGE, report
 from gradaudit.rules.text import number, percent
@@ -21,13 +21,17 @@ if TYPE_CHECKING:
     "GA924",
     "update-undone",
     scope="record",
-    severities=(ERROR, WARNING),
+    severities=(ERROR, WARNING, INFO),
     confidence=HIGH,
     limits={"left": 0.05, "looks": 3, "sure": 5},
     references=(
         (
             "https://docs.pytorch.org/docs/stable/optim.html#weight-averaging-swa-and-ema (an "
             "average of the weights is a model of its own)"
+        ),
+        (
+            "https://arxiv.org/abs/1704.00028 (Gulrajani et al. 2017, figure 1: a WGAN's clamp "
+            "drives the weights of the critic to the two ends of their range)"
         ),
         RECORD_PAGE,
     ),
@@ -39,7 +43,8 @@ def update_undone(measured: Measured, limits: Limits) -> Iterator[Finding]:
         Gradients, norms, rates and updates all look healthy, and the model does not change: a state
         that is restored after the step, or an average that is copied into the trained model
         instead of kept beside it. An average with a decay of 0.999 leaves a thousandth of each
-        step.
+        step. Where what is there is exactly what the step made, clamped, the weights stand at the
+        bounds of a clamp, as in a WGAN's critic: a method, and an info.
 
     Bad:
         optimizer: adamw
@@ -79,10 +84,10 @@ def update_undone(measured: Measured, limits: Limits) -> Iterator[Finding]:
         Meta-learning whose inner loop of one step is undone on purpose: where a second optimizer
         holds the same tensors nothing is said, else the finding is wrong. Longer inner loops are
         not met at each look. Local SGD that averages many workers after each step can leave little
-        of one's own. What changes weights a little (clipping as for a WGAN, projections, masks of
-        a pruning, decay by hand) or now and then (Lookahead, SWA) leaves more; an average that is
-        swapped in for an evaluation and out again is not seen. FSDP1, ZeRO and DeepSpeed are not
-        judged.
+        of one's own. Where every tensor has but one or two numbers, a step outwards that is undone
+        looks clamped. What changes weights a little (projections, masks of a pruning, decay by
+        hand) or now and then (Lookahead, SWA) leaves more; an average that is swapped in for an
+        evaluation and out again is not seen. FSDP1, ZeRO and DeepSpeed are not judged.
     """
     looks = [step.last_update for step in measured.optimizer.steps if step.last_update]
     looks = [look for look in looks if look.moved]
@@ -95,6 +100,9 @@ def update_undone(measured: Measured, limits: Limits) -> Iterator[Finding]:
     whole = all(look.back == look.moved for look in looks)
     rests = [look.left for look in looks if look.left is not None]
     if not whole and (len(rests) < len(looks) or max(rests) > limits["left"]):
+        return
+    if all(look.clamped == look.moved - look.kept for look in looks):
+        yield _at_bounds(measured, len(looks), rests)
         return
     sure = whole and len(looks) >= limits["sure"]
     rest = "nothing" if whole else f"{percent(median(rests))}"
@@ -123,3 +131,31 @@ def update_undone(measured: Measured, limits: Limits) -> Iterator[Finding]:
         next="Look for `load_state_dict`, `copy_` and `.data =` in what runs after the step: a "
         "callback, an average of the weights, a state kept for later.",
     )  # fmt: skip
+
+
+def _at_bounds(measured: Measured, looks: int, rests: list[float]) -> Finding:
+    """What is said of weights that a clamp keeps where they are."""
+    most = max(rests, default=0.0)
+    left = percent(most) if most else "nothing"
+    return report(
+        measured,
+        ["optimizer", "learning_rate"],
+        f"a clamp holds the weights at its bounds: {left} is left of what a step does",
+        severity=INFO,
+        confidence=MEDIUM,
+        label="clamped after each step",
+        why=[
+            (
+                "The clamp of a WGAN's critic drives its weights to the two ends of their range. "
+                "There they stay; only what lies between them is still learnt."
+            )
+        ],
+        evidence=[
+            (
+                f"looked at {number(looks)} times: each time the weights were what the step had "
+                "made, clamped to the range that they have"
+            )
+        ],
+        next="Nothing has to change where the clamp is meant; else look for `clamp_` in what runs "
+        "after the step. A wider range or a gradient penalty (WGAN-GP) lets the critic learn more.",
+    )

@@ -42,13 +42,16 @@ def weights_fix(measured: Measured, shares: list[TermShare]) -> tuple[Fix | None
     edits: list[Edit] = []
     keys: list[str] = []
     done: list[Advice] = []
-    changed = False
+    changed = mended = False
     for advice in found.to_apply:
         share = by_name[advice.name]
         if share.setting is None or share.weight is None:
             continue
         if abs(share.weight - advice.weight) > SAME * abs(advice.weight):
-            changed = True
+            if abs(share.weight - advice.new) <= SAME * abs(advice.new):
+                mended = True
+            else:
+                changed = True
             continue
         edit = change(share.setting, advice.new)
         if edit is not None:
@@ -58,6 +61,11 @@ def weights_fix(measured: Measured, shares: list[TermShare]) -> tuple[Fix | None
     if not edits:
         if changed:
             return None, "the weights were changed since they were measured: measure again"
+        if mended:
+            return (
+                None,
+                "the weights are those that this record recommends: measure again with them",
+            )
         if not found.to_apply:
             return None, "no auxiliary term is clearly above its share"
         return None, "no weight of these terms stands in this file as a plain number"

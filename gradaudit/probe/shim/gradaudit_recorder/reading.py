@@ -118,7 +118,7 @@ def _tensors_in(value: Any) -> Iterator[Any]:
         for _, stacked in value.parts:
             yield stacked
     elif isinstance(value, Compared):
-        for norms in (value.moved, value.left, value.since):
+        for norms in (value.moved, value.left, value.since, value.clamped):
             yield from _tensors_in(norms)
     elif isinstance(value, ClipCall):
         yield from _tensors_in(value.total)

@@ -35,16 +35,18 @@ class Look:
 
 @dataclass
 class Compared:
-    """Norms of three differences, an item a tensor: by the step, since before the step, since
-    after it."""
+    """Norms of four differences, an item a tensor: by the step, since before the step, since after
+    it, and to what the step made, clamped to the range of what is there now."""
 
     moved: Norms
     left: Norms
     since: Norms
+    clamped: Norms
 
     def counted(self, values_of: Callable[[Norms], list[float | None]]) -> dict[str, Any]:
         """As the record has it, by what gives the norms as numbers."""
         moved, left, since = values_of(self.moved), values_of(self.left), values_of(self.since)
+        clamped = values_of(self.clamped)
         those = [i for i, norm in enumerate(moved) if norm]
         whole = root_of_squares([moved[i] for i in those])
         rest = root_of_squares([left[i] for i in those])
@@ -53,6 +55,7 @@ class Compared:
             "moved": len(those),
             "kept": sum(since[i] == 0 for i in those),
             "back": sum(left[i] == 0 for i in those),
+            "clamped": sum(since[i] != 0 and clamped[i] == 0 for i in those),
             "left": rest / whole if rest is not None and whole else None,
         }
 
@@ -79,10 +82,12 @@ def compare(look: Look) -> Compared | None:
         for one, other in zip(now, look.before, strict=True):
             if one.shape != other.shape or one.device != other.device or one.dtype != other.dtype:
                 return None
+        clamped = [a.clamp(*torch.aminmax(n)) for n, a in zip(now, look.after, strict=True)]
         return Compared(
             norms_of(torch._foreach_sub(look.after, look.before)),
             norms_of(torch._foreach_sub(now, look.before)),
             norms_of(torch._foreach_sub(now, look.after)),
+            norms_of(torch._foreach_sub(now, clamped)),
         )
 
 
