@@ -29,7 +29,7 @@ from gradaudit_recorder.listen import (
     replace,
     wrap_compile,
 )
-from gradaudit_recorder.state import MOST_ROOTS, Watched
+from gradaudit_recorder.state import MOST_ROOTS, Pieces, Watched
 from gradaudit_recorder.tensors import norms_of, parameters_of, whole
 
 STALE_UNTIL = 20
@@ -95,6 +95,9 @@ def _step_begins(optimizer: Any, args: Any, kwargs: Any) -> Any:
     if len(now.stepping) > 1:  # an optimizer inside of another: the outer one is recorded
         return None
     watched = now.watch(optimizer)
+    if watched.pieces is not None:
+        steps.measure_piece(optimizer, watched)
+        return None
     place = 1 if len(args) > 1 and callable(args[1]) else None
     closure = args[1] if place else kwargs.get("closure")
     if closure is None:
@@ -124,8 +127,27 @@ def _step_ends(optimizer: Any) -> None:
     now = state.current
     if now.stepping:
         now.stepping.pop()
-    if not now.stepping:
-        steps.record(optimizer, now.watch(optimizer), skipped=False)
+    if now.stepping:
+        return
+    watched = now.watch(optimizer)
+    if watched.pieces is None:
+        steps.record(optimizer, watched, skipped=False)
+    else:
+        steps.piece_done(optimizer, watched)
+
+
+@listener
+def _pieces_begin(optimizer: Any) -> None:
+    state.current.watch(optimizer).pieces = Pieces()
+
+
+@listener
+def _pieces_end(optimizer: Any) -> None:
+    """Nothing was stepped where the wrapper found inf or nan."""
+    watched = state.current.watch(optimizer)
+    if watched.pieces is not None and watched.pieces.groups:
+        steps.record(optimizer, watched, skipped=False)
+    watched.pieces = None
 
 
 def _wrap_optimizer(optimizer_class: Any) -> None:
@@ -206,6 +228,7 @@ def _backward_begins() -> dict[int, list[Any]]:
     now = state.current
     wrap_fully_sharded()
     wrap_deepspeed()
+    engines.wrap_steps(_pieces_begin, _pieces_end)
     several = len(now.optimizers) > 1
     before: dict[int, list[Any]] = {}
     for optimizer, watched in now.optimizers.items():
@@ -310,6 +333,8 @@ def _step_skipped(optimizer: Any) -> None:
     """The scaler found inf or nan, and did not call the optimizer. The gradients are there yet."""
     for other, watched in list(state.current.optimizers.items()):
         if other is optimizer or other.param_groups is getattr(optimizer, "param_groups", None):
+            if watched.pieces is not None:  # the end of the whole is not here
+                return
             steps.measure(other, watched)
             steps.record(other, watched, skipped=True)
             return

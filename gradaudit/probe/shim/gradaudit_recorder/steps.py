@@ -10,7 +10,7 @@ import torch
 from gradaudit_recorder import engines, output, state, stop, undone
 from gradaudit_recorder.described import describe, is_new
 from gradaudit_recorder.reading import kept, read_lines
-from gradaudit_recorder.tensors import Norms, local, norms_of, parameters_of
+from gradaudit_recorder.tensors import Norms, local, norms_of, parameters_in, parameters_of
 
 if TYPE_CHECKING:
     from gradaudit_recorder.state import ClipCall, Watched
@@ -53,16 +53,76 @@ def measure(optimizer: Any, watched: Watched) -> None:
         watched.compared = undone.compare(watched.look) if watched.look else None
         watched.look = undone.begin(parameters, watched.step + 1)
     _look_at_engine(optimizer, watched, parameters)
+    watched.held = _with_gradient(parameters)
     watched.measured = norms_of([tensor.grad for tensor in parameters])
+    _look_at_scale(optimizer, watched)
+    if watched.weights is None:
+        # Once a step: a closure comes here at each evaluation, with weights half way (LBFGS).
+        _hold_weights(watched, parameters)
+
+
+def measure_piece(optimizer: Any, watched: Watched) -> None:
+    """The same of a step that is made of several calls: of the parameters of one."""
+    engines.look_for(optimizer, watched)
+    pieces = watched.pieces
+    assert pieces is not None
+    pieces.take(optimizer.param_groups)
+    if watched.step < state.current.skip_steps:
+        return
+    parameters = parameters_of(optimizer)
+    look = undone.begin(parameters, watched.step + 1)
+    norms = norms_of([tensor.grad for tensor in parameters])
+    watched.held |= _with_gradient(parameters)
+    if watched.measured is None:
+        watched.compared = undone.compare(watched.look) if watched.look else None
+        watched.look = look
+        watched.measured = norms
+        _look_at_engine(optimizer, watched, parameters)
+        _look_at_scale(optimizer, watched)
+    else:
+        watched.measured.extend(norms)
+        engines.clip_reaches(watched, parameters)
+        if watched.look is not None and look is not None:
+            watched.look.extend(look)
+    _hold_weights(watched, parameters)
+
+
+def piece_done(optimizer: Any, watched: Watched) -> None:
+    """One call of a step in pieces is over. What it changed is taken now: its copies need not wait
+    for the others, and ZeRO may move its tensors elsewhere."""
+    pieces = watched.pieces
+    if pieces is None or watched.step < state.current.skip_steps:
+        return
+    parameters = parameters_of(optimizer)
+    changed, weights = Norms(len(parameters)), Norms(len(parameters))
+    if watched.weights is not None:
+        changed, weights = _update(parameters, watched.weights)
+        watched.weights = None
+    if pieces.changed is None or pieces.weights is None:
+        pieces.changed, pieces.weights = changed, weights
+    else:
+        pieces.changed.extend(changed)
+        pieces.weights.extend(weights)
+
+
+def _with_gradient(parameters: list[Any]) -> set[int]:
+    return {id(tensor) for tensor in parameters if tensor.grad is not None}
+
+
+def _look_at_scale(optimizer: Any, watched: Watched) -> None:
     watched.fused_scale = kept(getattr(optimizer, "grad_scale", None))
     watched.found_inf = kept(getattr(optimizer, "found_inf", None))
-    if (watched.step + 1) % EVERY == 0 and watched.weights is None:
-        # Once a step: a closure comes here at each evaluation, with weights half way (LBFGS).
-        positions = [i for i, tensor in enumerate(parameters) if tensor.grad is not None]
-        held = [local(parameters[i]).detach() for i in positions]
-        if held and _room_for(held):
-            with torch.no_grad():
-                watched.weights = positions, [tensor.clone() for tensor in held]
+
+
+def _hold_weights(watched: Watched, parameters: list[Any]) -> None:
+    """A copy of the weights, at every tenth step, where there is room."""
+    if (watched.step + 1) % EVERY:
+        return
+    positions = [i for i, tensor in enumerate(parameters) if tensor.grad is not None]
+    held = [local(parameters[i]).detach() for i in positions]
+    if held and _room_for(held):
+        with torch.no_grad():
+            watched.weights = positions, [tensor.clone() for tensor in held]
 
 
 def _look_at_engine(optimizer: Any, watched: Watched, parameters: list[Any]) -> None:
@@ -123,6 +183,7 @@ def _begin_next(watched: Watched) -> None:
     watched.unscaled = True  # by the scaler's step at the latest; the next backward scales again
     watched.closure_calls = 0
     watched.clips, watched.stale = [], []
+    watched.held = set()
     watched.measured = watched.weights = watched.fused_scale = watched.found_inf = None
     watched.compared = None
     watched.events.clear()
@@ -134,8 +195,9 @@ def _begin_next(watched: Watched) -> None:
 def _line(optimizer: Any, watched: Watched, skipped: bool) -> dict[str, Any]:
     """A step's line; tensors in it are read when it is written."""
     now = state.current
-    parameters = parameters_of(optimizer)
-    held = {id(tensor) for tensor in parameters if tensor.grad is not None}
+    groups = watched.groups_in(optimizer)
+    parameters = parameters_in(groups)
+    held = watched.held
     scaler = now.scaler()
     norms = watched.measured or Norms(len(parameters))
     line: dict[str, Any] = {
@@ -145,7 +207,7 @@ def _line(optimizer: Any, watched: Watched, skipped: bool) -> dict[str, Any]:
         "time": time.perf_counter() - now.clock,
         "events": "".join(watched.events),
         "backward_calls": watched.backward_calls,
-        "learning_rate": [kept(group.get("lr")) for group in optimizer.param_groups],
+        "learning_rate": [kept(group.get("lr")) for group in groups],
         "pre_clip_norm": None,
         "post_clip_norm": None,
         "clips": [_clip(call, held) for call in (*now.clips, *watched.clips)],
@@ -181,6 +243,8 @@ def _line(optimizer: Any, watched: Watched, skipped: bool) -> dict[str, Any]:
         line["last_update"] = watched.compared
     if watched.weights is not None and not skipped:
         line["update_ratio"], line["weight_norms"] = _update(parameters, watched.weights)
+    elif watched.pieces is not None and watched.pieces.changed and watched.pieces.changed.parts:
+        line["update_ratio"], line["weight_norms"] = watched.pieces.changed, watched.pieces.weights
     return line
 
 

@@ -32,6 +32,12 @@ class Look:
     before: list[Any]
     after: list[Any] = field(default_factory=list)
 
+    def extend(self, more: Look) -> None:
+        """Those of a further piece, as far as there is room."""
+        room = MOST_TENSORS - len(self.tensors)
+        self.tensors += more.tensors[:room]
+        self.before += more.before[:room]
+
 
 @dataclass
 class Compared:
