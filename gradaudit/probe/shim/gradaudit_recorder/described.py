@@ -82,6 +82,18 @@ def describe(optimizer: Any, watched: Watched) -> None:
         )
 
 
+def called(optimizer: Any, watched: Watched) -> str:
+    """How a note names it. Asks nothing of a device."""
+    name = type(optimizer).__name__
+    if watched.index is not None:
+        return f"optimizer {watched.index} ({name})"
+    parameters = parameters_of(optimizer)
+    names = find_model(parameters).names
+    known = [names[id(tensor)] for tensor in parameters if id(tensor) in names]
+    first = f", of which the first is {known[0]}" if known else ""
+    return f"an optimizer ({name}) of {len(parameters)} tensors{first}"
+
+
 def _note_what_is_partial(
     optimizer: Any, watched: Watched, classes: set[str], line: dict[str, Any]
 ) -> None:

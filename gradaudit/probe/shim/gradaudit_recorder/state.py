@@ -80,6 +80,8 @@ class Watched:
                     wrapper: what of it steps the optimizer
     first_piece     the id of the tensor by which such a step is told from its later parts, where
                     its end is not seen; pieces: the step in progress, where it is
+    blind           whether its last step was captured in a CUDA graph; replayed: steps that were
+                    replayed since, the first and the last of them at replayed_from, replayed_at
     measured        the norms that the step in progress saw
     held            ids of the tensors that had a gradient in it
     weights         (positions, copies of the weights before the step), every tenth step
@@ -119,6 +121,10 @@ class Watched:
     wrapper: weakref.ref[Any] | None = None
     first_piece: int | None = None
     pieces: Pieces | None = None
+    blind: bool = False
+    replayed: int = 0
+    replayed_from: float = 0.0
+    replayed_at: float = 0.0
 
     def groups_in(self, optimizer: Any) -> list[dict[str, Any]]:
         """Of the optimizer; of a step in pieces those that were stepped."""
@@ -146,6 +152,7 @@ class State:
     """Of the process. `batch_norm` and `autocast`: what came since the last step of any optimizer.
 
     clips  those that were given no parameter of any optimizer.
+    hidden calls that were compiled into a graph which may not be left.
     """
 
     def __init__(self) -> None:
@@ -161,6 +168,7 @@ class State:
         self.in_clip = False
         self.stepping: list[weakref.ref[Any]] = []
         self.clips: list[ClipCall] = []
+        self.hidden: set[str] = set()
         self.batch_norm: dict[tuple[str, int, int, bool], int] = {}
         self.batch_norm_seen = False
         self.autocast: set[tuple[str, str]] = set()

@@ -157,6 +157,7 @@ def record(optimizer: Any, watched: Watched, skipped: bool) -> None:
     now = state.current
     now.stepped += 1
     watched.step += 1
+    watched.blind = False
     watched.last_of_all = now.stepped
     watched.events.append("K" if skipped else "S")
     if watched.look is not None:
@@ -168,7 +169,7 @@ def record(optimizer: Any, watched: Watched, skipped: bool) -> None:
             flush()  # in order: earlier lines are of the earlier groups
             describe(optimizer, watched)
         _waiting.append(_line(optimizer, watched, skipped))
-    _begin_next(watched)
+    begin_next(watched)
     clock = time.perf_counter()
     if clock - _written.at >= FLUSH_SECONDS:
         flush()
@@ -176,7 +177,8 @@ def record(optimizer: Any, watched: Watched, skipped: bool) -> None:
     stop.end_where_due()
 
 
-def _begin_next(watched: Watched) -> None:
+def begin_next(watched: Watched) -> None:
+    """A step is over, seen or not: what comes now is of the next one."""
     now = state.current
     watched.forget_gradients()
     watched.zeroed = False
@@ -200,6 +202,7 @@ def _line(optimizer: Any, watched: Watched, skipped: bool) -> dict[str, Any]:
     held = watched.held
     scaler = now.scaler()
     norms = watched.measured or Norms(len(parameters))
+    hidden_clip = watched.hidden_clip or "a clip" in now.hidden
     line: dict[str, Any] = {
         "kind": "step",
         "optimizer": watched.index,
@@ -223,7 +226,7 @@ def _line(optimizer: Any, watched: Watched, skipped: bool) -> dict[str, Any]:
         "skipped": skipped,
         "_before_clip": watched.before_clip,
         "_before_scale": watched.before_scale,
-        "_unknown": watched.unknown_before or (watched.hidden_clip and not watched.clips),
+        "_unknown": watched.unknown_before or (hidden_clip and not watched.clips),
         "_fused_scale": watched.fused_scale,
         "_found_inf": watched.found_inf,
         "_names": watched,

@@ -14,6 +14,7 @@ import sys
 import time
 
 from gradaudit_recorder import output, state, steps
+from gradaudit_recorder.described import called
 
 OTHERS_SECONDS = 20.0
 """How long the other ranks are waited for: one that leaves early breaks the others' collectives."""
@@ -49,12 +50,16 @@ def end_where_due() -> None:
     now = state.current
     stepped = [watched for watched in now.optimizers.values() if watched.step]
     done = [watched.step for watched in stepped]
+    seen = [watched for watched in stepped if not watched.blind]
     # One that has not stepped for so long belongs to a phase that is over.
-    active = [w.step for w in stepped if now.stepped - w.last_of_all <= now.steps_asked]
+    active = [w.step for w in seen if now.stepped - w.last_of_all <= now.steps_asked]
     wanted = now.skip_steps + now.steps_asked
     farthest = FARTHEST * wanted
-    enough = min(active) >= wanted or max(done) > farthest
-    if enough or now.stepped >= farthest * len(stepped):  # one after the other, each of few steps
+    enough = min(active, default=wanted) >= wanted or max(done, default=0) > farthest
+    # Where all that stepped is in CUDA graphs, `graphs` ends it.
+    if seen and (
+        enough or now.stepped >= farthest * len(stepped)
+    ):  # one after the other, each of few
         leave("steps")
     request = os.path.join(now.directory, ".state", "stop")
     if _ending.at is None and os.path.exists(request):
@@ -105,11 +110,27 @@ def finish(why: str) -> None:
         return
     _ending.written = True
     steps.flush()
+    _say_what_was_replayed()
     done = max((watched.step for watched in now.optimizers.values()), default=0)
     output.write(
         {"kind": "stop", "why": why, "steps": done, "recorder_seconds": round(now.seconds, 6)}
     )
     output.close()
+
+
+def _say_what_was_replayed() -> None:
+    """All that is known of steps in a CUDA graph. A replay is asked for: when it was done is not
+    known without waiting for the device."""
+    for optimizer, watched in state.current.optimizers.items():
+        if watched.replayed:
+            seconds = watched.replayed_at - watched.replayed_from
+            output.note(
+                "cuda_graph",
+                f"{called(optimizer, watched)}: {watched.replayed} steps were asked for by replays "
+                f"of a CUDA graph, from the first to the last in {seconds:.3g} s; not seen: their "
+                "norms and rates",
+                about=f"{id(watched)} replayed",
+            )
 
 
 def leave(why: str) -> None:

@@ -108,4 +108,5 @@ def _is_plain(tensor: Any) -> bool:
 
 def _numbers(tensors: list[Any]) -> list[Any]:
     with torch.no_grad():
-        return [local(t).detach().flatten()[:MOST_NUMBERS].clone() for t in tensors]
+        flat = [local(tensor).detach().flatten() for tensor in tensors]
+        return [one.narrow(0, 0, min(one.numel(), MOST_NUMBERS)).clone() for one in flat]
