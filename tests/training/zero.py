@@ -1,6 +1,6 @@
-"""DeepSpeed: second argument the ZeRO stage, third fp32 or bf16. Two groups, with a decay and a rate
-of their own; beside it the first gradient of the whole model, and under ZeRO without sub-groups the
-size of the pieces. Run by torchrun or deepspeed's launcher."""
+"""DeepSpeed: second argument the ZeRO stage, third fp32 or bf16, fourth `parts`: groups that stage 3
+divides. Two groups, with a decay and a rate of their own; beside it the first gradient of the whole
+model. Run by torchrun or deepspeed's launcher."""
 
 import contextlib
 import copy
@@ -37,7 +37,7 @@ config = {
     "zero_optimization": {"stage": stage},
     "bf16": {"enabled": precision == "bf16"},
 }
-if "parts" in words:  # more than one part of a group, under stage 3
+if "parts" in words:
     config["zero_optimization"]["sub_group_size"] = 100
 optimizer = torch.optim.AdamW(
     [

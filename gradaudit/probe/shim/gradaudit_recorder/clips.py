@@ -84,7 +84,8 @@ def _clip_captured(what: str, given: Any, words: Any, named: Any) -> None:
     call = _call_of(what, given, words, named)
     known = state.current.optimizers.items()
     those = [watched for one, watched in known if not call.given.isdisjoint(watched.ids_in(one))]
-    graphs.at_each_replay(functools.partial(_replayed, call, those))
+    if not graphs.at_each_replay(functools.partial(_replayed, call, those)):
+        state.current.hidden.add("a clip")
 
 
 def _replayed(call: ClipCall, those: list[Watched]) -> None:

@@ -1,8 +1,8 @@
 """CUDA graphs: what is captured in one runs again at each replay, past Python, with no hook.
 
-Seen in torch 2.11 and 2.13: `torch.cuda.graph`, `make_graphed_callables` and the graphs of
-`torch.compile` all capture and replay through methods of `torch.cuda.CUDAGraph`; 2.13 has
-`torch.accelerator.Graph` besides. While one is captured nothing is measured, for what we asked for
+Seen in torch 2.13: `torch.cuda.graph`, `make_graphed_callables` and the graphs of `torch.compile`
+all capture and replay through methods of `torch.cuda.CUDAGraph`; beside it there is
+`torch.accelerator.Graph`. While one is captured nothing is measured, for what we asked for
 would be in the graph. What the captured calls were is kept, and done again at each replay: the
 order of calls, their number and the threshold of a clip stay true. Norms in a graph are not known.
 """
@@ -86,17 +86,19 @@ def _make_replay(original: Any) -> Any:
     return replay
 
 
-def at_each_replay(act: Callable[[], None]) -> None:
-    """What the call that is captured now means for the record, each time that it runs."""
+def at_each_replay(act: Callable[[], None]) -> bool:
+    """What the call that is captured now means for the record, each time that it runs. False where
+    that is not seen."""
     if _graphs.now is not None:
         _graphs.acts.setdefault(_graphs.now, []).append(act)
-    else:
-        output.note(
-            "cuda_graph",
-            "a CUDA graph is captured by other means than torch's: its replays are not seen, "
-            "neither what calls are in it",
-            about="other",
-        )
+        return True
+    output.note(
+        "cuda_graph",
+        "a CUDA graph is captured by other means than torch's classes: its replays are not seen, "
+        "nor the calls in it",
+        about="other",
+    )
+    return False
 
 
 @capture_listener

@@ -64,6 +64,9 @@ def replace(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
     setattr(owner, name, functools.wraps(original)(make(original)))
 
 
+STEP = "the step of an optimizer"
+
+
 def hidden_by_fullgraph(call: str) -> bool:
     """Whether this call of the program is in a region that it compiles as one graph: there a call
     of ours would be an error."""
@@ -79,7 +82,8 @@ def _is_hidden(call: str) -> bool:
             f"{call} is compiled into one graph (fullgraph), which may not be left: it is not seen"
         )
         output.note("fullgraph", text, about=call)
-        output.tell("hidden", text)
+        if call == STEP:
+            output.tell("hidden", text)
     return hidden
 
 

@@ -152,7 +152,7 @@ class State:
     """Of the process. `batch_norm` and `autocast`: what came since the last step of any optimizer.
 
     clips  those that were given no parameter of any optimizer.
-    hidden calls that were compiled into a graph which may not be left.
+    hidden calls that went into a graph where they are not seen.
     """
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ import weakref
 from typing import Any
 
 from gradaudit_recorder import engines, graphs, state, steps
-from gradaudit_recorder.listen import captured, hidden_by_fullgraph, listener
+from gradaudit_recorder.listen import STEP, captured, hidden_by_fullgraph, listener
 from gradaudit_recorder.state import Pieces
 
 
@@ -26,7 +26,7 @@ def after_step(optimizer: Any, args: Any, kwargs: Any) -> None:
 def _step_is_hidden(optimizer: Any) -> bool:
     """Torch's own optimizers leave the graph by themselves: no program has them in one graph."""
     own = not type(optimizer).__module__.startswith("torch.optim")
-    if own and hidden_by_fullgraph("the step of an optimizer"):
+    if own and hidden_by_fullgraph(STEP):
         return True
     return engines.is_other_piece(optimizer)
 

@@ -49,17 +49,17 @@ def end_where_due() -> None:
     """End when every optimizer that stepped has its steps, or when the user asked for the end."""
     now = state.current
     stepped = [watched for watched in now.optimizers.values() if watched.step]
+    if not stepped:
+        return
     done = [watched.step for watched in stepped]
     seen = [watched for watched in stepped if not watched.blind]
     # One that has not stepped for so long belongs to a phase that is over.
     active = [w.step for w in seen if now.stepped - w.last_of_all <= now.steps_asked]
     wanted = now.skip_steps + now.steps_asked
     farthest = FARTHEST * wanted
-    enough = min(active, default=wanted) >= wanted or max(done, default=0) > farthest
-    # Where all that stepped is in CUDA graphs, `graphs` ends it.
-    if seen and (
-        enough or now.stepped >= farthest * len(stepped)
-    ):  # one after the other, each of few
+    enough = min(active, default=wanted) >= wanted or max(done) > farthest
+    one_after_the_other = now.stepped >= farthest * len(stepped)  # each of few steps
+    if seen and (enough or one_after_the_other):  # else all is in CUDA graphs: `graphs` ends it
         leave("steps")
     request = os.path.join(now.directory, ".state", "stop")
     if _ending.at is None and os.path.exists(request):
