@@ -13,12 +13,13 @@ settings.register_profile("gradaudit", deadline=None, derandomize=True)
 settings.load_profile("gradaudit")
 
 
-@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.fixture(
+    params=["cpu", *(pytest.param(name, marks=pytest.mark.gpu) for name in ("cuda", "mps"))]
+)
 def device(request: pytest.FixtureRequest) -> str:
-    """The test runs on the CPU and, where there is one, on a GPU."""
+    """The test runs on the CPU and, where there is one, on a GPU: of CUDA, or of a Mac."""
     name: str = request.param
-    if name == "cuda":
-        needs_gpus(1)
+    needs_gpus(1, name)
     return name
 
 

@@ -66,10 +66,15 @@ def audit_text(
 
 
 def needs_gpus(count: int, device: str = "cuda") -> None:
-    """Skip the test where it is to run on GPUs and this machine has fewer."""
-    if device != "cuda":
+    """Skip the test where it is to run on GPUs and this machine has fewer. A Mac has one."""
+    if device == "cpu":
         return
     torch = pytest.importorskip("torch")
+    if device == "mps":
+        found = int(torch.backends.mps.is_available())
+        if found < count:
+            pytest.skip(f"takes {count} GPU{'s' if count > 1 else ''} of a Mac, this has {found}")
+        return
     if torch.version.cuda is None:
         pytest.skip("this torch is a build without CUDA")
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -10,9 +10,10 @@ torch = pytest.importorskip("torch")
 
 from dry_support import batches, level, training, two_losses  # noqa: E402
 from torch import nn  # noqa: E402
+from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
-from gradaudit.probe import dryrun, frozen  # noqa: E402
+from gradaudit.probe import dryrun, fetch, frozen, gradients  # noqa: E402
 from gradaudit.probe.batches import Stream  # noqa: E402
 from gradaudit.probe.fetch import memory_for, norms_of, numbers_of  # noqa: E402
 from gradaudit.probe.protocol import DryRunError, Training  # noqa: E402
@@ -34,6 +35,19 @@ class Waits(TorchDispatchMode):  # type: ignore[misc]
     ) -> Any:
         self.count += function is torch.ops.aten._local_scalar_dense.default
         return function(*words, **(named or {}))
+
+
+class NoDoubles(TorchDispatchMode):  # type: ignore[misc]
+    """A device that has no float64, as MPS has none."""
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, words: Any = (), named: Any = None
+    ) -> Any:
+        result = function(*words, **(named or {}))
+        for one in result if isinstance(result, (tuple, list)) else [result]:
+            if isinstance(one, torch.Tensor) and one.dtype == torch.float64:
+                raise TypeError(f"{function} makes a float64")
+        return result
 
 
 def run(made: Training, device: str, steps: int = 4) -> list[Any]:
@@ -69,6 +83,24 @@ def test_a_step_waits_as_often_whatever_the_number_of_layers(device: str) -> Non
     few, many = waits_of_a_step(1, device), waits_of_a_step(12, device)
     assert few == many
     assert many <= 4
+
+
+def test_every_double_goes_through_the_one_function_that_knows_mps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With that one replaced, a whole dry run makes none: on MPS each would be an error."""
+    monkeypatch.setattr(gradients, "wide", lambda tensor: tensor)
+    with NoDoubles():
+        lines = run(training(), "cpu", steps=12)
+    assert lines
+    with pytest.raises(TypeError, match="makes a float64"), NoDoubles():
+        fetch.wide(torch.zeros(2))
+
+
+def test_mps_has_its_doubles_on_the_cpu() -> None:
+    with FakeTensorMode():
+        wide = fetch.wide(torch.zeros(2, device="mps"))
+    assert (wide.device.type, wide.dtype) == ("cpu", torch.float64)
 
 
 def autocast(model: nn.Module, batch: Any) -> dict[str, Any]:

@@ -10,7 +10,18 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from probe_support import PYTHON, SHIM, environment, error_of, needs, probe, read, run_both
+from probe_support import (
+    PYTHON,
+    SHIM,
+    Lines,
+    Ran,
+    environment,
+    error_of,
+    needs,
+    probe,
+    read,
+    run_both,
+)
 
 pytestmark = [pytest.mark.torch, needs("torch")]
 
@@ -75,7 +86,7 @@ print(json.dumps({{
     "listens": state.current.active, "lines": len(lines), "asked": asked,
     "ratios": [line["step"] for line in lines if "update_ratio" in line],
     "parts": [[places, str(norms.device)] for places, norms in lines[3]["layer_norms"].parts],
-    "noted": sorted(output._noted),
+    "noted": sorted(topic for topic, _ in output._noted),
 }}))
 """
 
@@ -99,6 +110,57 @@ def test_no_step_reads_a_number_or_mixes_devices(
     assert said["parts"] == [
         [[0], "cuda:0"], [[1], "cuda:1"], [[2], "cpu"], [[3], "cuda:1"], [[4], "cuda:0"],
     ]  # fmt: skip
+
+
+NO_DOUBLES = """
+import json, torch
+import gradaudit_recorder.steps as steps
+from gradaudit_recorder import state, undone
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+made = []
+class Doubles(TorchDispatchMode):
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for one in result if isinstance(result, (tuple, list)) else [result]:
+            if isinstance(one, torch.Tensor) and one.dtype == torch.float64:
+                made.append([str(function), str(one.device)])
+        return result
+
+steps._written.at = float("inf")  # nothing is written: there is nothing to read
+undone._is_plain = lambda tensor: True  # but for their class these are
+with FakeTensorMode(), Doubles():
+    of = lambda dtype: torch.nn.Parameter(torch.empty(8, 8, device="mps", dtype=dtype))
+    weights = [of(torch.float32), of(torch.float16), of(torch.bfloat16)]
+    optimizer = torch.optim.SGD(weights, lr=0.1, foreach=False)
+    for step in range(23):
+        optimizer.zero_grad()
+        for weight in weights:
+            weight.grad = torch.empty_like(weight)
+        torch.nn.utils.clip_grad_norm_(weights[:2], 1.0)
+        optimizer.step()
+    none = list(made)
+    weights[0].detach().double()
+lines = list(steps._waiting)
+steps._waiting.clear()
+devices = {str(norms.device) for line in lines for _, norms in line["layer_norms"].parts}
+print(json.dumps({
+    "listens": state.current.active, "lines": len(lines), "made": none, "seen": len(made),
+    "devices": sorted(devices), "updates": sum("update_ratio" in line for line in lines),
+    "looks": sum("last_update" in line for line in lines),
+}))
+"""
+
+
+def test_no_float64_is_made_on_a_device_that_has_none(tmp_path: Path) -> None:
+    """As MPS, on tensors without values. That the mode sees one is tried at the end."""
+    said = json.loads(recorded(tmp_path, NO_DOUBLES))
+    assert said["made"] == []
+    assert said["seen"] == 1
+    assert (said["listens"], said["lines"]) == (True, 23)
+    assert (said["updates"], said["looks"]) == (2, 2)
+    assert said["devices"] == ["mps:0"]
 
 
 GRAPH = """
@@ -157,3 +219,120 @@ def test_a_captured_forward_and_backward_leave_the_steps_seen(tmp_path: Path) ->
     assert ran.code == 0, ran.err
     assert (tmp_path / "clean").read_text() == "0"
     assert read(tmp_path / "r" / "rank-0.jsonl").column("step") == list(range(1, 9))
+
+
+REPLAYS = """
+import sys, time, torch
+
+base = torch._C._CUDAGraph  # without its CUDA: what torch's own class calls
+base.capture_begin = lambda self, **named: None
+base.capture_end = base.replay = lambda self: None
+really = torch.cuda.is_initialized, torch.cuda.is_current_stream_capturing
+
+class capture:
+    def __enter__(self):
+        graph.capture_begin()
+        torch.cuda.is_initialized = torch.cuda.is_current_stream_capturing = lambda: True
+    def __exit__(self, *error):
+        torch.cuda.is_initialized, torch.cuda.is_current_stream_capturing = really
+        graph.capture_end()
+
+if torch.version.cuda is None:
+    graph = object.__new__(torch.cuda.CUDAGraph)
+    graph._tracker = None
+else:
+    graph = torch.cuda.CUDAGraph()
+first, second = torch.nn.Linear(4, 1), torch.nn.Linear(4, 1)
+one = torch.optim.SGD(first.parameters(), lr=0.1)
+other = torch.optim.AdamW(second.parameters(), lr=0.1)
+def train(model, optimizer):
+    optimizer.zero_grad(set_to_none=False)
+    model(torch.randn(3, 4)).pow(2).mean().backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+    optimizer.step()
+mode = sys.argv[1]
+for _ in range(3):
+    train(first, one)
+    if mode in ("one", "both"):
+        train(second, other)
+with capture():
+    if mode == "calls":
+        one.zero_grad(set_to_none=False)
+        first(torch.randn(3, 4)).pow(2).mean().backward()
+        torch.nn.utils.clip_grad_norm_(first.parameters(), 0.5)
+    else:
+        train(first, one)
+        if mode == "both":
+            train(second, other)
+open("captured", "w").close()
+for _ in range(60):
+    graph.replay()
+    if mode == "one":
+        train(second, other)
+    if mode == "calls":
+        one.step()
+    time.sleep(0.1)
+open("ended", "w").close()
+"""
+
+
+def replayed(folder: Path, mode: str) -> tuple[Ran, Lines]:
+    (folder / "replays.py").write_text(REPLAYS, encoding="utf-8")
+    words = ("--exit-zero", "--steps", "8", "-o", "r", "--", PYTHON, "replays.py", mode)
+    ran = probe(folder, *words)
+    assert not (folder / "ended").exists()
+    return ran, read(folder / "r" / "rank-0.jsonl")
+
+
+def test_one_optimizer_in_a_cuda_graph_leaves_the_other_recorded(tmp_path: Path) -> None:
+    """It is said which one was not seen, and how many of its steps were replayed meanwhile."""
+    ran, record = replayed(tmp_path, "one")
+    assert ran.code == 0, ran.err
+    assert [step["step"] for step in record.steps_of(0)] == [1, 2, 3]
+    assert [step["step"] for step in record.steps_of(1)] == list(range(1, 9))
+    assert {step["events"] for step in record.steps_of(1)[1:]} == {"ZBCS"}
+    assert record.stop is not None
+    assert record.stop["why"] == "steps"
+    texts = all_notes(tmp_path)
+    assert len(texts) == 2
+    assert "the steps of optimizer 0 (SGD) are replayed in a CUDA graph" in texts[0]
+    assert "optimizer 0 (SGD): 5 steps were asked for by replays" in texts[1]
+    assert "optimizer 0 (SGD)" in " ".join(ran.out.split())
+
+
+def all_notes(folder: Path) -> list[str]:
+    lines = (folder / "r" / "rank-0.jsonl").read_text(encoding="utf-8").splitlines()
+    entries = [json.loads(line) for line in lines]
+    return [entry["text"] for entry in entries if entry.get("topic") == "cuda_graph"]
+
+
+def test_two_optimizers_in_a_cuda_graph_end_the_run(tmp_path: Path) -> None:
+    """After the capture: the steps before it are written."""
+    ran, record = replayed(tmp_path, "both")
+    assert ran.code == 2
+    assert "are replayed in a CUDA graph" in error_of(ran)
+    assert [len(record.steps_of(0)), len(record.steps_of(1))] == [3, 3]
+    assert ["optimizer 0 (SGD)" in text for text in all_notes(tmp_path)] == [True, False]
+
+
+def test_an_optimizer_that_never_steps_holds_no_run_up(tmp_path: Path) -> None:
+    """It may yet begin: it has as many steps' time as were asked for."""
+    ran, record = replayed(tmp_path, "never")
+    assert ran.code == 2
+    assert "are replayed in a CUDA graph" in error_of(ran)
+    assert (tmp_path / "captured").exists()
+    assert record.column("step") == [1, 2, 3]
+
+
+def test_calls_in_a_cuda_graph_are_told_at_each_replay(tmp_path: Path) -> None:
+    """Their order, number and threshold; what the norm was before the clip is not known."""
+    ran, record = replayed(tmp_path, "calls")
+    assert ran.code == 0, ran.err
+    assert record.column("step") == list(range(1, 9))
+    after = record.steps[3:]
+    assert {step["events"] for step in record.steps[1:]} == {"ZBCS"}
+    assert {step["backward_calls"] for step in after} == {1}
+    assert {step["pre_clip_norm"] for step in after} == {None}
+    assert {clip["clip_norm"] for step in after for clip in step["clips"]} == {0.5}
+    assert {clip["covered"] for step in after for clip in step["clips"]} == {2}
+    assert None not in record.column("post_clip_norm")

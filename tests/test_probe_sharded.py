@@ -30,12 +30,14 @@ pytestmark = [pytest.mark.torch, pytest.mark.slow, needs("torch")]
 @needs("deepspeed")
 @COMPILES
 @pytest.mark.parametrize(
-    ("stage", "precision"), [(0, "fp32"), (1, "bf16"), (2, "fp32"), (3, "fp32")]
+    ("stage", "precision", "more"),
+    [(0, "fp32", ""), (1, "bf16", ""), (2, "fp32", ""), (3, "fp32", ""), (3, "fp32", "parts")],
 )
-def test_deepspeed(tmp_path: Path, device: str, stage: int, precision: str) -> None:
-    """Two groups of parameters: ZeRO steps the optimizer of torch for each of them."""
+def test_deepspeed(tmp_path: Path, device: str, stage: int, precision: str, more: str) -> None:
+    """Two groups of parameters: ZeRO steps the optimizer of torch for each of them, or for each
+    part of one."""
     needs_gpus(2, device)
-    both = run_both(tmp_path, device, "zero.py", str(stage), precision, ranks=2)
+    both = run_both(tmp_path, device, "zero.py", str(stage), precision, more, ranks=2)
     assert_faithful(both)
     for rank, record in enumerate(both.ranks):
         assert record.column("step") == list(range(1, 13))
@@ -53,11 +55,29 @@ def test_deepspeed(tmp_path: Path, device: str, stage: int, precision: str) -> N
         assert {step["layer_norms_are"] for step in record.steps} == {
             "local" if stage else "global"
         }
-        assert optimizer["layers"] == (
-            ["?0"] if stage else ["0.weight", "2.weight", "0.bias", "2.bias"]
-        )
-        said = "only the first is recorded" if stage else "is not seen"
-        assert said in record.notes["deepspeed"]
+        assert [group["weight_decay"] for group in optimizer["groups"]] == [0.1, 0.0]
+        assert {tuple(step["learning_rate"]) for step in record.steps} == {(1e-3, 2e-3)}
+        tensors = [group["tensors"] for group in optimizer["groups"]]
+        layers = optimizer["layers"]
+        if not stage:
+            assert layers == ["0.weight", "2.weight", "0.bias", "2.bias"]
+        else:
+            assert layers == [f"?{i}" for i in range(sum(tensors))]
+            assert tensors == ([2, 1] if more else [1, 1])
+        assert {step["with_gradient"] for step in record.steps} == {len(layers)}
+        assert all(clip["covered"] == clip["of"] == len(layers) for clip in clips)
+        (tenth,) = [step for step in record.steps if "update_ratio" in step]
+        assert tenth["step"] == 10
+        for name in ("layer_norms", "weight_norms", "update_ratio"):
+            assert len(tenth[name]) == len(layers)
+            assert all(value > 0 for value in tenth[name])
+        (looked,) = [step["last_update"] for step in record.steps if "last_update" in step]
+        assert (looked["looked"], looked["moved"], looked["kept"]) == (len(layers),) * 3
+        said = "have no names" if stage else "is not seen"
+        assert record.notes["deepspeed"].endswith(said)
+    joined = sum(record.steps[0]["post_clip_norm"] ** 2 for record in both.ranks) ** 0.5
+    if stage:  # all groups of all ranks are the whole: after the clip of 0.1 it has this norm
+        assert joined == both.near(0.1, 1e-2 if precision == "bf16" else 1e-4)
 
 
 @needs("deepspeed")

@@ -369,6 +369,9 @@ def _why_nothing(running: _Running, request: Request, code: int | None) -> str:
         )
     if running.state("torch") is None:
         return "the command never imported torch: is it the training?"
+    hidden = running.state("hidden")
+    if hidden is not None:
+        return f"no optimizer step was recorded: {hidden}; run the command without `fullgraph=True`"
     if request.skip_steps:
         return (
             "no optimizer step was recorded: the command ended within the "

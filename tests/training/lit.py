@@ -41,7 +41,7 @@ lightning.seed_everything(0)
 data = torch.utils.data.TensorDataset(torch.randn(160, 16), torch.randint(0, 2, (160,)))
 automatic = {} if manual else {"gradient_clip_val": 0.3, "accumulate_grad_batches": 2}
 trainer = lightning.Trainer(
-    max_epochs=1, accelerator="gpu" if DEVICE == "cuda" else "cpu", devices=1, logger=False, enable_progress_bar=False,
+    max_epochs=1, accelerator={"cuda": "gpu"}.get(DEVICE, DEVICE), devices=1, logger=False, enable_progress_bar=False,
     enable_model_summary=False,
     callbacks=[ModelCheckpoint(folder, save_last=True, save_on_exception=True)], **automatic,
 )  # fmt: skip

@@ -1,5 +1,6 @@
-"""DeepSpeed: second argument the ZeRO stage, third fp32 or bf16. Two groups, as with decay and
-without; beside it the first gradient of the whole model. Run by torchrun or deepspeed's launcher."""
+"""DeepSpeed: second argument the ZeRO stage, third fp32 or bf16, fourth `parts`: groups that stage 3
+divides. Two groups, with a decay and a rate of their own; beside it the first gradient of the whole
+model. Run by torchrun or deepspeed's launcher."""
 
 import contextlib
 import copy
@@ -36,10 +37,12 @@ config = {
     "zero_optimization": {"stage": stage},
     "bf16": {"enabled": precision == "bf16"},
 }
+if "parts" in words:
+    config["zero_optimization"]["sub_group_size"] = 100
 optimizer = torch.optim.AdamW(
     [
         {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": 0.1},
-        {"params": [p for p in model.parameters() if p.ndim == 1], "weight_decay": 0.0},
+        {"params": [p for p in model.parameters() if p.ndim == 1], "weight_decay": 0.0, "lr": 2e-3},
     ],
     lr=1e-3,
 )

@@ -5,7 +5,8 @@ standard library, torch and itself. A folder and not one file, because one would
 
     state    what is known while the program runs
     tensors  norms, pieces of sharded tensors, names of parameters
-    hooks    where torch is listened to; clips: its clips; listen: the guard around all of it
+    hooks    where torch is listened to; stepping: the steps of its optimizers; clips: its clips;
+             graphs: what CUDA graphs replay; engines: DeepSpeed; listen: the guard around it all
     steps    from an optimizer step to a line of the record; reading: from tensors to numbers;
              described: the optimizer's own line
     output   the file

@@ -9,10 +9,16 @@ from typing import Any
 
 import torch
 
-from gradaudit_recorder import engines, state, steps
-from gradaudit_recorder.listen import hidden_by_fullgraph, listener, replace
+from gradaudit_recorder import engines, graphs, state, steps
+from gradaudit_recorder.listen import (
+    capture_listener,
+    captured,
+    hidden_by_fullgraph,
+    listener,
+    replace,
+)
 from gradaudit_recorder.reading import kept, number
-from gradaudit_recorder.state import MOST_CLIPS, ClipCall
+from gradaudit_recorder.state import MOST_CLIPS, ClipCall, Watched
 from gradaudit_recorder.tensors import norms_of, parameters_of, whole
 
 
@@ -40,7 +46,7 @@ def wrap_clips() -> None:
 def _clip(what: str, original: Any) -> Any:
     @functools.wraps(original)
     def clip(*words: Any, **named: Any) -> Any:
-        if hidden_by_fullgraph() or state.current.in_clip:
+        if state.current.in_clip or hidden_by_fullgraph("a clip"):
             return original(*words, **named)
         # A generator is read once: by us, and a list goes on. An empty one stays a generator, for
         # torch warns of it.
@@ -52,7 +58,11 @@ def _clip(what: str, original: Any) -> Any:
         elif not isinstance(given, (list, tuple, torch.Tensor)) and given is not None:
             given = list(given)
             words, named = _with_parameters(given, words, named)
-        call = _clip_begins(what, given, words[1:], named)
+        if captured():
+            _clip_captured(what, given, words[1:], named)
+            call = None
+        else:
+            call = _clip_begins(what, given, words[1:], named)
         state.current.in_clip = True
         try:
             result = original(*words, **named)
@@ -68,15 +78,39 @@ def _with_parameters(given: Any, words: Any, named: Any) -> tuple[Any, Any]:
     return ((given, *words[1:]), named) if words else (words, {**named, "parameters": given})
 
 
+@capture_listener
+def _clip_captured(what: str, given: Any, words: Any, named: Any) -> None:
+    """It goes into a CUDA graph: its threshold is known where it is a number, its norm is not."""
+    call = _call_of(what, given, words, named)
+    known = state.current.optimizers.items()
+    those = [watched for one, watched in known if not call.given.isdisjoint(watched.ids_in(one))]
+    if not graphs.at_each_replay(functools.partial(_replayed, call, those)):
+        state.current.hidden.add("a clip")
+
+
+def _replayed(call: ClipCall, those: list[Watched]) -> None:
+    for watched in those:
+        watched.events.append("C")
+        watched.unknown_before = watched.unknown_before or watched.before_clip is None
+        if len(watched.clips) < MOST_CLIPS:
+            watched.clips.append(call)
+
+
 @listener
 def _clip_begins(what: str, given: Any, words: Any, named: Any) -> ClipCall:
+    call = _call_of(what, given, words, named)
+    _look_before_clip(call)
+    return call
+
+
+def _call_of(what: str, given: Any, words: Any, named: Any) -> ClipCall:
     tensors = [given] if isinstance(given, torch.Tensor) else [] if _is_empty(given) else given
     limit_name = "clip_value" if what == "value" else "max_norm"
     limit = words[0] if words else named.get(limit_name)
     second = words[1] if len(words) > 1 else None
     call = ClipCall(
         what,
-        kept(limit) if isinstance(limit, torch.Tensor) else number(limit),
+        _limit(limit),
         None,
         {id(tensor) for tensor in tensors},
         sum(tensor.grad is not None for tensor in tensors),
@@ -86,8 +120,15 @@ def _clip_begins(what: str, given: Any, words: Any, named: Any) -> ClipCall:
     elif what == "with_norm":
         call.norm_type = 2.0
         call.total = whole(second if second is not None else named.get("total_norm"))
-    _look_before_clip(call)
+    if captured():  # a tensor of the graph: read later, it would be another replay's
+        call.total = None
     return call
+
+
+def _limit(limit: Any) -> Any:
+    if isinstance(limit, torch.Tensor):
+        return None if captured() else kept(limit)
+    return number(limit)
 
 
 def _is_empty(given: Any) -> bool:

@@ -8,7 +8,13 @@ import torch
 
 from gradaudit_recorder import output, state
 from gradaudit_recorder.reading import number
-from gradaudit_recorder.tensors import find_model, is_sharded, parameters_of, replicas_of
+from gradaudit_recorder.tensors import (
+    find_model,
+    is_sharded,
+    parameters_in,
+    parameters_of,
+    replicas_of,
+)
 
 if TYPE_CHECKING:
     from gradaudit_recorder.state import Watched
@@ -16,31 +22,34 @@ if TYPE_CHECKING:
 MOST_NAMES = 200
 
 
-def sizes_of(optimizer: Any) -> tuple[int, ...]:
+def sizes_of(groups: list[dict[str, Any]]) -> tuple[int, ...]:
     """What changes when a group is added."""
-    return tuple(len(group["params"]) for group in optimizer.param_groups)
+    return tuple(len(group["params"]) for group in groups)
 
 
 def is_new(optimizer: Any, watched: Watched) -> bool:
     """Whether its line is to be written: at its first step, and when its groups have changed."""
-    return not watched.groups_seen or watched.groups_seen[0] != sizes_of(optimizer)
+    return not watched.groups_seen or watched.groups_seen[0] != sizes_of(
+        watched.groups_in(optimizer)
+    )
 
 
 def describe(optimizer: Any, watched: Watched) -> None:
     """Write what the optimizer is."""
     now = state.current
-    parameters = parameters_of(optimizer)
+    groups = watched.groups_in(optimizer)
+    parameters = parameters_in(groups)
     output.begin(parameters[0].device.type if parameters else "cpu")
     model = find_model(parameters)
     layers = [model.names.get(id(tensor), f"?{i}") for i, tensor in enumerate(parameters)]
-    watched.groups_seen = (sizes_of(optimizer), layers)
+    watched.groups_seen = (sizes_of(groups), layers)
     watched.sharded = any(map(is_sharded, parameters))
     line: dict[str, Any] = {
         "kind": "optimizer",
         "optimizer": watched.index,
         "class": type(optimizer).__name__,
         "module": type(optimizer).__module__,
-        "groups": [_group(group) for group in optimizer.param_groups],
+        "groups": [_group(group) for group in groups],
         "layers": layers,
         "shapes": [list(tensor.shape) for tensor in parameters],
         "dtypes": _counted([str(tensor.dtype) for tensor in parameters]),
@@ -73,6 +82,18 @@ def describe(optimizer: Any, watched: Watched) -> None:
         )
 
 
+def called(optimizer: Any, watched: Watched) -> str:
+    """How a note names it. Asks nothing of a device."""
+    name = type(optimizer).__name__
+    if watched.index is not None:
+        return f"optimizer {watched.index} ({name})"
+    parameters = parameters_of(optimizer)
+    names = find_model(parameters).names
+    known = [names[id(tensor)] for tensor in parameters if id(tensor) in names]
+    first = f", of which the first is {known[0]}" if known else ""
+    return f"an optimizer ({name}) of {len(parameters)} tensors{first}"
+
+
 def _note_what_is_partial(
     optimizer: Any, watched: Watched, classes: set[str], line: dict[str, Any]
 ) -> None:
@@ -103,11 +124,11 @@ def _of_deepspeed(watched: Watched) -> str:
             "known; under ZeRO the tensors are flat pieces without names"
         )
     if watched.flat_pieces:
+        only = watched.first_piece is not None and watched.pieces is None
         return (
             "DeepSpeed: the norm before the clip and its threshold are the engine's own, of the "
-            "whole; norms of layers and updates are of this rank's flat pieces, which have no "
-            "names, and of several groups of parameters only the first is recorded"
-        )
+            "whole; norms of layers and updates are of this rank's flat pieces, which have no names"
+        ) + (", and of several groups of parameters only the first is recorded" if only else "")
     return "DeepSpeed: the precision that its engine computes in is not seen"
 
 

@@ -20,14 +20,14 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
-from gradaudit_recorder import engines, output, state, steps
+from gradaudit_recorder import engines, graphs, state, stepping, steps
 from gradaudit_recorder.clips import wrap_clips, wrap_deepspeed, wrap_fully_sharded
 from gradaudit_recorder.listen import (
+    capture_listener,
     captured,
     hidden_by_fullgraph,
     listener,
     replace,
-    wrap_compile,
 )
 from gradaudit_recorder.state import MOST_ROOTS, Watched
 from gradaudit_recorder.tensors import norms_of, parameters_of, whole
@@ -38,8 +38,8 @@ MOST_STALE_LOOKS = 8
 
 
 def install() -> None:
-    register_optimizer_step_pre_hook(_before_step)
-    register_optimizer_step_post_hook(_after_step)
+    register_optimizer_step_pre_hook(stepping.before_step)
+    register_optimizer_step_post_hook(stepping.after_step)
     _wrap_optimizer(torch.optim.Optimizer)
     wrap_clips()
     _wrap_backward()
@@ -49,83 +49,10 @@ def install() -> None:
         _wrap_batch_norm(layer)
     for scheduler in ("LRScheduler", "ReduceLROnPlateau"):
         _wrap_scheduler(getattr(torch.optim.lr_scheduler, scheduler))
-    wrap_compile()
+    graphs.wrap()
 
 
-# optimizer steps
-
-
-def _before_step(optimizer: Any, args: Any, kwargs: Any) -> Any:
-    if captured():
-        _step_is_captured()
-        return None
-    return None if _step_is_hidden(optimizer) else _step_begins(optimizer, args, kwargs)
-
-
-def _after_step(optimizer: Any, args: Any, kwargs: Any) -> None:
-    if not _step_is_hidden(optimizer):
-        _step_ends(optimizer)
-
-
-def _step_is_hidden(optimizer: Any) -> bool:
-    """Torch's own optimizers leave the graph by themselves: no program has them in one graph."""
-    if hidden_by_fullgraph() and not type(optimizer).__module__.startswith("torch.optim"):
-        return True
-    return engines.is_other_piece(optimizer)
-
-
-def _step_is_captured() -> None:
-    """Its replays do not come through Python: no later step is seen, and none would end the run."""
-    if state.current.recording():
-        text = (
-            "the optimizer's steps are replayed in a CUDA graph, which no Python sees: run the "
-            "command without capturing `optimizer.step()`"
-        )
-        output.note("cuda_graph", text)
-        output.flush()
-        output.tell("blind", text)
-
-
-@listener
-def _step_begins(optimizer: Any, args: Any, kwargs: Any) -> Any:
-    now = state.current
-    if now.stepping and now.stepping[0]() is optimizer:
-        now.stepping.clear()  # the step before raised, and was caught
-    now.stepping.append(weakref.ref(optimizer))
-    if len(now.stepping) > 1:  # an optimizer inside of another: the outer one is recorded
-        return None
-    watched = now.watch(optimizer)
-    place = 1 if len(args) > 1 and callable(args[1]) else None
-    closure = args[1] if place else kwargs.get("closure")
-    if closure is None:
-        steps.measure(optimizer, watched)
-        return None
-
-    @functools.wraps(closure)
-    def counted(*words: Any, **named: Any) -> Any:
-        result = closure(*words, **named)
-        _closure_ran(optimizer)
-        return result
-
-    if place:
-        return (args[0], counted, *args[2:]), kwargs
-    return args, {**kwargs, "closure": counted}
-
-
-@listener
-def _closure_ran(optimizer: Any) -> None:
-    watched = state.current.watch(optimizer)
-    watched.closure_calls += 1
-    steps.measure(optimizer, watched)
-
-
-@listener
-def _step_ends(optimizer: Any) -> None:
-    now = state.current
-    if now.stepping:
-        now.stepping.pop()
-    if not now.stepping:
-        steps.record(optimizer, now.watch(optimizer), skipped=False)
+# optimizers
 
 
 def _wrap_optimizer(optimizer_class: Any) -> None:
@@ -162,19 +89,41 @@ def _optimizer_made(optimizer: Any) -> None:
     state.current.watch(optimizer)
 
 
-@listener
 def _zeroed(optimizer: Any, module: Any) -> None:
+    if hidden_by_fullgraph("zero_grad"):
+        return
+    if captured():
+        _zero_captured(optimizer, module)
+    else:
+        _zeroed_now(optimizer, module)
+
+
+@capture_listener
+def _zero_captured(optimizer: Any, module: Any) -> None:
+    graphs.at_each_replay(functools.partial(_forget, _zeroed_of(optimizer, module)))
+
+
+@listener
+def _zeroed_now(optimizer: Any, module: Any) -> None:
+    _forget(_zeroed_of(optimizer, module))
+
+
+def _zeroed_of(optimizer: Any, module: Any) -> list[Watched]:
     now = state.current
     if optimizer is not None:
-        watched = now.watch(optimizer)
+        return [now.watch(optimizer)]
+    ids = {id(parameter) for parameter in module.parameters()}
+    return [
+        watched
+        for other, watched in now.optimizers.items()
+        if not ids.isdisjoint(watched.ids_in(other))
+    ]
+
+
+def _forget(those: list[Watched]) -> None:
+    for watched in those:
         watched.forget_gradients()
         watched.events.append("Z")
-        return
-    ids = {id(parameter) for parameter in module.parameters()}
-    for other, watched in now.optimizers.items():
-        if not ids.isdisjoint(watched.ids_in(other)):
-            watched.forget_gradients()
-            watched.events.append("Z")
 
 
 # backward
@@ -186,15 +135,21 @@ def _wrap_backward() -> None:
     @functools.wraps(original)
     def backward(tensors: Any, *words: Any, **named: Any) -> Any:
         now = state.current
-        if now.in_backward or hidden_by_fullgraph():  # checkpointing calls it from inside
+        if now.in_backward or hidden_by_fullgraph(
+            "a backward"
+        ):  # checkpointing calls it from inside
             return original(tensors, *words, **named)
-        before = _backward_begins()
+        in_graph = captured()
+        before = _capture_begins() if in_graph else _backward_begins()
         now.in_backward = True
         try:
             result = original(tensors, *words, **named)
         finally:
             now.in_backward = False
-        _backward_ends(tensors, before)
+        if in_graph:
+            _capture_ends(before)
+        else:
+            _backward_ends(tensors, before)
         return result
 
     torch.autograd.backward = backward
@@ -206,14 +161,26 @@ def _backward_begins() -> dict[int, list[Any]]:
     now = state.current
     wrap_fully_sharded()
     wrap_deepspeed()
-    several = len(now.optimizers) > 1
-    before: dict[int, list[Any]] = {}
+    engines.wrap_steps(stepping.pieces_begin, stepping.pieces_end)
     for optimizer, watched in now.optimizers.items():
         if watched.step and not watched.zeroed:
             _look_for_stale(optimizer, watched)
-        if several:
-            before[id(optimizer)] = _signature(optimizer)
-    return before
+    return _signatures()
+
+
+@capture_listener
+def _capture_begins() -> dict[int, list[Any]]:
+    return _signatures()
+
+
+@capture_listener
+def _capture_ends(before: dict[int, list[Any]] | None) -> None:
+    graphs.at_each_replay(functools.partial(_reached, _reached_since(before), None))
+
+
+def _signatures() -> dict[int, list[Any]]:
+    known = state.current.optimizers
+    return {id(one): _signature(one) for one in known} if len(known) > 1 else {}
 
 
 def _look_for_stale(optimizer: Any, watched: Watched) -> None:
@@ -236,11 +203,22 @@ def _signature(optimizer: Any) -> list[Any]:
 
 @listener
 def _backward_ends(tensors: Any, before: dict[int, list[Any]] | None) -> None:
-    now = state.current
-    root = _root_of(tensors)
-    for optimizer, watched in now.optimizers.items():
-        if before and id(optimizer) in before and before[id(optimizer)] == _signature(optimizer):
-            continue
+    _reached(_reached_since(before), _root_of(tensors))
+
+
+def _reached_since(before: dict[int, list[Any]] | None) -> list[Watched]:
+    """The optimizers that have a gradient which this backward set or added to."""
+    return [
+        watched
+        for optimizer, watched in state.current.optimizers.items()
+        if not before
+        or id(optimizer) not in before
+        or before[id(optimizer)] != _signature(optimizer)
+    ]
+
+
+def _reached(those: list[Watched], root: Any) -> None:
+    for watched in those:
         watched.events.append("B")
         watched.backward_calls += 1
         watched.before_clip = watched.before_scale = None
@@ -310,6 +288,8 @@ def _step_skipped(optimizer: Any) -> None:
     """The scaler found inf or nan, and did not call the optimizer. The gradients are there yet."""
     for other, watched in list(state.current.optimizers.items()):
         if other is optimizer or other.param_groups is getattr(optimizer, "param_groups", None):
+            if watched.pieces is not None:  # the end of the whole is not here
+                return
             steps.measure(other, watched)
             steps.record(other, watched, skipped=True)
             return
@@ -352,8 +332,9 @@ def _wrap_batch_norm(layer: Any) -> None:
 
 def batch_norm_called(layer: Any, words: Any) -> None:
     """Count a call by its mode, batch, ranks that share it, and whether it can be part of a
-    gradient. In a compiled graph it is traced away: not seen."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or not words:
+    gradient. In a compiled graph it is traced away, in a CUDA graph it is replayed:
+    not seen."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or captured() or not words:
         return
     try:
         of_batch = layer.training or layer.running_mean is None

@@ -17,11 +17,20 @@ if TYPE_CHECKING:
 
 def listener(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function of ours that torch calls: timed, never compiled; its faults end only itself."""
+    return _guarded(function, in_capture=False)
 
+
+def capture_listener(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same of what is called while a CUDA graph is captured, and only then. It must ask nothing
+    of a device."""
+    return _guarded(function, in_capture=True)
+
+
+def _guarded(function: Callable[..., Any], *, in_capture: bool) -> Callable[..., Any]:
     @functools.wraps(function)
     def guarded(*words: Any, **named: Any) -> Any:
         now = state.current
-        if not now.recording() or captured():
+        if not now.recording() or captured() is not in_capture:
             return None
         began = time.perf_counter()
         try:
@@ -55,25 +64,42 @@ def replace(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
     setattr(owner, name, functools.wraps(original)(make(original)))
 
 
-def hidden_by_fullgraph() -> bool:
-    """In a region that the program compiles as one graph, a call of ours would be an error."""
-    return _fullgraph.used and torch.compiler.is_compiling()
+STEP = "the step of an optimizer"
 
 
-class _Fullgraph:
-    used = False
+def hidden_by_fullgraph(call: str) -> bool:
+    """Whether this call of the program is in a region that it compiles as one graph: there a call
+    of ours would be an error."""
+    return torch.compiler.is_compiling() and _is_hidden(call)
 
 
-_fullgraph = _Fullgraph()
+def _is_hidden(call: str) -> bool:
+    """The compiler calls it once while it traces, and takes the result for a constant."""
+    hidden = _must_be_one_graph()
+    if hidden and state.current.recording():
+        state.current.hidden.add(call)
+        text = (
+            f"{call} is compiled into one graph (fullgraph), which may not be left: it is not seen"
+        )
+        output.note("fullgraph", text, about=call)
+        if call == STEP:
+            output.tell("hidden", text)
+    return hidden
 
 
-def wrap_compile() -> None:
-    def make(original: Any) -> Any:
-        def compile(*words: Any, **named: Any) -> Any:
-            if named.get("fullgraph"):
-                _fullgraph.used = True
-            return original(*words, **named)
+def _must_be_one_graph() -> bool:
+    """Whether what is traced now may not be left: `fullgraph=True`, `torch.export`, or
+    `torch._dynamo.error_on_graph_break(True)`."""
+    if "torch._dynamo.symbolic_convert" not in sys.modules:
+        return True  # another tracer, whose graphs have no breaks
+    try:
+        from torch._dynamo.symbolic_convert import InstructionTranslator
 
-        return compile
+        tracer = InstructionTranslator.current_tx()
+        return bool(tracer.one_graph or getattr(tracer, "error_on_graph_break", False))
+    except (AttributeError, ImportError):  # none is at work, or another torch: out of the way
+        return True
 
-    replace(torch, "compile", make)
+
+# As torch._dynamo.assume_constant_result does, which would import the compiler now.
+_is_hidden._dynamo_marked_constant = True  # type: ignore[attr-defined]

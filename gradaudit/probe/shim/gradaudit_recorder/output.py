@@ -70,14 +70,14 @@ def write(line: dict[str, Any]) -> None:
     _output.file.write(json.dumps(plain(line)) + "\n")
 
 
-def note(topic: str, text: str) -> None:
-    """Say what could be seen in part only; each topic once."""
-    if topic not in _noted:
-        _noted.add(topic)
+def note(topic: str, text: str, about: str = "") -> None:
+    """Say what could be seen in part only; each topic once, or once of each that it is about."""
+    if (topic, about) not in _noted:
+        _noted.add((topic, about))
         write({"kind": "note", "topic": topic, "text": text})
 
 
-_noted: set[str] = set()
+_noted: set[tuple[str, str]] = set()
 
 
 def is_open() -> bool:

@@ -37,6 +37,32 @@ class ClipCall:
 
 
 @dataclass
+class Pieces:
+    """A step that is made of several calls of one optimizer, each with a piece of its parameters.
+
+    sources, groups   the groups that were stepped so far, and copies of them with those parameters
+    changed, weights  norms as `update_ratio` and `weight_norms` need them, None where not measured
+    """
+
+    sources: list[dict[str, Any]] = field(default_factory=list)
+    groups: list[dict[str, Any]] = field(default_factory=list)
+    changed: Norms | None = None
+    weights: Norms | None = None
+
+    def take(self, groups: list[dict[str, Any]]) -> None:
+        """One call's groups; one without parameters has no part in that call."""
+        for group in groups:
+            if not group["params"]:
+                continue
+            known = [i for i, source in enumerate(self.sources) if source is group]
+            if known:
+                self.groups[known[0]]["params"] += group["params"]
+            else:
+                self.sources.append(group)
+                self.groups.append({**group, "params": list(group["params"])})
+
+
+@dataclass
 class Watched:
     """One optimizer. index: its number, given at its first step.
 
@@ -52,8 +78,12 @@ class Watched:
     flat_pieces     whether its tensors are pieces that no DTensor marks: FSDP1, ZeRO
     engine_sought   whether DeepSpeed was looked for; in_engine: whether it has this optimizer;
                     wrapper: what of it steps the optimizer
-    first_piece     the id of the tensor by which such a step is told from its later parts
+    first_piece     the id of the tensor by which such a step is told from its later parts, where
+                    its end is not seen; pieces: the step in progress, where it is
+    blind           whether its last step was captured in a CUDA graph; replayed: steps that were
+                    replayed since, the first and the last of them at replayed_from, replayed_at
     measured        the norms that the step in progress saw
+    held            ids of the tensors that had a gradient in it
     weights         (positions, copies of the weights before the step), every tenth step
     look            some numbers of the weights around a step, until the next one begins
     compared        what the step in progress found of that before it
@@ -74,6 +104,7 @@ class Watched:
     unscaled: bool = False
     stale: list[Norms] = field(default_factory=list)
     measured: Norms | None = None
+    held: set[int] = field(default_factory=set)
     fused_scale: Any = None
     found_inf: Any = None
     weights: tuple[list[int], list[Any]] | None = None
@@ -89,6 +120,16 @@ class Watched:
     in_engine: bool = False
     wrapper: weakref.ref[Any] | None = None
     first_piece: int | None = None
+    pieces: Pieces | None = None
+    blind: bool = False
+    replayed: int = 0
+    replayed_from: float = 0.0
+    replayed_at: float = 0.0
+
+    def groups_in(self, optimizer: Any) -> list[dict[str, Any]]:
+        """Of the optimizer; of a step in pieces those that were stepped."""
+        groups: list[dict[str, Any]] = optimizer.param_groups
+        return groups if self.pieces is None else self.pieces.groups
 
     def ids_in(self, optimizer: Any) -> frozenset[int]:
         """Of the optimizer's parameters; made anew when its groups change."""
@@ -111,6 +152,7 @@ class State:
     """Of the process. `batch_norm` and `autocast`: what came since the last step of any optimizer.
 
     clips  those that were given no parameter of any optimizer.
+    hidden calls that went into a graph where they are not seen.
     """
 
     def __init__(self) -> None:
@@ -126,6 +168,7 @@ class State:
         self.in_clip = False
         self.stepping: list[weakref.ref[Any]] = []
         self.clips: list[ClipCall] = []
+        self.hidden: set[str] = set()
         self.batch_norm: dict[tuple[str, int, int, bool], int] = {}
         self.batch_norm_seen = False
         self.autocast: set[tuple[str, str]] = set()

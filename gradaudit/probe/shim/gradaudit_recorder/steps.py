@@ -10,7 +10,15 @@ import torch
 from gradaudit_recorder import engines, output, state, stop, undone
 from gradaudit_recorder.described import describe, is_new
 from gradaudit_recorder.reading import Sent, kept
-from gradaudit_recorder.tensors import Norms, copies_of, local, norms_of, parameters_of, subtract
+from gradaudit_recorder.tensors import (
+    Norms,
+    copies_of,
+    local,
+    norms_of,
+    parameters_in,
+    parameters_of,
+    subtract,
+)
 
 if TYPE_CHECKING:
     from gradaudit_recorder.state import ClipCall, Watched
@@ -56,16 +64,76 @@ def measure(optimizer: Any, watched: Watched) -> None:
         watched.compared = undone.compare(watched.look) if watched.look else None
         watched.look = undone.begin(parameters, watched.step + 1)
     _look_at_engine(optimizer, watched, parameters)
+    watched.held = _with_gradient(parameters)
     watched.measured = norms_of([tensor.grad for tensor in parameters])
+    _look_at_scale(optimizer, watched)
+    if watched.weights is None:
+        # Once a step: a closure comes here at each evaluation, with weights half way (LBFGS).
+        _hold_weights(watched, parameters)
+
+
+def measure_piece(optimizer: Any, watched: Watched) -> None:
+    """The same of a step that is made of several calls: of the parameters of one."""
+    engines.look_for(optimizer, watched)
+    pieces = watched.pieces
+    assert pieces is not None
+    pieces.take(optimizer.param_groups)
+    if watched.step < state.current.skip_steps:
+        return
+    parameters = parameters_of(optimizer)
+    look = undone.begin(parameters, watched.step + 1)
+    norms = norms_of([tensor.grad for tensor in parameters])
+    watched.held |= _with_gradient(parameters)
+    if watched.measured is None:
+        watched.compared = undone.compare(watched.look) if watched.look else None
+        watched.look = look
+        watched.measured = norms
+        _look_at_engine(optimizer, watched, parameters)
+        _look_at_scale(optimizer, watched)
+    else:
+        watched.measured.extend(norms)
+        engines.clip_reaches(watched, parameters)
+        if watched.look is not None and look is not None:
+            watched.look.extend(look)
+    _hold_weights(watched, parameters)
+
+
+def piece_done(optimizer: Any, watched: Watched) -> None:
+    """One call of a step in pieces is over. What it changed is taken now: its copies need not wait
+    for the others, and ZeRO may move its tensors elsewhere."""
+    pieces = watched.pieces
+    if pieces is None or watched.step < state.current.skip_steps:
+        return
+    parameters = parameters_of(optimizer)
+    changed, weights = Norms(len(parameters)), Norms(len(parameters))
+    if watched.weights is not None:
+        changed, weights = _update(parameters, watched.weights)
+        watched.weights = None
+    if pieces.changed is None or pieces.weights is None:
+        pieces.changed, pieces.weights = changed, weights
+    else:
+        pieces.changed.extend(changed)
+        pieces.weights.extend(weights)
+
+
+def _with_gradient(parameters: list[Any]) -> set[int]:
+    return {id(tensor) for tensor in parameters if tensor.grad is not None}
+
+
+def _look_at_scale(optimizer: Any, watched: Watched) -> None:
     watched.fused_scale = kept(getattr(optimizer, "grad_scale", None))
     watched.found_inf = kept(getattr(optimizer, "found_inf", None))
-    if (watched.step + 1) % EVERY == 0 and watched.weights is None:
-        # Once a step: a closure comes here at each evaluation, with weights half way (LBFGS).
-        positions = [i for i, tensor in enumerate(parameters) if tensor.grad is not None]
-        held = [local(parameters[i]).detach() for i in positions]
-        if held and _room_for(held):
-            with torch.no_grad():
-                watched.weights = positions, copies_of(held)
+
+
+def _hold_weights(watched: Watched, parameters: list[Any]) -> None:
+    """A copy of the weights, at every tenth step, where there is room."""
+    if (watched.step + 1) % EVERY:
+        return
+    positions = [i for i, tensor in enumerate(parameters) if tensor.grad is not None]
+    held = [local(parameters[i]).detach() for i in positions]
+    if held and _room_for(held):
+        with torch.no_grad():
+            watched.weights = positions, copies_of(held)
 
 
 def _look_at_engine(optimizer: Any, watched: Watched, parameters: list[Any]) -> None:
@@ -100,6 +168,7 @@ def record(optimizer: Any, watched: Watched, skipped: bool) -> None:
     now = state.current
     now.stepped += 1
     watched.step += 1
+    watched.blind = False
     watched.last_of_all = now.stepped
     watched.events.append("K" if skipped else "S")
     if watched.look is not None:
@@ -111,7 +180,7 @@ def record(optimizer: Any, watched: Watched, skipped: bool) -> None:
             flush()  # in order: earlier lines are of the earlier groups
             describe(optimizer, watched)
         _waiting.append(_line(optimizer, watched, skipped))
-    _begin_next(watched)
+    begin_next(watched)
     clock = time.perf_counter()
     if _written.sent is not None:
         if _written.sent.is_here():
@@ -119,16 +188,18 @@ def record(optimizer: Any, watched: Watched, skipped: bool) -> None:
     elif clock - _written.at >= FLUSH_SECONDS:
         _written.at = clock
         _send()
-    stop.end_where_due(clock)
+    stop.end_where_due()
 
 
-def _begin_next(watched: Watched) -> None:
+def begin_next(watched: Watched) -> None:
+    """A step is over, seen or not: what comes now is of the next one."""
     now = state.current
     watched.forget_gradients()
     watched.zeroed = False
     watched.unscaled = True  # by the scaler's step at the latest; the next backward scales again
     watched.closure_calls = 0
     watched.clips, watched.stale = [], []
+    watched.held = set()
     watched.measured = watched.weights = watched.fused_scale = watched.found_inf = None
     watched.compared = None
     watched.events.clear()
@@ -140,11 +211,13 @@ def _begin_next(watched: Watched) -> None:
 def _line(optimizer: Any, watched: Watched, skipped: bool) -> dict[str, Any]:
     """A step's line; tensors in it are read when it is written."""
     now = state.current
-    parameters = parameters_of(optimizer)
+    groups = watched.groups_in(optimizer)
+    parameters = parameters_in(groups)
+    held = watched.held
     scaler = now.scaler()
     norms = watched.measured or Norms(len(parameters))
     calls = (*now.clips, *watched.clips)
-    held = {id(tensor) for tensor in parameters if tensor.grad is not None} if calls else set()
+    hidden_clip = watched.hidden_clip or "a clip" in now.hidden
     line: dict[str, Any] = {
         "kind": "step",
         "optimizer": watched.index,
@@ -152,7 +225,7 @@ def _line(optimizer: Any, watched: Watched, skipped: bool) -> dict[str, Any]:
         "time": time.perf_counter() - now.clock,
         "events": "".join(watched.events),
         "backward_calls": watched.backward_calls,
-        "learning_rate": [kept(group.get("lr")) for group in optimizer.param_groups],
+        "learning_rate": [kept(group.get("lr")) for group in groups],
         "pre_clip_norm": None,
         "post_clip_norm": None,
         "clips": [_clip(call, held) for call in calls],
@@ -168,7 +241,7 @@ def _line(optimizer: Any, watched: Watched, skipped: bool) -> dict[str, Any]:
         "skipped": skipped,
         "_before_clip": watched.before_clip,
         "_before_scale": watched.before_scale,
-        "_unknown": watched.unknown_before or (watched.hidden_clip and not watched.clips),
+        "_unknown": watched.unknown_before or (hidden_clip and not watched.clips),
         "_fused_scale": watched.fused_scale,
         "_found_inf": watched.found_inf,
         "_names": watched,
@@ -188,6 +261,8 @@ def _line(optimizer: Any, watched: Watched, skipped: bool) -> dict[str, Any]:
         line["last_update"] = watched.compared
     if watched.weights is not None and not skipped:
         line["update_ratio"], line["weight_norms"] = _update(parameters, watched.weights)
+    elif watched.pieces is not None and watched.pieces.changed and watched.pieces.changed.parts:
+        line["update_ratio"], line["weight_norms"] = watched.pieces.changed, watched.pieces.weights
     return line
 
 

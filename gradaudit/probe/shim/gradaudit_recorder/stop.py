@@ -14,6 +14,7 @@ import sys
 import time
 
 from gradaudit_recorder import output, state, steps
+from gradaudit_recorder.described import called
 
 OTHERS_SECONDS = 20.0
 """How long the other ranks are waited for: one that leaves early breaks the others' collectives."""
@@ -49,21 +50,23 @@ class _Ending:
 _ending = _Ending()
 
 
-def end_where_due(clock: float) -> None:
-    """End when every optimizer that stepped has its steps, or when the user asked for the end.
-
-    clock: seconds, of `time.perf_counter`.
-    """
+def end_where_due() -> None:
+    """End when every optimizer that stepped has its steps, or when the user asked for the end."""
     now = state.current
     stepped = [watched for watched in now.optimizers.values() if watched.step]
+    if not stepped:
+        return
     done = [watched.step for watched in stepped]
+    seen = [watched for watched in stepped if not watched.blind]
     # One that has not stepped for so long belongs to a phase that is over.
-    active = [w.step for w in stepped if now.stepped - w.last_of_all <= now.steps_asked]
+    active = [w.step for w in seen if now.stepped - w.last_of_all <= now.steps_asked]
     wanted = now.skip_steps + now.steps_asked
     farthest = FARTHEST * wanted
-    enough = min(active) >= wanted or max(done) > farthest
-    if enough or now.stepped >= farthest * len(stepped):  # one after the other, each of few steps
+    enough = min(active, default=wanted) >= wanted or max(done) > farthest
+    one_after_the_other = now.stepped >= farthest * len(stepped)  # each of few steps
+    if seen and (enough or one_after_the_other):  # else all is in CUDA graphs: `graphs` ends it
         leave("steps")
+    clock = time.perf_counter()
     if _ending.at is None and (clock - _ending.looked >= LOOK_SECONDS or _ending.asked):
         _ending.looked = clock
         request = os.path.join(now.directory, ".state", "stop")
@@ -116,11 +119,27 @@ def finish(why: str) -> None:
         return
     _ending.written = True
     steps.flush()
+    _say_what_was_replayed()
     done = max((watched.step for watched in now.optimizers.values()), default=0)
     output.write(
         {"kind": "stop", "why": why, "steps": done, "recorder_seconds": round(now.seconds, 6)}
     )
     output.close()
+
+
+def _say_what_was_replayed() -> None:
+    """All that is known of steps in a CUDA graph. A replay is asked for: when it was done is not
+    known without waiting for the device."""
+    for optimizer, watched in state.current.optimizers.items():
+        if watched.replayed:
+            seconds = watched.replayed_at - watched.replayed_from
+            output.note(
+                "cuda_graph",
+                f"{called(optimizer, watched)}: {watched.replayed} steps were asked for by replays "
+                f"of a CUDA graph, from the first to the last in {seconds:.3g} s; not seen: their "
+                "norms and rates",
+                about=f"{id(watched)} replayed",
+            )
 
 
 def leave(why: str) -> None:

@@ -15,7 +15,11 @@ PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 def parameters_of(optimizer: Any) -> list[Any]:
-    return [tensor for group in optimizer.param_groups for tensor in group["params"]]
+    return parameters_in(optimizer.param_groups)
+
+
+def parameters_in(groups: list[dict[str, Any]]) -> list[Any]:
+    return [tensor for group in groups for tensor in group["params"]]
 
 
 def local(tensor: Any) -> Any:
@@ -57,13 +61,20 @@ def whole(tensor: Any) -> Any | None:
 class Norms:
     """2-norms of some tensors, still on their devices.
 
-    count   of all, those without a gradient too. parts: positions and their norms, one a device.
+    count   of all, those without a gradient too. parts: positions and their norms, each of one
+            device and dtype.
     sharded whether they are of this rank's pieces.
     """
 
     count: int
     parts: list[tuple[list[int], Any]] = field(default_factory=list)
     sharded: bool = False
+
+    def extend(self, more: Norms) -> None:
+        """Those of further tensors, behind these."""
+        self.parts += [([self.count + at for at in places], norms) for places, norms in more.parts]
+        self.count += more.count
+        self.sharded = self.sharded or more.sharded
 
 
 def root_of_squares(values: list[float | None]) -> float | None:

@@ -32,6 +32,12 @@ class Look:
     before: list[Any]
     after: list[Any] = field(default_factory=list)
 
+    def extend(self, more: Look) -> None:
+        """Those of a further piece, as far as there is room."""
+        room = MOST_TENSORS - len(self.tensors)
+        self.tensors += more.tensors[:room]
+        self.before += more.before[:room]
+
 
 @dataclass
 class Compared:
@@ -107,4 +113,5 @@ def _is_plain(tensor: Any) -> bool:
 
 def _numbers(tensors: list[Any]) -> list[Any]:
     with torch.no_grad():
-        return copies_of([local(t).detach().flatten()[:MOST_NUMBERS] for t in tensors])
+        flat = [local(tensor).detach().flatten() for tensor in tensors]
+        return copies_of([one.narrow(0, 0, min(one.numel(), MOST_NUMBERS)) for one in flat])
