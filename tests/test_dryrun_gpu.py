@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from dry_support import training, two_losses
-from support import needs_gpus
 
-from gradaudit.__main__ import main
-from gradaudit.probe.dryrun import run_dry
-from gradaudit.probe.protocol import DryRunError
-from gradaudit.probe.recipe import Recipe
+torch = pytest.importorskip("torch")
+
+from dry_support import training, two_losses  # noqa: E402
+from support import needs_gpus  # noqa: E402
+
+from gradaudit.__main__ import main  # noqa: E402
+from gradaudit.probe.dryrun import run_dry  # noqa: E402
+from gradaudit.probe.protocol import DryRunError  # noqa: E402
+from gradaudit.probe.recipe import Recipe  # noqa: E402
 
 SAMPLES = Path(__file__).resolve().parent.parent / "sample_configs"
 pytestmark = [pytest.mark.torch, pytest.mark.slow, pytest.mark.gpu]
