@@ -40,7 +40,7 @@ def _steps_of(unit: TrainingUnit) -> float | None:
     "ema-outlasts-training",
     scope="unit",
     needs=("ema_decay", ("total_steps", "epochs")),
-    severities=(WARNING,),
+    severities=(WARNING, INFO),
     confidence=MEDIUM,
     limits={"first_share": 0.135},
     references=(
