@@ -82,3 +82,35 @@ def test_a_clip_in_one_graph_leaves_no_norm_before_it(tmp_path: Path) -> None:
     assert set(record.column("pre_clip_norm")) == {None}
     assert all(norm <= 0.01001 for norm in record.column("post_clip_norm"))
     assert record.notes["fullgraph"].startswith("a clip is compiled into one graph")
+
+
+SCALED = """
+import torch
+class Own(torch.optim.Optimizer):
+    def __init__(self, parameters):
+        super().__init__(parameters, {"lr": 0.1})
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.sub_(p.grad, alpha=group["lr"])
+model, seen = torch.nn.Linear(4, 1), torch.nn.Linear(4, 1)
+optimizer, other = Own(model.parameters()), torch.optim.SGD(seen.parameters(), lr=0.1)
+optimizer.step = torch.compile(optimizer.step, backend="eager", fullgraph=True)
+scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+for _ in range(4):
+    for one, by in ((model, optimizer), (seen, other)):
+        by.zero_grad()
+        scaler.scale(one(torch.randn(3, 4)).pow(2).mean()).backward()
+        scaler.step(by)
+    scaler.update()
+"""
+
+
+def test_a_hidden_step_is_not_taken_for_one_that_the_scaler_skipped(tmp_path: Path) -> None:
+    (tmp_path / "scaled.py").write_text(SCALED, encoding="utf-8")
+    ran = probe(tmp_path, "--exit-zero", "-o", "r", "--", PYTHON, "scaled.py")
+    assert ran.code == 0, ran.err
+    record = read(tmp_path / "r" / "rank-0.jsonl")
+    assert [step["skipped"] for step in record.all_steps] == [False] * 4
+    assert "the step of an optimizer is compiled" in record.notes["fullgraph"]

@@ -14,9 +14,9 @@ standard library, torch and itself. A folder and not one file, because one would
     files    what the program writes, deletes and resumes from
     stop     the end
 
-No call of a hook waits for a device, communicates with another rank, draws a random number or
-writes to a tensor of the program. Values stay tensors until they are written, at most twice a
-second.
+No call of a hook communicates with another rank, draws a random number or writes to a tensor of
+the program. Values stay tensors until they are written, about twice a second. A CUDA GPU is waited
+for only where an optimizer is described, for a sparse gradient, and at the end.
 """
 
 

@@ -119,9 +119,9 @@ def _call_of(what: str, given: Any, words: Any, named: Any) -> ClipCall:
         call.norm_type = float(second if second is not None else named.get("norm_type", 2.0))
     elif what == "with_norm":
         call.norm_type = 2.0
-        call.total = whole(second if second is not None else named.get("total_norm"))
-    if captured():  # a tensor of the graph: read later, it would be another replay's
-        call.total = None
+        if not captured():  # a tensor of the graph: read later, it would be another replay's
+            total = second if second is not None else named.get("total_norm")
+            call.total = kept(whole(total))
     return call
 
 
@@ -181,7 +181,7 @@ def _look_before_clip(call: ClipCall) -> None:
 @listener
 def _clip_ends(call: ClipCall | None, result: Any) -> None:
     if call is not None and call.what in ("norm", "fsdp"):
-        call.total = whole(result)
+        call.total = kept(whole(result))  # a program may change it: all_reduce, div_
 
 
 def wrap_fully_sharded() -> None:

@@ -23,6 +23,7 @@ from torch.optim.optimizer import (
 from gradaudit_recorder import engines, graphs, state, stepping, steps
 from gradaudit_recorder.clips import wrap_clips, wrap_deepspeed, wrap_fully_sharded
 from gradaudit_recorder.listen import (
+    STEP,
     capture_listener,
     captured,
     hidden_by_fullgraph,
@@ -285,7 +286,12 @@ def _unscaled(optimizer: Any) -> None:
 
 @listener
 def _step_skipped(optimizer: Any) -> None:
-    """The scaler found inf or nan, and did not call the optimizer. The gradients are there yet."""
+    """The scaler found inf or nan, and did not call the optimizer. The gradients are there yet.
+
+    Not known where the step of an optimizer is hidden: it may have been called.
+    """
+    if STEP in state.current.hidden:
+        return
     for other, watched in list(state.current.optimizers.items()):
         if other is optimizer or other.param_groups is getattr(optimizer, "param_groups", None):
             if watched.pieces is not None:  # the end of the whole is not here

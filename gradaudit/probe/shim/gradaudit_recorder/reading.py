@@ -68,7 +68,8 @@ class Numbers:
                 self._copies.append((members, flat))
 
     def _copy_without_waiting(self, flat: Any) -> Any:
-        here = torch.empty(flat.shape, dtype=flat.dtype, pin_memory=True)
+        # "cpu" said: a program may have made its GPU the default (torch.set_default_device).
+        here = torch.empty(flat.shape, dtype=flat.dtype, device="cpu", pin_memory=True)
         here.copy_(flat, non_blocking=True)
         with torch.cuda.device(flat.device):
             copied = torch.cuda.Event()

@@ -36,10 +36,12 @@ _waiting: list[dict[str, Any]] = []
 
 
 class _Written:
-    """at: when lines were last sent for. sent: those whose numbers are on their way here."""
+    """at: when lines were last sent for. sent: those whose numbers are on their way here.
+    of_parent: in a forked child, what it must not let go (see `forget`)."""
 
     at = 0.0
     sent: Sent | None = None
+    of_parent: tuple[Any, ...] = ()
 
 
 _written = _Written()
@@ -129,7 +131,11 @@ def _hold_weights(watched: Watched, parameters: list[Any]) -> None:
     """A copy of the weights, at every tenth step, where there is room."""
     if (watched.step + 1) % EVERY:
         return
-    positions = [i for i, tensor in enumerate(parameters) if tensor.grad is not None]
+    positions = [
+        i
+        for i, tensor in enumerate(parameters)
+        if tensor.grad is not None and tensor.element_size() > 1  # torch computes not in float8
+    ]
     held = [local(parameters[i]).detach() for i in positions]
     if held and _room_for(held):
         with torch.no_grad():
@@ -181,13 +187,7 @@ def record(optimizer: Any, watched: Watched, skipped: bool) -> None:
             describe(optimizer, watched)
         _waiting.append(_line(optimizer, watched, skipped))
     begin_next(watched)
-    clock = time.perf_counter()
-    if _written.sent is not None:
-        if _written.sent.is_here():
-            _write_sent()
-    elif clock - _written.at >= FLUSH_SECONDS:
-        _written.at = clock
-        _send()
+    _write_what_is_here()
     stop.end_where_due()
 
 
@@ -303,6 +303,17 @@ def _send() -> None:
         _write_sent()
 
 
+def _write_what_is_here() -> None:
+    """At most one sending is under way, so that lines are written in order. With one step in two
+    seconds, that of this step leaves as that of the last arrives."""
+    if _written.sent is not None and _written.sent.is_here():
+        _write_sent()
+    clock = time.perf_counter()
+    if _written.sent is None and clock - _written.at >= FLUSH_SECONDS:
+        _written.at = clock
+        _send()
+
+
 def _write_sent() -> None:
     sent, _written.sent = _written.sent, None
     for line in sent.lines() if sent is not None else ():
@@ -318,6 +329,12 @@ def flush() -> None:
 
 
 def forget() -> None:
-    """In a forked child: the lines that wait are the parent's."""
+    """In a forked child: the lines that wait are the parent's.
+
+    They are kept, not freed: to free pinned memory that a copy was made to, torch records an event
+    on its GPU, and in a fork of a process that has used CUDA that is an error which ends the child
+    (each worker of a DataLoader is one).
+    """
+    _written.of_parent = (_written.of_parent, list(_waiting), _written.sent)
     _waiting.clear()
     _written.sent = None

@@ -118,7 +118,10 @@ def finish(why: str) -> None:
     if _ending.written or not output.is_open() or os.getpid() != now.pid:
         return
     _ending.written = True
-    steps.flush()
+    try:
+        steps.flush()
+    except Exception as error:  # a device that has failed, with the program: the last line yet
+        output.note("recorder", f"the last steps could not be read: {error!r}")
     _say_what_was_replayed()
     done = max((watched.step for watched in now.optimizers.values()), default=0)
     output.write(

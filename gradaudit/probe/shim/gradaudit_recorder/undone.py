@@ -105,6 +105,7 @@ def _is_plain(tensor: Any) -> bool:
     return (
         type(own) in (torch.Tensor, torch.nn.Parameter)
         and own.is_floating_point()
+        and own.element_size() > 1  # torch has no arithmetic in float8
         and own.layout == torch.strided
         and own.is_contiguous()
         and own.numel() > 0
