@@ -112,6 +112,26 @@ def test_ctrl_c_in_the_steps_keeps_them(folder: Path, capsys: pytest.CaptureFixt
     assert "frozen" not in lines  # nothing more was begun
 
 
+@pytest.mark.parametrize(("call", "done"), [(9, 4), (13, 6)], ids=["in the steps", "after them"])
+def test_a_second_ctrl_c_does_not_cost_the_record(
+    folder: Path, call: int, done: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A launcher passes on what the terminal sends to all: two arrive."""
+    from gradaudit.probe.dry_lines import to_json
+
+    before = signal.getsignal(signal.SIGINT)
+
+    def again(value: Any) -> Any:
+        if isinstance(value, dict) and value.get("why") == "interrupted":
+            signal.raise_signal(signal.SIGINT)
+        return to_json(value)
+
+    monkeypatch.setattr("gradaudit.probe.dryrun.to_json", again)
+    assert dryrun(folder, CTRL_C, call) == 0
+    assert lines_of(folder)["stop"] == [{"kind": "stop", "why": "interrupted", "steps": done}]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_ctrl_c_before_the_first_step_leaves_nothing(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

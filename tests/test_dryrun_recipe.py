@@ -174,3 +174,22 @@ def test_a_warm_up_ratio_is_rounded_as_its_framework_does(
     assert first is not None
     assert before.inside_warmup
     assert not first.inside_warmup
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "momentum", "nesterov"),
+    [
+        ("momentum", "", 0.9, False),
+        ("nesterov", "", 0.9, True),
+        ("nesterov", "momentum: 0.8\n", 0.8, True),
+        ("sgd", "", None, False),
+    ],
+)
+def test_the_name_of_sgd_says_whether_it_has_a_momentum(
+    name: str, written: str, momentum: float | None, nesterov: bool
+) -> None:
+    found = recipe(f"optimizer: {name}\nlearning_rate: 0.1\n{written}max_steps: 100\n")
+    assert found.arguments.get("momentum") == momentum
+    assert found.arguments.get("nesterov", False) is nesterov
+    said = [note for note in found.notes if "0.9 is taken" in note]
+    assert bool(said) is (momentum == 0.9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -252,3 +253,15 @@ def test_on_the_command_line(
 
     steps = read_record("r").optimizers[0].steps
     assert [step.learning_rate[0] for step in steps] == [0.1] * 3 + [0.05] * 3 + [0.025]
+
+
+def test_a_scheduler_that_cannot_be_copied_is_refused() -> None:
+    """It is no fault of gradaudit's, and its user can mend it."""
+    model = tiny(norm=False, dropout=0.0)
+    optimizer = sgd(model)
+    scheduler = of.LambdaLR(optimizer, lambda call: 1 / (1 + call))
+    scheduler.lock = threading.Lock()  # as one has that keeps a writer of logs
+    training = Training(model, batches(60), two_losses, optimizer, scheduler=scheduler)
+    with pytest.raises(DryRunError, match="the state of LambdaLR cannot be copied"):
+        run(training)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.01, 0.001]

@@ -220,3 +220,13 @@ def test_what_autocast_rounds_and_the_scaler_skips() -> None:
     assert "the loss scaler skipped 3 steps, whose gradients overflowed" in said
     about["unchecked"] = "FlashAttention only supports fp16"
     assert "does not run without (FlashAttention only supports fp16)" in screen(entries)
+
+
+def test_of_few_steps_no_tail_is_told() -> None:
+    """The 95th percentile of one step over its median is 1: that is no even norm."""
+    few = screen(lines(steps=20, warmup=19))
+    assert "Loss terms, step 20 " in few
+    assert " 1 step: median " in few
+    assert "of 1 step (" in few or "acted" not in few
+    assert "over median" not in few
+    assert "over median" in screen(lines(steps=39, warmup=19))

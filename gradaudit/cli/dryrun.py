@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from contextlib import contextmanager, redirect_stdout, suppress
@@ -191,12 +192,12 @@ def _measure_into(
         recipe = recipe_for(unit, training)
         if own.precision == "model":
             recipe.precision = ""
-        with _whole_record(directory) as write:
+        with _one_interrupt() as once, _whole_record(directory) as write:
             bar = Progress(own.steps, sys.stderr)
             try:
                 run_dry(
                     training, recipe, steps=own.steps, seed=own.seed, device=device, write=write,
-                    about=about, progress=bar.show,
+                    about=about, progress=bar.show, interrupted=once,
                 )  # fmt: skip
             finally:
                 bar.end()
@@ -243,6 +244,26 @@ def _whole_record(directory: str) -> Iterator[Callable[[dict[str, Any]], None]]:
         with suppress(OSError):
             os.remove(unfinished)
         raise
+
+
+@contextmanager
+def _one_interrupt() -> Iterator[Callable[[], None]]:
+    """What to call when Ctrl-C was heard: until the record is closed no further one is.
+
+    A launcher may pass on the SIGINT that the terminal sends to all, and an impatient user presses
+    twice: the second would come while the last lines are written, and cost the whole record.
+    """
+    before = signal.getsignal(signal.SIGINT)
+
+    def deaf() -> None:
+        with suppress(ValueError):  # not the main thread: no signal comes here
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    try:
+        yield deaf
+    finally:
+        with suppress(ValueError):
+            signal.signal(signal.SIGINT, before)
 
 
 def _show(arguments: CheckArguments, unit: TrainingUnit, directory: str, path: str) -> int:

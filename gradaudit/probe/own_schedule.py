@@ -164,8 +164,18 @@ def _rise(rates: array[float]) -> int:
 
 @contextmanager
 def _put_back(scheduler: LRScheduler, optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """What happens inside changes neither the scheduler nor the groups' hyperparameters."""
-    state = deepcopy(scheduler.state_dict())
+    """What happens inside changes neither the scheduler nor the groups' hyperparameters.
+
+    Raises: DryRunError where the scheduler's state cannot be copied.
+    """
+    try:
+        state = deepcopy(scheduler.state_dict())
+    except Exception as error:  # a lock, an open file or a writer among its attributes
+        raise DryRunError(
+            f"`scheduler`: the state of {type(scheduler).__name__} cannot be copied "
+            f"({type(error).__name__}: {error}), so that it could not be put back after it was "
+            "called ahead: keep such things out of its `state_dict()`, or leave it out"
+        ) from error
     groups = [
         {name: deepcopy(value) for name, value in group.items() if name != "params"}
         for group in optimizer.param_groups

@@ -79,6 +79,8 @@ def recipe_of(
     """
     recipe = Recipe(optimizer=unit.optimizer, adaptive=not unit.is_sgd)
     _read_optimizer(recipe, unit)
+    if peak is None:
+        _read_momentum(recipe, unit)
     recipe.clip_norm = _above_zero(unit.number("clip_norm"))
     recipe.clip_value = _above_zero(unit.number("clip_value"))
     recipe.accumulation = max(int(unit.number("accumulation") or 1), 1)
@@ -171,6 +173,29 @@ def _read_optimizer(recipe: Recipe, unit: TrainingUnit) -> None:
     nesterov = unit.get("nesterov")
     if nesterov is not None and isinstance(nesterov.value, bool):
         recipe.arguments["nesterov"] = nesterov.value
+
+
+_MOMENTUM = {"momentum": False, "sgd_momentum": False, "nesterov": True}
+"""Names of SGD that say it has a momentum, and whether it is Nesterov's."""
+
+USUAL_MOMENTUM = 0.9
+"""Where a name says that there is one and no number does (Goyal et al. 2017, arXiv:1706.02677)."""
+
+
+def _read_momentum(recipe: Recipe, unit: TrainingUnit) -> None:
+    """What the name of the optimiser says besides its family: `nesterov` is no plain SGD."""
+    written = unit.get("optimizer")
+    name = written.raw.strip("'\"").lower() if written is not None else ""
+    if recipe.optimizer != "sgd" or name not in _MOMENTUM:
+        return
+    if _MOMENTUM[name]:
+        recipe.arguments.setdefault("nesterov", True)
+    if "momentum" not in recipe.arguments:
+        recipe.arguments["momentum"] = USUAL_MOMENTUM
+        recipe.notes.append(
+            f"optimiser {name}: its momentum does not stand in the config; {USUAL_MOMENTUM} is "
+            "taken, as is usual"
+        )
 
 
 def _read_schedule(recipe: Recipe, unit: TrainingUnit, peak: float | None) -> None:

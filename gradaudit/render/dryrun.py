@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 HEAVY = "heavy-tailed"
 
+FEWEST_FOR_TAIL = 20
+"""Steps. Of fewer the 95th percentile is the largest of all: that there is no tail is not seen."""
+
 ACROSS = 0.1
 """Cosine below which two terms are said to be independent: one takes 1 % of the other's step."""
 
@@ -86,7 +89,8 @@ def _head(run: DryRun, path: str, directory: str, width: int) -> list[Line]:
 def _terms(run: DryRun, width: int) -> list[Line]:
     if not run.terms:
         return []
-    lines = heading(f"Loss terms, steps {run.first} to {run.last}")
+    which = f"steps {run.first} to {run.last}" if run.last != run.first else f"step {run.first}"
+    lines = heading(f"Loss terms, {which}")
     room = max(min(max(len(term.name) for term in run.terms), width - 54), 5)
     lines.append([piece(
         f"  {'term':<{room}} {'weight':>8} {'value':>8} {'norm':>8} {'share':>7} {'squares':>8} "
@@ -136,14 +140,14 @@ def _norms(run: DryRun, width: int) -> list[Line]:
     lines = heading("Gradient norm before the clip")
     lines += prose(spread_text(run.norm), width)
     tail = run.norm.tail
-    if tail is not None:
+    if tail is not None and (tail > EVEN or run.norm.count >= FEWEST_FOR_TAIL):
         said = HEAVY if tail > EVEN else "even" if tail < 5 else "uneven"
         lines += prose(f"95th percentile over median: {number(tail)}, {said}", width)
     if run.clip_norm is not None:
         low, high = run.clipped_interval
         lines += prose(
-            f"the clip at {number(run.clip_norm)} acted at {run.clipped} of {run.norm.count} steps "
-            f"({percent(low)} to {percent(high)})",
+            f"the clip at {number(run.clip_norm)} acted at {run.clipped} of {run.norm.count} "
+            f"step{'s' if run.norm.count > 1 else ''} ({percent(low)} to {percent(high)})",
             width,
         )
     skipped = run.about.get("skipped")
@@ -171,8 +175,9 @@ def spread_text(norm: Spread) -> str:
             return " (too few independent steps for an interval)"
         return f" ({number(interval[0])} to {number(interval[1])})"
 
+    steps = "1 step" if norm.count == 1 else f"{norm.count} steps"
     return (
-        f"{norm.count} steps: median {number(norm.median)}{ends(norm.median_interval)}, 95th "
+        f"{steps}: median {number(norm.median)}{ends(norm.median_interval)}, 95th "
         f"percentile {number(norm.p95)}{ends(norm.p95_interval)}, largest {number(norm.max)}"
     )
 
