@@ -265,3 +265,27 @@ def test_a_scheduler_that_cannot_be_copied_is_refused() -> None:
     with pytest.raises(DryRunError, match="the state of LambdaLR cannot be copied"):
         run(training)
     assert [group["lr"] for group in optimizer.param_groups] == [0.01, 0.001]
+
+
+def refuses(call: int) -> float:
+    if call:
+        raise ValueError("no factor for this call")
+    return 1.0
+
+
+@pytest.mark.parametrize(
+    ("factor", "said"),
+    [
+        (refuses, r"LambdaLR\.step\(\) refuses its first call \(no factor for this call\)"),
+        (lambda call: float("nan") if call == 5 else 1.0, "gives a learning rate of nan after 5"),
+        (lambda call: -1.0 if call == 2 else 1.0, "gives a learning rate of -0.01 after 2"),
+    ],
+)
+def test_a_scheduler_that_gives_no_rates_is_named(factor: Any, said: str) -> None:
+    """Else a run at the first rate, or a NaN that looks like a term's."""
+    model = tiny(norm=False, dropout=0.0)
+    optimizer = adamw(model)
+    scheduler = of.LambdaLR(optimizer, factor)
+    training = Training(model, batches(60), two_losses, optimizer, scheduler=scheduler)
+    with pytest.raises(DryRunError, match=said):
+        run(training)

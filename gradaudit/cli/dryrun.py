@@ -262,8 +262,9 @@ def _one_interrupt() -> Iterator[Callable[[], None]]:
     try:
         yield deaf
     finally:
-        with suppress(ValueError):
-            signal.signal(signal.SIGINT, before)
+        if before is not None:  # None: it was not set from Python, and cannot be set back from here
+            with suppress(ValueError):
+                signal.signal(signal.SIGINT, before)
 
 
 def _show(arguments: CheckArguments, unit: TrainingUnit, directory: str, path: str) -> int:

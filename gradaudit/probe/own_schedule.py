@@ -40,7 +40,8 @@ def own_rates(
 
     The scheduler and the groups are afterwards as they were.
 
-    Raises: DryRunError where it cannot be called, or an epoch's steps are not known.
+    Raises: DryRunError where it cannot be called or gives what is no rate, or where an epoch's
+        steps are not known.
     """
     scheduler: LRScheduler | None = training.scheduler
     assert scheduler is not None
@@ -56,6 +57,14 @@ def own_rates(
     with _put_back(scheduler, optimizer):
         every, others, refused = _ahead(scheduler, optimizer.param_groups, calls)
         rise, peaks = _to_the_top(scheduler, optimizer.param_groups, every)
+    if refused and len(every[0]) == 1:  # no end of a cycle: as it is it cannot train at all
+        raise DryRunError(f"`scheduler`: {name}.step() refuses its first call ({refused})")
+    for rates in every:
+        for call, rate in enumerate(rates):
+            if not 0 <= rate < float("inf"):
+                raise DryRunError(
+                    f"`scheduler`: {name} gives a learning rate of {rate} after {call} calls"
+                )
     by_step = [array("d", _by_step(rates, begins, steps)) for rates in every]
     more = [{key: _by_step(found, begins, steps) for key, found in of.items()} for of in others]
     note = (
