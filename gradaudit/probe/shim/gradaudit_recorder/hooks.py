@@ -160,10 +160,13 @@ def _wrap_backward() -> None:
 def _backward_begins() -> dict[int, list[Any]]:
     """What each optimizer's gradients are now, where there are several to tell apart."""
     now = state.current
-    wrap_fully_sharded()
-    wrap_deepspeed()
-    engines.wrap_steps(stepping.pieces_begin, stepping.pieces_end)
-    for optimizer, watched in now.optimizers.items():
+    known = list(now.optimizers.items())
+    if not all(watched.step for _, watched in known) or not known:
+        # What is imported late is there before the first step of what uses it.
+        wrap_fully_sharded()
+        wrap_deepspeed()
+        engines.wrap_steps(stepping.pieces_begin, stepping.pieces_end)
+    for optimizer, watched in known:
         if watched.step and not watched.zeroed:
             _look_for_stale(optimizer, watched)
     return _signatures()

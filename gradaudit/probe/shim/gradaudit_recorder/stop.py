@@ -23,7 +23,7 @@ PARENT_SECONDS = 3.0
 """How long the waiting `gradaudit probe` has to end the whole command at once, so that a shell
 script does not go on with its next line."""
 
-LOOK_SECONDS = 0.05
+LOOK_SECONDS = 0.1
 """Between two looks for the user's request to end."""
 
 FARTHEST = 5

@@ -20,7 +20,7 @@ EVERY = 11
 """Steps between two looks. No multiple of 2, 3, 5, 7 or 10: a program that restores its weights
 once in so many steps (the inner loop of meta-learning) is not met each time."""
 
-MOST_TENSORS = 16
+MOST_TENSORS = 8
 MOST_NUMBERS = 1024
 
 
