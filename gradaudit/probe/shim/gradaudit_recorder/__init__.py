@@ -1,7 +1,7 @@
 """Records what a PyTorch training does, inside its own process and without changing its result.
 
 It is put on the path of the user's program, where gradaudit need not be installed: it imports the
-standard library, torch and itself. A folder and not one file, because one would have 900 lines:
+standard library, torch and itself. A folder: as one file it would have over two thousand lines.
 
     state    what is known while the program runs
     tensors  norms, pieces of sharded tensors, names of parameters
