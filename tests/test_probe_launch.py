@@ -249,6 +249,7 @@ import os, signal, sys, time
 from gradaudit.__main__ import main
 from gradaudit.probe import launch
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # else nohup around the tests decides
 close, end = launch.close_records, launch._Running.end
 def closed(directory):
     os.kill(os.getpid(), signal.{second})
