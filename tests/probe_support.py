@@ -165,6 +165,19 @@ def run_both(
     return Both(kept[0], kept[1], files, errors[0], device)
 
 
+def run_recorded(folder: Path, program: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run a program with the recorder alone, no command around it; its record is in `record`."""
+    record = folder / "record"
+    (record / ".state").mkdir(parents=True)
+    (folder / "program.py").write_text(program, encoding="utf-8")
+    given = environment(PYTHONPATH=str(SHIM), GRADAUDIT_PROBE_DIR=str(record))
+    ran = subprocess.run(
+        [PYTHON, "program.py"], cwd=folder, env=given, text=True, capture_output=True, check=False
+    )
+    assert ran.returncode == code, ran.stderr
+    return ran
+
+
 def assert_faithful(both: Both) -> None:
     """The same bytes in every tensor, and whatever the script measured itself."""
     assert both.recorded == both.alone

@@ -6,21 +6,19 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
 from probe_support import (
     PYTHON,
-    SHIM,
     Lines,
     Ran,
-    environment,
     error_of,
     needs,
     probe,
     read,
     run_both,
+    run_recorded,
 )
 
 pytestmark = [pytest.mark.torch, needs("torch")]
@@ -28,14 +26,7 @@ pytestmark = [pytest.mark.torch, needs("torch")]
 
 def recorded(folder: Path, program: str) -> str:
     """Run a program with the recorder; what it printed."""
-    record = folder / "record"
-    (record / ".state").mkdir(parents=True)
-    (folder / "program.py").write_text(program, encoding="utf-8")
-    given = environment(PYTHONPATH=str(SHIM), GRADAUDIT_PROBE_DIR=str(record))
-    ran = subprocess.run(
-        [PYTHON, "program.py"], cwd=folder, env=given, text=True, capture_output=True, check=False
-    )
-    assert ran.returncode == 0, ran.stderr
+    ran = run_recorded(folder, program)
     assert ran.stderr == ""
     return ran.stdout
 

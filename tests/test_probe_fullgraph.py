@@ -10,8 +10,8 @@ from probe_support import PYTHON, Ran, environment, error_of, needs, probe, read
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow, needs("torch")]
 
-STEP = """
-import hashlib, sys, torch
+OWN = """
+import torch
 
 class Own(torch.optim.Optimizer):
     def __init__(self, parameters):
@@ -21,6 +21,11 @@ class Own(torch.optim.Optimizer):
         for group in self.param_groups:
             for p in group["params"]:
                 p.sub_(p.grad, alpha=group["lr"])
+"""
+"""An optimizer of the user's, whose step is compiled with all else."""
+
+STEP = f"""{OWN}
+import hashlib, sys
 
 torch._dynamo.config.trace_autograd_ops = True
 torch.manual_seed(0)
@@ -84,16 +89,7 @@ def test_a_clip_in_one_graph_leaves_no_norm_before_it(tmp_path: Path) -> None:
     assert record.notes["fullgraph"].startswith("a clip is compiled into one graph")
 
 
-SCALED = """
-import torch
-class Own(torch.optim.Optimizer):
-    def __init__(self, parameters):
-        super().__init__(parameters, {"lr": 0.1})
-    @torch.no_grad()
-    def step(self, closure=None):
-        for group in self.param_groups:
-            for p in group["params"]:
-                p.sub_(p.grad, alpha=group["lr"])
+SCALED = f"""{OWN}
 model, seen = torch.nn.Linear(4, 1), torch.nn.Linear(4, 1)
 optimizer, other = Own(model.parameters()), torch.optim.SGD(seen.parameters(), lr=0.1)
 optimizer.step = torch.compile(optimizer.step, backend="eager", fullgraph=True)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from probe_support import PYTHON, SHIM, environment, needs
+from probe_support import needs, run_recorded
 
 pytestmark = [pytest.mark.torch, needs("torch")]
 
@@ -38,15 +37,8 @@ def train(model, optimizer):
 
 def recorded(folder: Path, program: str, *, code: int = 0) -> tuple[list[dict[str, Any]], str]:
     """Run a program with the recorder: the lines of its record, and what it printed."""
-    record = folder / "record"
-    (record / ".state").mkdir(parents=True)
-    (folder / "program.py").write_text(program, encoding="utf-8")
-    given = environment(PYTHONPATH=str(SHIM), GRADAUDIT_PROBE_DIR=str(record))
-    ran = subprocess.run(
-        [PYTHON, "program.py"], cwd=folder, env=given, text=True, capture_output=True, check=False
-    )
-    assert ran.returncode == code, ran.stderr
-    lines = (record / "rank-0.jsonl").read_text(encoding="utf-8").splitlines()
+    ran = run_recorded(folder, program, code)
+    lines = (folder / "record" / "rank-0.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines], ran.stdout
 
 
