@@ -102,6 +102,8 @@ def on_device(device: str, ranks: int) -> dict[str, str]:
     """What the scripts of tests/training read, and what a GPU needs to do the same twice."""
     if device == "mps":  # what has no kernel there is computed on the CPU, as users have it
         return {"DEVICE": device, "PYTORCH_ENABLE_MPS_FALLBACK": "1"}
+    if device == "late":  # the CPU, as a device that would have to be waited for
+        return {"DEVICE": "cpu", "NUMBERS_COME_LATER": "1"}
     if device != "cuda":
         return {"DEVICE": device}
     given = {"DEVICE": device, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}

@@ -13,8 +13,9 @@ pytestmark = [pytest.mark.torch, needs("torch")]
 
 LATE = """
 import os, sys, torch
-from gradaudit_recorder import reading, steps
+from gradaudit_recorder import reading, steps, tensors
 
+tensors.is_here = reading.is_here = lambda tensor: False
 steps.FLUSH_SECONDS = 0.0
 def are_here(numbers):  # at the third question
     numbers.asked = getattr(numbers, "asked", 0) + 1

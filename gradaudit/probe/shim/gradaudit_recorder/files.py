@@ -110,7 +110,7 @@ def _seen_file(operation: str, path: Any, via: str, folder: Any = None) -> None:
                 return
         _seen.add((operation, full))
         shown = full.removeprefix(_place.here)
-        done = max((watched.step for watched in now.optimizers.values()), default=0)
+        done = now.most_steps()
         output.write(
             {"kind": "file", "operation": operation, "path": shown, "step": done, "via": via}
         )

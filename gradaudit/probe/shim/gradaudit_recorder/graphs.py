@@ -140,7 +140,7 @@ def _replayed(graph: Any) -> None:
     if now.stepped == before:
         return
     seen = [watched for watched in now.optimizers.values() if watched.step and not watched.blind]
-    most = max((watched.step for watched in now.optimizers.values()), default=0)
+    most = now.most_steps()
     if not seen and most >= now.skip_steps + now.steps_asked:
         _end()  # another optimizer is there, and has not stepped in all this time
     stop.end_where_due()

@@ -30,6 +30,7 @@ from gradaudit_recorder.listen import (
     listener,
     replace,
 )
+from gradaudit_recorder.reading import kept
 from gradaudit_recorder.state import MOST_ROOTS, Watched
 from gradaudit_recorder.tensors import norms_of, parameters_of, whole
 
@@ -141,7 +142,7 @@ def _wrap_backward() -> None:
         ):  # checkpointing calls it from inside
             return original(tensors, *words, **named)
         in_graph = captured()
-        before = _capture_begins() if in_graph else _backward_begins()
+        before = _capture_begins() if in_graph else _backward_begins(tensors)
         now.in_backward = True
         try:
             result = original(tensors, *words, **named)
@@ -150,15 +151,16 @@ def _wrap_backward() -> None:
         if in_graph:
             _capture_ends(before)
         else:
-            _backward_ends(tensors, before)
+            _backward_ends(before)
         return result
 
     torch.autograd.backward = backward
 
 
 @listener
-def _backward_begins() -> dict[int, list[Any]]:
-    """What each optimizer's gradients are now, where there are several to tell apart."""
+def _backward_begins(tensors: Any) -> tuple[dict[int, list[Any]], Any]:
+    """What each optimizer's gradients are now, where there are several to tell apart; and the root,
+    which is asked for here: after a backward the caches of the processor hold nothing of ours."""
     now = state.current
     known = list(now.optimizers.items())
     if not all(watched.step for _, watched in known) or not known:
@@ -169,7 +171,7 @@ def _backward_begins() -> dict[int, list[Any]]:
     for optimizer, watched in known:
         if watched.step and not watched.zeroed:
             _look_for_stale(optimizer, watched)
-    return _signatures()
+    return _signatures(), _root_of(tensors)
 
 
 @capture_listener
@@ -206,8 +208,9 @@ def _signature(optimizer: Any) -> list[Any]:
 
 
 @listener
-def _backward_ends(tensors: Any, before: dict[int, list[Any]] | None) -> None:
-    _reached(_reached_since(before), _root_of(tensors))
+def _backward_ends(before: tuple[dict[int, list[Any]], Any] | None) -> None:
+    signatures, root = before or (None, None)
+    _reached(_reached_since(signatures), root)
 
 
 def _reached_since(before: dict[int, list[Any]] | None) -> list[Watched]:
@@ -238,8 +241,7 @@ def _root_of(tensors: Any) -> Any:
         tensors = tensors[0]
     if not isinstance(tensors, torch.Tensor) or tensors.numel() != 1:
         return None
-    root = whole(tensors.detach())
-    return None if root is None else root.clone()
+    return kept(whole(tensors))
 
 
 # scaler, autocast, BatchNorm, scheduler

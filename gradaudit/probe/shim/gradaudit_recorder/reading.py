@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gradaudit_recorder.state import ClipCall, Watched
-from gradaudit_recorder.tensors import Norms, root_of_squares
+from gradaudit_recorder.tensors import Norms, is_here, root_of_squares
 from gradaudit_recorder.undone import Compared
 
 if TYPE_CHECKING:
@@ -21,8 +21,11 @@ OF_THE_WHOLE = ("fsdp", "deepspeed")
 
 
 def kept(value: Any) -> Any:
-    """A tensor that the program may change, as it is now; anything else as it is."""
-    return value.detach().clone() if isinstance(value, torch.Tensor) else value
+    """A tensor that the program may change, as it is now: one number that is here as that number,
+    of any other a copy on its device. What is no tensor as it is."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    return value.item() if value.numel() == 1 and is_here(value) else value.detach().clone()
 
 
 def number(value: Any) -> float | None:
@@ -98,8 +101,9 @@ class Numbers:
     def norms(self, norms: Norms) -> list[float | None]:
         """The norms as numbers, None for tensors that were not there."""
         found: list[float | None] = [None] * norms.count
-        for positions, stacked in norms.parts:
-            for position, value in zip(positions, self._values[id(stacked)], strict=True):
+        for positions, part in norms.parts:
+            values = part if isinstance(part, list) else self._values[id(part)]
+            for position, value in zip(positions, values, strict=True):
                 found[position] = value
         return found
 
@@ -116,8 +120,8 @@ def _tensors_in(value: Any) -> Iterator[Any]:
     if isinstance(value, torch.Tensor):
         yield value
     elif isinstance(value, Norms):
-        for _, stacked in value.parts:
-            yield stacked
+        for _, part in value.parts:
+            yield from () if isinstance(part, list) else (part,)
     elif isinstance(value, Compared):
         for norms in (value.moved, value.left, value.since, value.clamped):
             yield from _tensors_in(norms)

@@ -201,6 +201,10 @@ class State:
         for watched in self._named(optimizer) or self.optimizers.values():
             watched.events.append(event)
 
+    def most_steps(self) -> int:
+        """Of the optimizer that has the most."""
+        return max((watched.step for watched in self.optimizers.values()), default=0)
+
     def recording(self) -> bool:
         """False after a fault of the recorder, and where a fork was made past Python."""
         return self.active and os.getpid() == self.pid

@@ -48,11 +48,11 @@ _written = _Written()
 
 
 def scale_of(scaler: Any) -> Any:
-    """A GradScaler's scale, as a tensor that its next update does not change."""
+    """A GradScaler's scale, as its next update does not change it."""
     scale = getattr(scaler, "_scale", None)
     if scale is None:
         return float(scaler.get_scale())
-    return scale.detach().clone()
+    return kept(scale)
 
 
 def measure(optimizer: Any, watched: Watched) -> None:

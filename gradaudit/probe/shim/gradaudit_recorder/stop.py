@@ -53,28 +53,33 @@ _ending = _Ending()
 def end_where_due() -> None:
     """End when every optimizer that stepped has its steps, or when the user asked for the end."""
     now = state.current
+    # None has more steps than all together: at nearly every step no more need be asked.
+    if now.stepped >= now.skip_steps + now.steps_asked and _have_their_steps():
+        leave("steps")
+    if _ending.at is None and now.stepped:
+        clock = time.perf_counter()
+        if clock - _ending.looked >= LOOK_SECONDS or _ending.asked:
+            _ending.looked = clock
+            request = os.path.join(now.directory, ".state", "stop")
+            _ending.asked = os.path.exists(request)
+            if _ending.asked:
+                _ending.at = _agreed_step(now.most_steps(), request)
+    if _ending.at is not None and now.most_steps() >= _ending.at:
+        leave("interrupted")
+
+
+def _have_their_steps() -> bool:
+    now = state.current
     stepped = [watched for watched in now.optimizers.values() if watched.step]
-    if not stepped:
-        return
-    done = [watched.step for watched in stepped]
     seen = [watched for watched in stepped if not watched.blind]
     # One that has not stepped for so long belongs to a phase that is over.
     active = [w.step for w in seen if now.stepped - w.last_of_all <= now.steps_asked]
     wanted = now.skip_steps + now.steps_asked
     farthest = FARTHEST * wanted
-    enough = min(active, default=wanted) >= wanted or max(done) > farthest
+    enough = min(active, default=wanted) >= wanted or now.most_steps() > farthest
     one_after_the_other = now.stepped >= farthest * len(stepped)  # each of few steps
-    if seen and (enough or one_after_the_other):  # else all is in CUDA graphs: `graphs` ends it
-        leave("steps")
-    clock = time.perf_counter()
-    if _ending.at is None and (clock - _ending.looked >= LOOK_SECONDS or _ending.asked):
-        _ending.looked = clock
-        request = os.path.join(now.directory, ".state", "stop")
-        _ending.asked = os.path.exists(request)
-        if _ending.asked:
-            _ending.at = _agreed_step(max(done), request)
-    if _ending.at is not None and max(done) >= _ending.at:
-        leave("interrupted")
+    # Where none is seen, all is in CUDA graphs: `graphs` ends it.
+    return bool(seen) and (enough or one_after_the_other)
 
 
 def _agreed_step(step: int, request: str) -> int | None:
@@ -123,10 +128,8 @@ def finish(why: str) -> None:
     except Exception as error:  # a device that has failed, with the program: the last line yet
         output.note("recorder", f"the last steps could not be read: {error!r}")
     _say_what_was_replayed()
-    done = max((watched.step for watched in now.optimizers.values()), default=0)
-    output.write(
-        {"kind": "stop", "why": why, "steps": done, "recorder_seconds": round(now.seconds, 6)}
-    )
+    done, seconds = now.most_steps(), round(now.seconds, 6)
+    output.write({"kind": "stop", "why": why, "steps": done, "recorder_seconds": seconds})
     output.close()
 
 

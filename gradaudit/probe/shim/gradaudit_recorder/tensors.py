@@ -24,7 +24,9 @@ def parameters_in(groups: list[dict[str, Any]]) -> list[Any]:
 
 def local(tensor: Any) -> Any:
     """This rank's piece of a DTensor, without communication; any other tensor as it is."""
-    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    if type(tensor) in PLAIN or not hasattr(tensor, "to_local"):
+        return tensor
+    return tensor.to_local()
 
 
 def copies_of(tensors: list[Any]) -> list[Any]:
@@ -49,25 +51,30 @@ def is_sharded(tensor: Any) -> bool:
 
 
 def whole(tensor: Any) -> Any | None:
-    """The value of a scalar that may be a DTensor: None where each rank has a part of it only."""
-    if not isinstance(tensor, torch.Tensor):
+    """A scalar that may be a DTensor as a plain one; None where each rank has only a part of it."""
+    if type(tensor) in PLAIN or not isinstance(tensor, torch.Tensor):
         return tensor
     if is_sharded(tensor):
         return None
     return local(tensor.detach())
 
 
+def is_here(tensor: Any) -> bool:
+    """Whether its numbers can be read without waiting for a device."""
+    return type(tensor) in PLAIN and tensor.device.type == "cpu"
+
+
 @dataclass
 class Norms:
-    """2-norms of some tensors, still on their devices.
+    """2-norms of some tensors.
 
     count   of all, those without a gradient too. parts: positions and their norms, each of one
-            device and dtype.
+            device and dtype: numbers, or a tensor where the device would have to be waited for.
     sharded whether they are of this rank's pieces.
     """
 
     count: int
-    parts: list[tuple[list[int], Any]] = field(default_factory=list)
+    parts: list[tuple[list[int], list[float] | Any]] = field(default_factory=list)
     sharded: bool = False
 
     def extend(self, more: Norms) -> None:
@@ -117,7 +124,10 @@ def norms_of(tensors: list[Any]) -> Norms:
             each = torch._foreach_norm(
                 members, 2.0, dtype=torch.float32 if dtype in HALVES else None
             )
-            found.parts.append((positions, torch.stack(each)))
+            here = is_here(each[0])
+            found.parts.append(
+                (positions, [norm.item() for norm in each] if here else torch.stack(each))
+            )
     return found
 
 
