@@ -1,9 +1,11 @@
 """What recording costs a step: a multi-layer perceptron, a CNN and a transformer.
 
-Three processes train the same model: one with the recorder on its path as `gradaudit probe` puts it
-there, and two without, of which the second is the control. In every round each does the same number
-of steps, in shuffled order; a ratio is the median of the ratios inside the rounds, with its
-quartiles. Where the control is not near 1 the machine is too busy for the numbers to mean anything.
+Three processes train the same model: one with the recorder on its path as `gradaudit probe` puts
+it there, and two without. In every round each does the same number of steps, in shuffled order; a
+ratio is the median of the ratios inside the rounds, with its quartiles: of the recorder to the mean
+of the two without, and of the second of these to the first, the control. How its memory lies makes
+one process a few percent faster than another, so all three are started anew after five rounds.
+Where the control is not near 1 the machine is too busy for the numbers to mean anything.
 
 On the CPU it is CPU time of the process (`time.process_time`), which others on the machine disturb
 less. On a GPU that says little: it is wall time, from an idle device to an idle device. The GPU is
@@ -31,11 +33,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHIM = REPOSITORY / "gradaudit" / "probe" / "shim"
 GOAL = 1.05
+ROUNDS_OF_A_SET = 5
+"""Rounds after which the processes are started anew."""
 MODELS = ("MLP", "CNN", "transformer")
 
 
@@ -165,11 +169,16 @@ class Worker:
         self.process.wait()
 
 
-def measure(
-    name: str, device: str, size: str, rounds: int, steps: int, folder: str
-) -> tuple[list[float], list[float], float]:
-    """The ratios of recorder and control to the bare training, a round each; seconds a step."""
-    record = os.path.join(folder, name)
+class Measured(NamedTuple):
+    """Of a model, a round each: ratios of the recorder and of the control; seconds a bare step."""
+
+    on: list[float]
+    control: list[float]
+    bare: list[float]
+
+
+def measure(name: str, device: str, size: str, rounds: int, steps: int, record: str) -> Measured:
+    """With processes of their own."""
     workers = {
         "bare": Worker(name, device, size, None),
         "control": Worker(name, device, size, None),
@@ -178,18 +187,19 @@ def measure(
     for worker in workers.values():
         worker.do(20)  # lazy imports, first-step names, allocator
     shuffled = random.Random(0)
-    on, control, bare = [], [], []
+    found = Measured([], [], [])
     for _ in range(rounds):
         order = list(workers)
         shuffled.shuffle(order)
         took = {which: workers[which].do(steps) for which in order}
-        on.append(took["on"] / took["bare"])
-        control.append(took["control"] / took["bare"])
-        bare.append(took["bare"] / steps)
+        without = (took["bare"] + took["control"]) / 2
+        found.on.append(took["on"] / without)
+        found.control.append(took["control"] / took["bare"])
+        found.bare.append(without / steps)
     for worker in workers.values():
         worker.end()
     assert os.path.getsize(os.path.join(record, "rank-0.jsonl")) > 0
-    return on, control, statistics.median(bare)
+    return found
 
 
 def quartiles(ratios: list[float]) -> str:
@@ -199,7 +209,7 @@ def quartiles(ratios: list[float]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=40, help="a multiple of five")
     parser.add_argument(
         "--steps",
         type=int,
@@ -215,6 +225,8 @@ def main() -> int:
     if arguments.work:
         work(arguments.work, arguments.device, arguments.size)
         return 0
+    if arguments.rounds < 1 or arguments.rounds % ROUNDS_OF_A_SET:
+        parser.error(f"--rounds takes a multiple of {ROUNDS_OF_A_SET}")
     problem = lacking(arguments.device)
     if problem:
         parser.exit(2, f"{parser.prog}: {problem}\n")
@@ -223,11 +235,19 @@ def main() -> int:
     print("|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for name in MODELS:
-            on, control, bare = measure(
-                name, arguments.device, arguments.size, arguments.rounds, arguments.steps, folder
+            sets = [
+                measure(
+                    name, arguments.device, arguments.size, ROUNDS_OF_A_SET, arguments.steps,
+                    os.path.join(folder, f"{name}-{number}"),
+                )
+                for number in range(arguments.rounds // ROUNDS_OF_A_SET)
+            ]  # fmt: skip
+            on, control, bare = (
+                [value for one in column for value in one] for column in zip(*sets, strict=True)
             )
             print(
-                f"| {name} | {bare * 1e3:.1f} ms | {quartiles(control)} | {quartiles(on)} |",
+                f"| {name} | {statistics.median(bare) * 1e3:.1f} ms | {quartiles(control)} "
+                f"| {quartiles(on)} |",
                 flush=True,
             )
             missed = missed or statistics.median(on) > GOAL

@@ -131,6 +131,11 @@ def norms_of(tensors: list[Any]) -> Norms:
     return found
 
 
+def are_zero(norms: Norms) -> bool:
+    """Whether all are known to be: False where a device would have to be waited for."""
+    return all(isinstance(part, list) and not any(part) for _, part in norms.parts)
+
+
 WRAPPERS = {"DistributedDataParallel", "DataParallel", "DeepSpeedEngine"}
 INNER = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"}
 

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gradaudit_recorder.tensors import Norms, copies_of, local, norms_of, root_of_squares
+from gradaudit_recorder.tensors import (
+    Norms,
+    are_zero,
+    copies_of,
+    local,
+    norms_of,
+    root_of_squares,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,13 +95,13 @@ def compare(look: Look) -> Compared | None:
         for one, other in zip(now, look.before, strict=True):
             if one.shape != other.shape or one.device != other.device or one.dtype != other.dtype:
                 return None
+        moved = norms_of(torch._foreach_sub(look.after, look.before))
+        since = norms_of(torch._foreach_sub(now, look.after))
+        if are_zero(since):
+            return Compared(moved, moved, since, since)
         clamped = [a.clamp(*torch.aminmax(n)) for n, a in zip(now, look.after, strict=True)]
-        return Compared(
-            norms_of(torch._foreach_sub(look.after, look.before)),
-            norms_of(torch._foreach_sub(now, look.before)),
-            norms_of(torch._foreach_sub(now, look.after)),
-            norms_of(torch._foreach_sub(now, clamped)),
-        )
+        left = norms_of(torch._foreach_sub(now, look.before))
+        return Compared(moved, left, since, norms_of(torch._foreach_sub(now, clamped)))
 
 
 def _is_plain(tensor: Any) -> bool:
@@ -114,5 +121,5 @@ def _is_plain(tensor: Any) -> bool:
 
 def _numbers(tensors: list[Any]) -> list[Any]:
     with torch.no_grad():
-        flat = [local(tensor).detach().flatten() for tensor in tensors]
-        return copies_of([one.narrow(0, 0, min(one.numel(), MOST_NUMBERS)) for one in flat])
+        flat = [local(tensor).flatten() for tensor in tensors]
+        return copies_of([one[:MOST_NUMBERS] for one in flat])
