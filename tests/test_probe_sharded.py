@@ -16,6 +16,7 @@ from probe_support import (
     probe,
     read,
     run_both,
+    run_recorded,
 )
 from support import needs_gpus
 
@@ -158,3 +159,37 @@ def test_a_deepspeed_that_is_only_imported_changes_nothing(tmp_path: Path) -> No
     record = read(tmp_path / "r" / "rank-0.jsonl")
     assert record.notes == {}
     assert all(step["pre_clip_norm"] > 0 for step in record.steps)
+
+
+RAISES = """
+import sys, types, torch
+module = types.ModuleType("deepspeed.runtime.zero.stage_1_and_2")
+class DeepSpeedZeroOptimizer:
+    def __init__(self, optimizer, pieces):
+        self.optimizer, self.pieces = optimizer, pieces
+    def step(self, raises=False):
+        for piece in self.pieces:
+            self.optimizer.param_groups[0]["params"] = [piece]
+            self.optimizer.step()
+            if raises:
+                raise RuntimeError("out of memory")
+module.DeepSpeedZeroOptimizer = DeepSpeedZeroOptimizer
+sys.modules[module.__name__] = module
+
+pieces = [torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(3))]
+zero = DeepSpeedZeroOptimizer(torch.optim.SGD(pieces, lr=0.1), pieces)
+for step in range(4):
+    sum(piece.pow(2).sum() for piece in pieces).backward()
+    try:
+        zero.step(raises=step == 1)
+    except RuntimeError:
+        pass
+    for piece in pieces:
+        piece.grad = None
+"""
+
+
+def test_a_step_in_pieces_that_raised_leaves_none_of_them_to_the_next(tmp_path: Path) -> None:
+    run_recorded(tmp_path, RAISES)
+    steps = read(tmp_path / "record" / "rank-0.jsonl").steps
+    assert [len(step["layer_norms"]) for step in steps] == [2, 2, 2]

@@ -83,7 +83,10 @@ def _step_ends(optimizer: Any) -> None:
 
 @listener
 def pieces_begin(optimizer: Any) -> None:
-    state.current.watch(optimizer).pieces = Pieces()
+    watched = state.current.watch(optimizer)
+    watched.pieces = Pieces()
+    watched.measured = watched.weights = None  # of a step that raised, and was caught
+    watched.held = set()
 
 
 @listener
