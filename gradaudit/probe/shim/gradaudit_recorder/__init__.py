@@ -15,8 +15,9 @@ standard library, torch and itself. A folder: as one file it would have over two
     stop     the end
 
 No call of a hook communicates with another rank, draws a random number or writes to a tensor of
-the program. Values stay tensors until they are written, about twice a second. A CUDA GPU is waited
-for only where an optimizer is described, for a sparse gradient, and at the end.
+the program. Numbers on the CPU are read at once; those of another device stay tensors until they
+are written, about twice a second. A CUDA GPU is waited for only where an optimizer is described,
+for a sparse gradient, and at the end.
 """
 
 
