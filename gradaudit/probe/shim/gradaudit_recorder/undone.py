@@ -122,4 +122,4 @@ def _is_plain(tensor: Any) -> bool:
 def _numbers(tensors: list[Any]) -> list[Any]:
     with torch.no_grad():
         flat = [local(tensor).flatten() for tensor in tensors]
-        return copies_of([one[:MOST_NUMBERS] for one in flat])
+        return copies_of([one.narrow(0, 0, min(one.numel(), MOST_NUMBERS)) for one in flat])
