@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import signal
@@ -14,6 +16,7 @@ import pytest
 from probe_support import PYTHON, ROOT, environment
 
 from gradaudit.__main__ import main
+from gradaudit.cli.dryrun import Progress
 from gradaudit.evidence.record_reader import BadRecord, read_record
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
@@ -39,6 +42,7 @@ def build(config):
 """Two calls of `losses` a step: the measurement's and the training's own."""
 
 CTRL_C = "signal.raise_signal(signal.SIGINT)"
+WORDS = ["dryrun", "c.yaml", "--entry", "mine.py:build", "--steps", "6", "-o", "record"]
 CONFIG = "optimizer: sgd\nlearning_rate: 0.01\nmax_steps: 50\nwarmup_steps: 2\n"
 
 
@@ -166,6 +170,150 @@ def test_ctrl_c_during_the_summary_says_where_the_record_is(
     assert dryrun(folder, "pass", 0) == 130
     assert "interrupted; the record is in record:" in capsys.readouterr().err
     assert lines_of(folder)["stop"][0]["why"] == "steps"
+
+
+def apart(folder: Path, what: str, call: int, **more: Any) -> subprocess.CompletedProcess[str]:
+    """The same in a process of its own."""
+    (folder / "mine.py").write_text(SCRIPT.format(what=what, call=call))
+    return subprocess.run(
+        [PYTHON, "-m", "gradaudit", *WORDS], env=environment(PYTHONPATH=str(ROOT)), check=False,
+        capture_output=True, text=True, timeout=120, **more,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("call", [9, 13], ids=["in the steps", "after them"])
+def test_a_signal_that_ends_it_keeps_the_steps(
+    folder: Path, name: str, call: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A batch system that takes the machine back, a CI at its limit, a closed terminal."""
+    number = signal.Signals[name]
+    before = [signal.getsignal(each) for each in (number, signal.SIGINT)]
+    assert dryrun(folder, f"signal.raise_signal(signal.{name})", call) == 128 + number
+    said = capsys.readouterr()
+    assert f"gradaudit: ended by {name}; the record is in record: " in said.err
+    assert not said.out  # not judged, as under `probe`
+    done = 4 if call == 9 else 6
+    lines = lines_of(folder)
+    assert len(lines["step"]) == done
+    assert {line["name"] for line in lines["term"]} == {"task", "spread"}
+    assert lines["stop"] == [{"kind": "stop", "why": "interrupted", "steps": done}]
+    assert [signal.getsignal(each) for each in (number, signal.SIGINT)] == before
+    assert main(["check", "c.yaml", "--record", "record"]) in (0, 1)
+
+
+def test_a_signal_before_the_first_step_leaves_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dryrun(folder, "signal.raise_signal(signal.SIGTERM)", 1) == 128 + signal.SIGTERM
+    said = capsys.readouterr().err
+    assert "ended by SIGTERM before the first step was done: nothing was measured" in said
+    assert not (folder / "record").exists()
+
+
+@pytest.mark.parametrize("then", ["SIGTERM", "SIGHUP", "SIGINT"])
+@pytest.mark.parametrize("first", ["SIGTERM", "SIGINT"])
+def test_a_second_signal_at_once_does_not_cost_the_record(
+    folder: Path, first: str, then: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`timeout` sends SIGTERM to its command, and then to the command's group."""
+    from gradaudit.probe.dry_lines import to_json
+
+    def again(value: Any) -> Any:
+        if isinstance(value, dict) and value.get("why") == "interrupted":
+            signal.raise_signal(signal.Signals[then])
+        return to_json(value)
+
+    monkeypatch.setattr("gradaudit.probe.dryrun.to_json", again)
+    code = dryrun(folder, f"signal.raise_signal(signal.{first})", 9)
+    told = next((name for name in (first, then) if name != "SIGINT"), "")
+    assert code == (128 + signal.Signals[told] if told else 0)
+    assert lines_of(folder)["stop"] == [{"kind": "stop", "why": "interrupted", "steps": 4}]
+
+
+def test_a_signal_while_the_last_lines_are_written_keeps_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a run that came to its end."""
+    from gradaudit.probe.dry_lines import to_json
+
+    def told(value: Any) -> Any:
+        if isinstance(value, dict) and value.get("kind") == "stop":
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGINT)
+        return to_json(value)
+
+    monkeypatch.setattr("gradaudit.probe.dryrun.to_json", told)
+    assert dryrun(folder, "pass", 0) == 128 + signal.SIGTERM
+    assert lines_of(folder)["stop"] == [{"kind": "stop", "why": "steps", "steps": 6}]
+
+
+def test_a_later_second_signal_ends_it_at_once(folder: Path) -> None:
+    """Where the training's own code does not let go."""
+    stubborn = """
+        import time
+        try:
+            os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)
+        except KeyboardInterrupt:
+            time.sleep(1.2)
+            os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)
+    """
+    assert apart(folder, stubborn, 9).returncode == -signal.SIGTERM
+    assert os.listdir(folder / "record") == ["unfinished.jsonl"]
+
+
+def test_what_is_ignored_stays_ignored(folder: Path) -> None:
+    """As under `nohup`."""
+    ran = apart(
+        folder, "os.kill(os.getpid(), signal.SIGHUP)", 9,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert lines_of(folder)["stop"] == [{"kind": "stop", "why": "steps", "steps": 6}]
+
+
+def test_a_signal_to_the_whole_group_ends_a_loaders_workers_too(folder: Path) -> None:
+    """A DataLoader makes an error of its worker's death, and it must not cost the record."""
+    text = SCRIPT.format(what="os.killpg(0, signal.SIGTERM); __import__('time').sleep(60)", call=9)
+    loader = "torch.utils.data.DataLoader(torch.randn(4000, 4), 8, num_workers=2)"
+    text = text.replace("torch.randn(40, 8, 4).unbind()", loader)
+    (folder / "mine.py").write_text(text)
+    ran = subprocess.run(
+        [PYTHON, "-m", "gradaudit", *WORDS], env=environment(PYTHONPATH=str(ROOT)), check=False,
+        capture_output=True, text=True, timeout=120, start_new_session=True,
+    )  # fmt: skip
+    assert ran.returncode == 128 + signal.SIGTERM, ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert lines_of(folder)["stop"] == [{"kind": "stop", "why": "interrupted", "steps": 4}]
+
+
+def test_a_process_that_the_training_forked_ends_as_it_would(folder: Path) -> None:
+    """It has the handlers of its parent, and is none of the dry run's."""
+    forked = """
+        import time
+        ready, begun = os.pipe()
+        child = os.fork()
+        if not child:
+            os.write(begun, b"."); time.sleep(60); os._exit(0)
+        os.read(ready, 1)
+        os.kill(child, signal.SIGTERM)
+        assert os.waitpid(child, 0)[1] == signal.SIGTERM
+    """
+    ran = apart(folder, forked, 9)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_a_terminal_that_was_closed_costs_no_record() -> None:
+    class Gone(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+        def write(self, text: str) -> int:
+            raise OSError(errno.EIO, "Input/output error")
+
+    bar = Progress(6, Gone())
+    bar.show(6, 1.0)
+    bar.end()
 
 
 def test_a_dry_run_that_is_killed_leaves_what_is_no_record(folder: Path) -> None:

@@ -59,6 +59,11 @@ def told_where(directory: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        shown = f"`gradaudit check --record {quoted(directory)} CONFIG` judges it"
-        sys.stderr.write(f"\ngradaudit: interrupted; the record is in {directory}: {shown}\n")
+        sys.stderr.write(f"\ngradaudit: interrupted; {where(directory)}\n")
         raise
+
+
+def where(directory: str) -> str:
+    """Where the record is that was not judged, and what judges it."""
+    shown = f"`gradaudit check --record {quoted(directory)} CONFIG` judges it"
+    return f"the record is in {directory}: {shown}"

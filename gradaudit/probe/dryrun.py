@@ -74,19 +74,19 @@ def run_dry(
     write: Write,
     about: dict[str, Any],
     progress: Callable[[int, float], None] = lambda step, norm: None,
-    interrupted: Callable[[], None] = lambda: None,
+    closing: Callable[[], None] = lambda: None,
 ) -> Trajectory:
     """Train `steps` steps and measure. `training` is as it was handed over: its passes run in the
     precision of the recipe. `about`: what the lines say of the command (`program`,
     `unit`, `config`, `entry`).
 
-    Ctrl-C ends it with what was measured so far, once a step is done; `interrupted` is called then,
-    before the last lines are written: none of the training's code runs after it.
+    Ctrl-C (KeyboardInterrupt) ends it with what was measured so far, once a step is done. `closing`
+    is called when none of the training's code runs any more, before the last lines are written.
 
     Raises: DryRunError for what its user can mend. KeyboardInterrupt before the first step is done.
     """
     try:
-        return _run(training, recipe, steps, seed, device, write, about, progress, interrupted)
+        return _run(training, recipe, steps, seed, device, write, about, progress, closing)
     except DryRunError:
         raise
     except SystemExit as error:
@@ -109,7 +109,7 @@ def _run(
     write: Write,
     about: dict[str, Any],
     progress: Callable[[int, float], None],
-    interrupted: Callable[[], None],
+    closing: Callable[[], None],
 ) -> Trajectory:
     def out(line: dict[str, Any]) -> None:
         write(to_json(line))
@@ -129,7 +129,7 @@ def _run(
     )
     trajectory.run(steps, progress)
     if trajectory.interrupted:
-        interrupted()
+        closing()
     out({
         "kind": "trajectory", **about, "seed": seed, "steps": trajectory.done,
         "steps_asked": steps, "stopped": trajectory.stopped,
@@ -151,7 +151,7 @@ def _run(
     batches: list[Any] = []
     coupling = Coupling({})
     if not trajectory.interrupted:
-        with _until_interrupted(trajectory, out, interrupted):
+        with _until_interrupted(trajectory, out, closing):
             batches = _some(stream, FROZEN_BATCHES, memory_for(device, KEPT_BYTES))
             coupling = couplings(trajectory.plain, batches[:COUPLING_BATCHES], device)
     for name, values in trajectory.values.items():
@@ -162,8 +162,9 @@ def _run(
         })  # fmt: skip
     goes_on = not trajectory.stopped or "loader" in trajectory.stopped
     if batches and goes_on and not trajectory.interrupted:
-        with _until_interrupted(trajectory, out, interrupted):
+        with _until_interrupted(trajectory, out, closing):
             _measure_frozen(trajectory, batches, coupling, out)
+    closing()
     why = "steps" if trajectory.done == steps else "script_ended"
     if trajectory.interrupted:
         why = "interrupted"
@@ -173,14 +174,14 @@ def _run(
 
 @contextmanager
 def _until_interrupted(
-    trajectory: Trajectory, out: Write, interrupted: Callable[[], None]
+    trajectory: Trajectory, out: Write, closing: Callable[[], None]
 ) -> Iterator[None]:
     """Ctrl-C ends what is measured at the last weights, and the record says so: what the steps
     showed is whole without it."""
     try:
         yield
     except KeyboardInterrupt:
-        interrupted()
+        closing()
         trajectory.interrupted = True
         text = "interrupted after the steps: what is measured at the last weights is not complete"
         out({"kind": "note", "topic": "interrupted", "text": text})
