@@ -68,10 +68,11 @@ def run_dryrun(arguments: CheckArguments, own: DryRunArguments) -> int:
 
     gc.enable()  # off for short commands; a training makes cycles that hold memory
 
-    if own.entry is None and own.given:
-        are = "is" if len(own.given) == 1 else "are"
+    given = own.given + ["--exit-zero"] * arguments.exit_zero
+    if own.entry is None and given:
+        are = "is" if len(given) == 1 else "are"
         return fault(
-            f"{listed(own.given)} {are} of a measurement, which needs your training: add --entry "
+            f"{listed(given)} {are} of a measurement, which needs your training: add --entry "
             f"FILE.py:FUNCTION, or leave {'it' if are == 'is' else 'them'} out; without an entry "
             "the whole training is simulated from the config alone"
         )
