@@ -316,7 +316,22 @@ def test_a_terminal_that_was_closed_costs_no_record() -> None:
     bar.end()
 
 
-def test_a_dry_run_that_is_killed_leaves_what_is_no_record(folder: Path) -> None:
+def test_an_empty_directory_of_the_users_is_left(folder: Path) -> None:
+    """Mounted, shared or with rights of its own, perhaps."""
+    (folder / "record").mkdir()
+    assert dryrun(folder, "raise ValueError('mine')", 7) == 2
+    assert os.listdir(folder / "record") == []
+
+
+def test_of_a_longer_path_what_was_made_is_removed(folder: Path) -> None:
+    (folder / "runs").mkdir()
+    assert dryrun(folder, "raise ValueError('mine')", 7, "-o", "runs/today/first/") == 2
+    assert os.listdir(folder / "runs") == []
+
+
+def test_a_dry_run_that_is_killed_leaves_what_is_no_record(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (folder / "mine.py").write_text(
         SCRIPT.format(call=7, what="os.kill(os.getpid(), signal.SIGKILL)")
     )

@@ -11,7 +11,7 @@ from contextlib import redirect_stdout, suppress
 from gradaudit.audit import audit_path
 from gradaudit.cli.common import UsageError, fault, options_of, quoted
 from gradaudit.cli.dry_record import told_by_signals, whole_record
-from gradaudit.cli.records import new_directory, removed_where_empty, told_where, where
+from gradaudit.cli.records import record_directory, told_where, where
 from gradaudit.render.output import use_color, width_of, write_lines
 from gradaudit.rules.text import listed
 from gradaudit.settings import BadSettings, Finder, did_you_mean
@@ -162,11 +162,10 @@ def _measure(own: DryRunArguments, result: FileResult, unit: TrainingUnit) -> st
     What a signal ended is not judged, as under `probe`: who sent it will not wait for that.
     """
     try:
-        directory = own.output or new_directory("dryrun")
+        with told_by_signals() as told, record_directory(own.output, "dryrun") as directory:
+            code = _measure_into(directory, own, result, unit, told)
     except UsageError as error:
         return fault(str(error))
-    with told_by_signals() as told, removed_where_empty(directory):
-        code = _measure_into(directory, own, result, unit, told)
     if not told.number:
         return code or directory
     if not code:
