@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -341,6 +342,53 @@ def test_a_dry_run_that_is_killed_leaves_what_is_no_record(
     assert subprocess.run(command, env=given, check=False).returncode == -signal.SIGKILL
     with pytest.raises(BadRecord, match="record: holds no whole record: a dry run is still"):
         read_record("record")
+    (folder / "record" / "unfinished.jsonl").write_text("half a li")  # as far as it was written
+    capsys.readouterr()
     (folder / "mine.py").write_text(SCRIPT.format(call=0, what="pass"))
     assert main(words) == 0  # into the same directory, which holds no record
+    said = " ".join(capsys.readouterr().err.split())
+    assert "record/unfinished.jsonl is of a dry run that was killed before its end" in said
+    assert os.listdir("record") == ["rank-0.jsonl"]
+    assert lines_of(folder)["stop"] == [{"kind": "stop", "why": "steps", "steps": 6}]
+
+
+def test_of_two_dry_runs_at_once_into_one_directory_the_second_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They would write into one file: the record of the first would be the second's, or none."""
+    waits = """
+        open('begun', 'w').close()
+        while not os.path.exists('go'):
+            __import__('time').sleep(0.05)
+    """
+    (folder / "mine.py").write_text(SCRIPT.format(what=waits, call=9))
+    first = subprocess.Popen(
+        [PYTHON, "-m", "gradaudit", *WORDS], env=environment(PYTHONPATH=str(ROOT)),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    try:
+        until = time.monotonic() + 60
+        while not (folder / "begun").exists():
+            assert first.poll() is None and time.monotonic() < until  # noqa: PT018
+            time.sleep(0.05)
+        assert dryrun(folder, "pass", 0) == 2
+        said = capsys.readouterr().err
+        assert "record: another dry run is writing its record there; name another" in said
+        assert os.listdir("record") == ["unfinished.jsonl"]
+    finally:
+        (folder / "go").touch()
+        out, _ = first.communicate(timeout=60)
+    assert first.returncode == 0, out
+    assert lines_of(folder)["stop"] == [{"kind": "stop", "why": "steps", "steps": 6}]
+    assert dryrun(folder, "pass", 0) == 2
+    assert "record: holds a record already" in capsys.readouterr().err
+
+
+def test_a_record_that_a_probe_began_meanwhile_is_not_overwritten(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    probe = "__import__('pathlib').Path('record/rank-0.jsonl').write_text('of a probe')"
+    assert dryrun(folder, probe, 9) == 2
+    assert "record: holds a record already" in capsys.readouterr().err
+    assert (folder / "record" / "rank-0.jsonl").read_text() == "of a probe"
     assert os.listdir("record") == ["rank-0.jsonl"]

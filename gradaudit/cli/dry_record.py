@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
+import sys
 import time
 from contextlib import contextmanager, suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any
+    from typing import Any, TextIO
 
 SAME_SECONDS = 1.0
 """Signals within this time are one: GNU `timeout` sends its own to the command and, at once, to the
@@ -27,25 +29,80 @@ def whole_record(directory: str) -> Iterator[Callable[[dict[str, Any]], None]]:
     command reads, and whatever ends the run before (the user's code, a fault, a signal) leaves
     nothing that `check --record` or `fix --record` would take for a measurement.
 
-    Raises: BadRecord where there is one already, OSError.
+    Raises: BadRecord where there is one already, or another dry run is writing it. OSError.
     """
     from gradaudit.evidence.record_reader import UNFINISHED, refuse_taken
 
     os.makedirs(directory, exist_ok=True)
     refuse_taken(directory)
     unfinished = os.path.join(directory, UNFINISHED)
-    try:
-        with open(unfinished, "w", encoding="utf-8") as file:
+    with _opened_alone(unfinished, directory) as file:
+        try:
+            refuse_taken(directory)  # of a run that ended just now
+            _overwrite(file, directory)
 
             def write(line: dict[str, Any]) -> None:
                 file.write(json.dumps(line, allow_nan=False) + "\n")
 
             yield write
-        os.replace(unfinished, os.path.join(directory, "rank-0.jsonl"))
-    except BaseException:
-        with suppress(OSError):
-            os.remove(unfinished)
-        raise
+            file.flush()
+            refuse_taken(directory)  # of a probe, which writes under that name from its start
+            if os.name == "nt":
+                file.close()  # what is open has no new name there
+            os.replace(unfinished, os.path.join(directory, "rank-0.jsonl"))
+        except BaseException:
+            with suppress(OSError):
+                os.remove(unfinished)
+            raise
+
+
+def _opened_alone(path: str, directory: str) -> TextIO:
+    """The file, which no other dry run has or gets while it is open.
+
+    Raises: BadRecord where another has it, OSError.
+    """
+    from gradaudit.evidence.record_reader import BadRecord
+
+    while True:
+        file = open(path, "a", encoding="utf-8")  # noqa: SIM115 -- the caller closes it
+        try:
+            if not _locked(file):
+                raise BadRecord(
+                    f"{directory}: another dry run is writing its record there; name another "
+                    "directory with --output, or wait for its end"
+                )
+            if os.path.exists(path) and os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()  # it was renamed or removed by a run that ended in between
+
+
+def _locked(file: TextIO) -> bool:
+    """Whether the file is ours until it is closed or this process ends, however it does. The lock
+    is this process's own: the workers of a loader, which may outlive it, do not hold it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:  # another error: a file system without locks, where none can tell
+        return error.errno not in (errno.EACCES, errno.EAGAIN)
+    return True
+
+
+def _overwrite(file: TextIO, directory: str) -> None:
+    """What is in it was left by a run that was killed: it has no end, and is no record."""
+    if not os.fstat(file.fileno()).st_size:
+        return
+    name = os.path.basename(file.name)
+    sys.stderr.write(
+        f"gradaudit: {os.path.join(directory, name)} is of a dry run that was killed before its "
+        "end, and no record: it is overwritten\n"
+    )
+    file.truncate(0)
 
 
 class Told:
