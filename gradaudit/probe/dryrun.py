@@ -47,6 +47,10 @@ TERM_BATCHES = 24
 
 RATE_STEPS = 20
 RATE_FACTORS = (0.5, 1.0, 2.0, 4.0)
+RATE_MICRO_BATCHES = 16
+"""Micro-batches a step of the rate test, at most: 1,280 passes. Beyond that it would take longer
+than the steps of many a run."""
+
 COUPLING_BATCHES = 8
 NO_MEMORY = (
     "out of memory: it needs a copy of the weights and of the optimizer's state, besides what a "
@@ -152,7 +156,8 @@ def _run(
     coupling = Coupling({})
     if not trajectory.interrupted:
         with _until_interrupted(trajectory, out, closing):
-            batches = _some(stream, FROZEN_BATCHES, memory_for(device, KEPT_BYTES))
+            count = max(FROZEN_BATCHES, RATE_STEPS * _rate_micro_batches(recipe))
+            batches = _some(stream, count, memory_for(device, KEPT_BYTES))
             coupling = couplings(trajectory.plain, batches[:COUPLING_BATCHES], device)
     for name, values in trajectory.values.items():
         out({
@@ -195,8 +200,9 @@ def _role(name: str, primary: Collection[str]) -> str:
 
 
 def _measure_frozen(
-    trajectory: Trajectory, batches: list[Any], coupling: Coupling, out: Write
+    trajectory: Trajectory, every: list[Any], coupling: Coupling, out: Write
 ) -> None:
+    batches = every[:FROZEN_BATCHES]
     training, device = trajectory.training, trajectory.device
     sizes = {size_of(batch) for batch in batches}
     size = sizes.pop() if len(sizes) == 1 else None
@@ -219,16 +225,28 @@ def _measure_frozen(
             out({"kind": "note", "topic": "batch_norm_noise", "text": text})
     if layers or COUPLED in coupling.kinds.values():
         out(_bias_line(trajectory, batches, size, bool(layers)))
-    last = batches[-RATE_STEPS:]
+    _test_rates(trajectory, every, out)
+
+
+def _rate_micro_batches(recipe: Recipe) -> int:
+    """How many a step of the rate test is to take: as many as the training's, within bounds."""
+    return min(recipe.accumulation * recipe.ranks, RATE_MICRO_BATCHES)
+
+
+def _test_rates(trajectory: Trajectory, batches: list[Any], out: Write) -> None:
+    """The next steps at other rates, each of as many micro-batches as could be kept for it."""
+    recipe = trajectory.recipe
+    each = min(_rate_micro_batches(recipe), len(batches) // RATE_STEPS)
     losses: list[list[float]] = []
-    why = f"it takes {RATE_STEPS} batches of one size, and {len(last)} could be kept"
-    if len(last) == RATE_STEPS:
+    why = f"it takes {RATE_STEPS} batches of one size, and {len(batches)} could be kept"
+    if each:
         why = "gradients overflow at this loss scale in every step"
         try:
             losses = frozen.rate_test(
-                training, trajectory.optimizer, last, device,
-                factors=RATE_FACTORS, clip_norm=trajectory.recipe.clip_norm,
-                clip_value=trajectory.recipe.clip_value, scale=scale,
+                trajectory.training, trajectory.optimizer, batches[-RATE_STEPS * each :],
+                trajectory.device, factors=RATE_FACTORS, clip_norm=recipe.clip_norm,
+                clip_value=recipe.clip_value, scale=trajectory.pass_scale,
+                micro_batches=each, accumulation=recipe.accumulation,
             )  # fmt: skip
         except (RuntimeError, MemoryError) as error:  # all else was measured, and is put back
             if not is_out_of_memory(error):
@@ -243,7 +261,7 @@ def _measure_frozen(
         out({
             "kind": "rate_test", "learning_rate": rate,
             "share_of_peak": rate / peak if peak else None,
-            "factors": list(RATE_FACTORS), "losses": losses,
+            "micro_batches": each, "factors": list(RATE_FACTORS), "losses": losses,
         })  # fmt: skip
 
 
