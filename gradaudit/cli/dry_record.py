@@ -39,7 +39,7 @@ def whole_record(directory: str) -> Iterator[Callable[[dict[str, Any]], None]]:
     with _opened_alone(unfinished, directory) as file:
         try:
             refuse_taken(directory)  # of a run that ended just now
-            _overwrite(file, directory)
+            _overwrite(file)
 
             def write(line: dict[str, Any]) -> None:
                 file.write(json.dumps(line, allow_nan=False) + "\n")
@@ -93,14 +93,13 @@ def _locked(file: TextIO) -> bool:
     return True
 
 
-def _overwrite(file: TextIO, directory: str) -> None:
+def _overwrite(file: TextIO) -> None:
     """What is in it was left by a run that was killed: it has no end, and is no record."""
     if not os.fstat(file.fileno()).st_size:
         return
-    name = os.path.basename(file.name)
     sys.stderr.write(
-        f"gradaudit: {os.path.join(directory, name)} is of a dry run that was killed before its "
-        "end, and no record: it is overwritten\n"
+        f"gradaudit: {file.name} is of a dry run that was killed before its end, and no record: it "
+        "is overwritten\n"
     )
     file.truncate(0)
 
@@ -132,7 +131,7 @@ class Told:
         self._set(signal.SIGINT, signal.SIG_IGN)
 
     def listen(self) -> None:
-        """What is ignored stays so: nohup."""
+        """Hear the signals that end a run from now on. What is ignored stays so: nohup."""
         for number in ENDING:
             if signal.getsignal(number) != signal.SIG_IGN:
                 self._set(number, self._hear)

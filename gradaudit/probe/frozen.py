@@ -279,8 +279,10 @@ def rate_test(
 def _backward(training: Training, batches: Sequence[Any], own: int, scale: float) -> float:
     """The passes of a step's micro-batches, as the trajectory makes them, and their mean loss."""
     values = []
-    for group, kept in ((batches[:own], nn.Module()), (batches[own:], training.model)):
-        with kept_buffers(kept):  # DDP hands every device the buffers of the first
+    others = batches[own:]
+    for group, kept in ((batches[:own], False), (others, bool(others))):
+        # of other devices: DDP hands every one the buffers of the first
+        with kept_buffers(training.model if kept else nn.Module()):
             for batch in group:
                 loss = weighted_sum(read_terms(training.losses(training.model, batch)))
                 values.append(loss.detach())
