@@ -256,7 +256,8 @@ def test_the_config_is_handed_over_as_its_framework_loads_it(
         (["--device", "cpu"], "--device is of a measurement"),
         (["--seed", "0"], "--seed is of a measurement"),
         (["--precision", "config"], "--precision is of a measurement"),
-        (["--steps", "100", "--seed", "1"], "--steps and --seed are of a measurement"),
+        (["--exit-zero"], "--exit-zero is of a measurement"),
+        (["--steps", "100", "--exit-zero"], "--steps and --exit-zero are of a measurement"),
     ],
 )
 def test_an_option_that_would_do_nothing_is_refused(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import pytest
 from probe_support import PYTHON, ROOT, environment
 
 from gradaudit.__main__ import main
+from gradaudit.cli.dryrun import Progress
 from gradaudit.evidence.record_reader import BadRecord, read_record
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
@@ -39,6 +43,7 @@ def build(config):
 """Two calls of `losses` a step: the measurement's and the training's own."""
 
 CTRL_C = "signal.raise_signal(signal.SIGINT)"
+WORDS = ["dryrun", "c.yaml", "--entry", "mine.py:build", "--steps", "6", "-o", "record"]
 CONFIG = "optimizer: sgd\nlearning_rate: 0.01\nmax_steps: 50\nwarmup_steps: 2\n"
 
 
@@ -168,7 +173,166 @@ def test_ctrl_c_during_the_summary_says_where_the_record_is(
     assert lines_of(folder)["stop"][0]["why"] == "steps"
 
 
-def test_a_dry_run_that_is_killed_leaves_what_is_no_record(folder: Path) -> None:
+def apart(folder: Path, what: str, call: int, **more: Any) -> subprocess.CompletedProcess[str]:
+    """The same in a process of its own."""
+    (folder / "mine.py").write_text(SCRIPT.format(what=what, call=call))
+    return subprocess.run(
+        [PYTHON, "-m", "gradaudit", *WORDS], env=environment(PYTHONPATH=str(ROOT)), check=False,
+        capture_output=True, text=True, timeout=120, **more,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("call", [9, 13], ids=["in the steps", "after them"])
+def test_a_signal_that_ends_it_keeps_the_steps(
+    folder: Path, name: str, call: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A batch system that takes the machine back, a CI at its limit, a closed terminal."""
+    number = signal.Signals[name]
+    before = [signal.getsignal(each) for each in (number, signal.SIGINT)]
+    assert dryrun(folder, f"signal.raise_signal(signal.{name})", call) == 128 + number
+    said = capsys.readouterr()
+    assert f"gradaudit: ended by {name}; the record is in record: " in said.err
+    assert not said.out  # not judged, as under `probe`
+    done = 4 if call == 9 else 6
+    lines = lines_of(folder)
+    assert len(lines["step"]) == done
+    assert {line["name"] for line in lines["term"]} == {"task", "spread"}
+    assert lines["stop"] == [{"kind": "stop", "why": "interrupted", "steps": done}]
+    assert [signal.getsignal(each) for each in (number, signal.SIGINT)] == before
+    assert main(["check", "c.yaml", "--record", "record"]) in (0, 1)
+
+
+def test_a_signal_before_the_first_step_leaves_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dryrun(folder, "signal.raise_signal(signal.SIGTERM)", 1) == 128 + signal.SIGTERM
+    said = capsys.readouterr().err
+    assert "ended by SIGTERM before the first step was done: nothing was measured" in said
+    assert not (folder / "record").exists()
+
+
+@pytest.mark.parametrize("then", ["SIGTERM", "SIGHUP", "SIGINT"])
+@pytest.mark.parametrize("first", ["SIGTERM", "SIGINT"])
+def test_a_second_signal_at_once_does_not_cost_the_record(
+    folder: Path, first: str, then: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`timeout` sends SIGTERM to its command, and then to the command's group."""
+    from gradaudit.probe.dry_lines import to_json
+
+    def again(value: Any) -> Any:
+        if isinstance(value, dict) and value.get("why") == "interrupted":
+            signal.raise_signal(signal.Signals[then])
+        return to_json(value)
+
+    monkeypatch.setattr("gradaudit.probe.dryrun.to_json", again)
+    code = dryrun(folder, f"signal.raise_signal(signal.{first})", 9)
+    told = next((name for name in (first, then) if name != "SIGINT"), "")
+    assert code == (128 + signal.Signals[told] if told else 0)
+    assert lines_of(folder)["stop"] == [{"kind": "stop", "why": "interrupted", "steps": 4}]
+
+
+def test_a_signal_while_the_last_lines_are_written_keeps_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a run that came to its end."""
+    from gradaudit.probe.dry_lines import to_json
+
+    def told(value: Any) -> Any:
+        if isinstance(value, dict) and value.get("kind") == "stop":
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGINT)
+        return to_json(value)
+
+    monkeypatch.setattr("gradaudit.probe.dryrun.to_json", told)
+    assert dryrun(folder, "pass", 0) == 128 + signal.SIGTERM
+    assert lines_of(folder)["stop"] == [{"kind": "stop", "why": "steps", "steps": 6}]
+
+
+def test_a_later_second_signal_ends_it_at_once(folder: Path) -> None:
+    """Where the training's own code does not let go."""
+    stubborn = """
+        import time
+        try:
+            os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)
+        except KeyboardInterrupt:
+            time.sleep(1.2)
+            os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)
+    """
+    assert apart(folder, stubborn, 9).returncode == -signal.SIGTERM
+    assert os.listdir(folder / "record") == ["unfinished.jsonl"]
+
+
+def test_what_is_ignored_stays_ignored(folder: Path) -> None:
+    """As under `nohup`."""
+    ran = apart(
+        folder, "os.kill(os.getpid(), signal.SIGHUP)", 9,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert lines_of(folder)["stop"] == [{"kind": "stop", "why": "steps", "steps": 6}]
+
+
+def test_a_signal_to_the_whole_group_ends_a_loaders_workers_too(folder: Path) -> None:
+    """A DataLoader makes an error of its worker's death, and it must not cost the record."""
+    text = SCRIPT.format(what="os.killpg(0, signal.SIGTERM); __import__('time').sleep(60)", call=9)
+    loader = "torch.utils.data.DataLoader(torch.randn(4000, 4), 8, num_workers=2)"
+    text = text.replace("torch.randn(40, 8, 4).unbind()", loader)
+    (folder / "mine.py").write_text(text)
+    ran = subprocess.run(
+        [PYTHON, "-m", "gradaudit", *WORDS], env=environment(PYTHONPATH=str(ROOT)), check=False,
+        capture_output=True, text=True, timeout=120, start_new_session=True,
+    )  # fmt: skip
+    assert ran.returncode == 128 + signal.SIGTERM, ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert lines_of(folder)["stop"] == [{"kind": "stop", "why": "interrupted", "steps": 4}]
+
+
+def test_a_process_that_the_training_forked_ends_as_it_would(folder: Path) -> None:
+    """It has the handlers of its parent, and is none of the dry run's."""
+    forked = """
+        import time
+        ready, begun = os.pipe()
+        child = os.fork()
+        if not child:
+            os.write(begun, b"."); time.sleep(60); os._exit(0)
+        os.read(ready, 1)
+        os.kill(child, signal.SIGTERM)
+        assert os.waitpid(child, 0)[1] == signal.SIGTERM
+    """
+    ran = apart(folder, forked, 9)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_a_terminal_that_was_closed_costs_no_record() -> None:
+    class Gone(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+        def write(self, text: str) -> int:
+            raise OSError(errno.EIO, "Input/output error")
+
+    bar = Progress(6, Gone())
+    bar.show(6, 1.0)
+    bar.end()
+
+
+def test_an_empty_directory_of_the_users_is_left(folder: Path) -> None:
+    """Mounted, shared or with rights of its own, perhaps."""
+    (folder / "record").mkdir()
+    assert dryrun(folder, "raise ValueError('mine')", 7) == 2
+    assert os.listdir(folder / "record") == []
+
+
+def test_of_a_longer_path_what_was_made_is_removed(folder: Path) -> None:
+    (folder / "runs").mkdir()
+    assert dryrun(folder, "raise ValueError('mine')", 7, "-o", "runs/today/first/") == 2
+    assert os.listdir(folder / "runs") == []
+
+
+def test_a_dry_run_that_is_killed_leaves_what_is_no_record(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (folder / "mine.py").write_text(
         SCRIPT.format(call=7, what="os.kill(os.getpid(), signal.SIGKILL)")
     )
@@ -178,6 +342,53 @@ def test_a_dry_run_that_is_killed_leaves_what_is_no_record(folder: Path) -> None
     assert subprocess.run(command, env=given, check=False).returncode == -signal.SIGKILL
     with pytest.raises(BadRecord, match="record: holds no whole record: a dry run is still"):
         read_record("record")
+    (folder / "record" / "unfinished.jsonl").write_text("half a li")  # as far as it was written
+    capsys.readouterr()
     (folder / "mine.py").write_text(SCRIPT.format(call=0, what="pass"))
     assert main(words) == 0  # into the same directory, which holds no record
+    said = " ".join(capsys.readouterr().err.split())
+    assert "record/unfinished.jsonl is of a dry run that was killed before its end" in said
+    assert os.listdir("record") == ["rank-0.jsonl"]
+    assert lines_of(folder)["stop"] == [{"kind": "stop", "why": "steps", "steps": 6}]
+
+
+def test_of_two_dry_runs_at_once_into_one_directory_the_second_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They would write into one file: the record of the first would be the second's, or none."""
+    waits = """
+        open('begun', 'w').close()
+        while not os.path.exists('go'):
+            __import__('time').sleep(0.05)
+    """
+    (folder / "mine.py").write_text(SCRIPT.format(what=waits, call=9))
+    first = subprocess.Popen(
+        [PYTHON, "-m", "gradaudit", *WORDS], env=environment(PYTHONPATH=str(ROOT)),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    try:
+        until = time.monotonic() + 60
+        while not (folder / "begun").exists():
+            assert first.poll() is None and time.monotonic() < until  # noqa: PT018
+            time.sleep(0.05)
+        assert dryrun(folder, "pass", 0) == 2
+        said = capsys.readouterr().err
+        assert "record: another dry run is writing its record there; name another" in said
+        assert os.listdir("record") == ["unfinished.jsonl"]
+    finally:
+        (folder / "go").touch()
+        out, _ = first.communicate(timeout=60)
+    assert first.returncode == 0, out
+    assert lines_of(folder)["stop"] == [{"kind": "stop", "why": "steps", "steps": 6}]
+    assert dryrun(folder, "pass", 0) == 2
+    assert "record: holds a record already" in capsys.readouterr().err
+
+
+def test_a_record_that_a_probe_began_meanwhile_is_not_overwritten(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    probe = "__import__('pathlib').Path('record/rank-0.jsonl').write_text('of a probe')"
+    assert dryrun(folder, probe, 9) == 2
+    assert "record: holds a record already" in capsys.readouterr().err
+    assert (folder / "record" / "rank-0.jsonl").read_text() == "of a probe"
     assert os.listdir("record") == ["rank-0.jsonl"]

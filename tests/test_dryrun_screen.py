@@ -195,6 +195,27 @@ def test_an_end_that_is_not_zero_does_not_read_as_zero() -> None:
     assert "x 2: loss -0.035% (-0.04% to -0.03%), lower" in screen(also(line))
 
 
+def test_it_says_on_how_many_micro_batches_terms_and_rates_were_measured() -> None:
+    losses = [[1.0] * 8, [0.9997, 0.9996] * 4]
+    line = {"kind": "rate_test", "learning_rate": 0.1, "factors": [1.0, 2.0], "losses": losses}
+    one = also(line | {"micro_batches": 1})
+    assert "micro-batches" not in screen(one)
+    assert "on the same batches: it says whether" in screen(one)
+
+    def several(took: int) -> str:
+        entries = also(line | {"micro_batches": took})
+        (about,) = [entry for entry in entries if entry["kind"] == "trajectory"]
+        about |= {"accumulation": 4, "ranks": 2}
+        return screen(entries)
+
+    assert "Measured on the first of the 8 micro-batches of each step" in several(8)
+    assert "on the same batches, 8 micro-batches a step as in the run: it says" in several(8)
+    said = (
+        "1 micro-batch a step where the run takes 8, so that gradients are noisier than the run's"
+    )
+    assert said in several(1)
+
+
 def test_threshold_from_percentiles() -> None:
     assert clip_advice([1.0] * 99)[0] is None
     norms = [1.0 + 0.01 * (37 * n % 100) for n in range(100)]

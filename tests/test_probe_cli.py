@@ -50,6 +50,15 @@ def test_python_that_cannot_be_reached() -> None:
     assert isolating_flag([]) == ""
 
 
+def test_an_empty_directory_of_the_users_is_left(tmp_path: Path) -> None:
+    """One that we made, with those above it, is not, where nothing was recorded."""
+    (tmp_path / "mine").mkdir()
+    for output in ("mine", "made/for/it"):
+        assert probe(tmp_path, "-o", output, "--", PYTHON, "-c", "pass").code == 2
+    assert os.listdir(tmp_path) == ["mine"]
+    assert os.listdir(tmp_path / "mine") == []
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import time
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import redirect_stdout, suppress
 
 from gradaudit.audit import audit_path
 from gradaudit.cli.common import UsageError, fault, options_of, quoted
-from gradaudit.cli.records import new_directory, removed_where_empty, told_where
+from gradaudit.cli.dry_record import told_by_signals, whole_record
+from gradaudit.cli.records import record_directory, told_where, where
 from gradaudit.render.output import use_color, width_of, write_lines
 from gradaudit.rules.text import listed
 from gradaudit.settings import BadSettings, Finder, did_you_mean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from typing import Any, TextIO
 
     from gradaudit.audit import FileResult
+    from gradaudit.cli.dry_record import Told
     from gradaudit.cli.options import CheckArguments
     from gradaudit.evidence.dry_run import DryRun
     from gradaudit.plan.model import TrainingUnit
@@ -68,10 +68,11 @@ def run_dryrun(arguments: CheckArguments, own: DryRunArguments) -> int:
 
     gc.enable()  # off for short commands; a training makes cycles that hold memory
 
-    if own.entry is None and own.given:
-        are = "is" if len(own.given) == 1 else "are"
+    given = own.given + ["--exit-zero"] * arguments.exit_zero
+    if own.entry is None and given:
+        are = "is" if len(given) == 1 else "are"
         return fault(
-            f"{listed(own.given)} {are} of a measurement, which needs your training: add --entry "
+            f"{listed(given)} {are} of a measurement, which needs your training: add --entry "
             f"FILE.py:FUNCTION, or leave {'it' if are == 'is' else 'them'} out; without an entry "
             "the whole training is simulated from the config alone"
         )
@@ -156,18 +157,25 @@ def _unit_of(result: FileResult, own: DryRunArguments) -> TrainingUnit:
 
 
 def _measure(own: DryRunArguments, result: FileResult, unit: TrainingUnit) -> str | int:
-    """The directory of the record, or the exit code where nothing could be measured."""
+    """The directory of the record, or the exit code where there is nothing to judge.
+
+    What a signal ended is not judged, as under `probe`: who sent it will not wait for that.
+    """
     try:
-        directory = own.output or new_directory("dryrun")
+        with told_by_signals() as told, record_directory(own.output, "dryrun") as directory:
+            code = _measure_into(directory, own, result, unit, told)
     except UsageError as error:
         return fault(str(error))
-    with removed_where_empty(directory):
-        code = _measure_into(directory, own, result, unit)
-    return code or directory
+    if not told.number:
+        return code or directory
+    if not code:
+        with suppress(OSError):  # the terminal may be gone
+            sys.stderr.write(f"gradaudit: {told.how}; {where(directory)}\n")
+    return 128 + told.number
 
 
 def _measure_into(
-    directory: str, own: DryRunArguments, result: FileResult, unit: TrainingUnit
+    directory: str, own: DryRunArguments, result: FileResult, unit: TrainingUnit, told: Told
 ) -> int:
     """Returns the exit code; 0 where there is a record."""
     from gradaudit.compose.plain import TooLarge
@@ -192,12 +200,12 @@ def _measure_into(
         recipe = recipe_for(unit, training)
         if own.precision == "model":
             recipe.precision = ""
-        with _one_interrupt() as once, _whole_record(directory) as write:
+        with whole_record(directory) as write:
             bar = Progress(own.steps, sys.stderr)
             try:
                 run_dry(
                     training, recipe, steps=own.steps, seed=own.seed, device=device, write=write,
-                    about=about, progress=bar.show, interrupted=once,
+                    about=about, progress=bar.show, closing=told.closing,
                 )  # fmt: skip
             finally:
                 bar.end()
@@ -206,7 +214,9 @@ def _measure_into(
     except OSError as error:
         return fault(f"{directory}: {error.strerror or error}")
     except KeyboardInterrupt:  # a later one ends the run, with a record of what was measured
-        return fault("interrupted before the first step was done: nothing was measured")
+        with suppress(OSError):  # the terminal may be gone
+            fault(f"{told.how} before the first step was done: nothing was measured")
+        return 2
     return 0
 
 
@@ -217,54 +227,6 @@ def _config(result: FileResult, unit: TrainingUnit) -> Any:
     assert result.composed is not None
     whole, section = plain_config(result.composed, unit.mapping)
     return Config(whole, section, unit.name)
-
-
-@contextmanager
-def _whole_record(directory: str) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Where the lines of a record go. It is one only with its end: until then it has a name that no
-    command reads, and whatever ends the run before (the user's code, a fault, a signal) leaves
-    nothing that `check --record` or `fix --record` would take for a measurement.
-
-    Raises: BadRecord where there is one already, OSError.
-    """
-    from gradaudit.evidence.record_reader import UNFINISHED, refuse_taken
-
-    os.makedirs(directory, exist_ok=True)
-    refuse_taken(directory)
-    unfinished = os.path.join(directory, UNFINISHED)
-    try:
-        with open(unfinished, "w", encoding="utf-8") as file:
-
-            def write(line: dict[str, Any]) -> None:
-                file.write(json.dumps(line, allow_nan=False) + "\n")
-
-            yield write
-        os.replace(unfinished, os.path.join(directory, "rank-0.jsonl"))
-    except BaseException:
-        with suppress(OSError):
-            os.remove(unfinished)
-        raise
-
-
-@contextmanager
-def _one_interrupt() -> Iterator[Callable[[], None]]:
-    """What to call when Ctrl-C was heard: until the record is closed no further one is.
-
-    A launcher may pass on the SIGINT that the terminal sends to all, and an impatient user presses
-    twice: the second would come while the last lines are written, and cost the whole record.
-    """
-    before = signal.getsignal(signal.SIGINT)
-
-    def deaf() -> None:
-        with suppress(ValueError):  # not the main thread: no signal comes here
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    try:
-        yield deaf
-    finally:
-        if before is not None:  # None: it was not set from Python, and cannot be set back from here
-            with suppress(ValueError):
-                signal.signal(signal.SIGINT, before)
 
 
 def _show(arguments: CheckArguments, unit: TrainingUnit, directory: str, path: str) -> int:
@@ -299,7 +261,8 @@ def is_wanting(run: DryRun) -> bool:
 
 
 class Progress:
-    """A line on a terminal that says how far the run is; nothing where there is none."""
+    """A line on a terminal that says how far the run is; nothing where there is none, or where it
+    was closed: the run goes on, or is about to keep what it has."""
 
     def __init__(self, steps: int, stream: TextIO) -> None:
         self._steps = steps
@@ -317,10 +280,15 @@ class Progress:
         text = f"step {step} of {self._steps}  gradient norm {norm:.4g}  about {left:.0f} s left"
         if step == self._steps:
             text = f"{step} steps; now measuring at these weights"
-        self._stream.write(f"\r\x1b[K{text}")
-        self._stream.flush()
+        self._draw(text)
 
     def end(self) -> None:
         if self._live:
-            self._stream.write("\r\x1b[K")
+            self._draw("")
+
+    def _draw(self, text: str) -> None:
+        try:
+            self._stream.write(f"\r\x1b[K{text}")
             self._stream.flush()
+        except OSError:
+            self._live = False

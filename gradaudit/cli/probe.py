@@ -7,7 +7,7 @@ import shutil
 import sys
 
 from gradaudit.cli.common import UsageError, fault
-from gradaudit.cli.records import new_directory, removed_where_empty, told_where
+from gradaudit.cli.records import record_directory, told_where
 from gradaudit.probe.launch import CannotRun, Listener, Outcome, Request, prepare, run
 
 TYPE_CHECKING = False
@@ -36,15 +36,15 @@ def run_probe(arguments: ProbeArguments) -> int:
     try:
         if arguments.config is not None and not os.path.isfile(arguments.config):
             raise UsageError(f"--config {arguments.config}: no such file")
-        request = Request(
-            arguments.command,
-            os.path.abspath(arguments.output or new_directory("probe")),
-            arguments.steps,
-            arguments.skip_steps,
-            arguments.cwd,
-            arguments.config,
-        )
-        with removed_where_empty(request.directory):
+        with record_directory(arguments.output, "probe") as directory:
+            request = Request(
+                arguments.command,
+                os.path.abspath(directory),
+                arguments.steps,
+                arguments.skip_steps,
+                arguments.cwd,
+                arguments.config,
+            )
             prepare(request)
             try:
                 outcome = _run(request)

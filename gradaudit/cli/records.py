@@ -41,13 +41,28 @@ def new_directory(kind: str) -> str:
 
 
 @contextlib.contextmanager
-def removed_where_empty(directory: str) -> Iterator[None]:
-    """Where nothing was recorded no directory is left."""
+def record_directory(output: str | None, kind: str) -> Iterator[str]:
+    """Where a record goes: `output`, or a new directory of its kind. Where nothing was recorded,
+    what was made for it is removed; an empty directory that was there before stays.
+
+    Raises: UsageError.
+    """
+    made = _missing(output) if output else [new_directory(kind)]
     try:
-        yield
+        yield output or made[0]
     finally:
-        with contextlib.suppress(OSError):
-            os.rmdir(directory)
+        for folder in made:
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+
+
+def _missing(path: str) -> list[str]:
+    """The directories of a path that are not there yet, the innermost first."""
+    missing = []
+    while path and not os.path.lexists(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    return missing
 
 
 @contextlib.contextmanager
@@ -59,6 +74,11 @@ def told_where(directory: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        shown = f"`gradaudit check --record {quoted(directory)} CONFIG` judges it"
-        sys.stderr.write(f"\ngradaudit: interrupted; the record is in {directory}: {shown}\n")
+        sys.stderr.write(f"\ngradaudit: interrupted; {where(directory)}\n")
         raise
+
+
+def where(directory: str) -> str:
+    """Where the record is that was not judged, and what judges it."""
+    shown = f"`gradaudit check --record {quoted(directory)} CONFIG` judges it"
+    return f"the record is in {directory}: {shown}"

@@ -87,6 +87,7 @@ class DryRun:
     term_norm  of the micro-batches on which the terms were measured, which is what they are held
                against: with accumulation the norm of a step is that of several. without: its 95th
                percentile had a term weighed nothing; without_largest: its largest.
+    rate_micro_batches  in each step of the rate test; None where it was not made, or is not known.
     """
 
     about: dict[str, Any] = field(default_factory=dict)
@@ -115,8 +116,14 @@ class DryRun:
     batch_norm: dict[str, Any] = field(default_factory=dict)
     bias: dict[str, Any] = field(default_factory=dict)
     rates: list[RateTest] = field(default_factory=list)
+    rate_micro_batches: int | None = None
     learning_rate: float | None = None
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def micro_batches(self) -> int:
+        """Whose gradients a step of the run averages, of all devices that it stands for."""
+        return (self.about.get("accumulation") or 1) * (self.about.get("ranks") or 1)
 
 
 def read_dry_run(record: Record, roles: Mapping[str, str]) -> DryRun:
@@ -143,6 +150,7 @@ def read_dry_run(record: Record, roles: Mapping[str, str]) -> DryRun:
     run.frozen, run.noise = _only(record, "frozen"), _only(record, "noise")
     run.batch_norm, run.bias = _only(record, "batch_norm_noise"), _only(record, "batch_size_bias")
     run.rates, run.learning_rate = rate_tests(record)
+    run.rate_micro_batches = _only(record, "rate_test").get("micro_batches")
     run.notes = list(run.about.get("notes") or [])
     run.notes += [text for topic, text in record.notes if topic in SAID]
     return run

@@ -47,6 +47,10 @@ TERM_BATCHES = 24
 
 RATE_STEPS = 20
 RATE_FACTORS = (0.5, 1.0, 2.0, 4.0)
+RATE_MICRO_BATCHES = 16
+"""Micro-batches a step of the rate test, at most: 1,280 passes. Beyond that it would take longer
+than the steps of many a run."""
+
 COUPLING_BATCHES = 8
 NO_MEMORY = (
     "out of memory: it needs a copy of the weights and of the optimizer's state, besides what a "
@@ -74,19 +78,19 @@ def run_dry(
     write: Write,
     about: dict[str, Any],
     progress: Callable[[int, float], None] = lambda step, norm: None,
-    interrupted: Callable[[], None] = lambda: None,
+    closing: Callable[[], None] = lambda: None,
 ) -> Trajectory:
     """Train `steps` steps and measure. `training` is as it was handed over: its passes run in the
     precision of the recipe. `about`: what the lines say of the command (`program`,
     `unit`, `config`, `entry`).
 
-    Ctrl-C ends it with what was measured so far, once a step is done; `interrupted` is called then,
-    before the last lines are written: none of the training's code runs after it.
+    Ctrl-C (KeyboardInterrupt) ends it with what was measured so far, once a step is done. `closing`
+    is called when none of the training's code runs any more, before the last lines are written.
 
     Raises: DryRunError for what its user can mend. KeyboardInterrupt before the first step is done.
     """
     try:
-        return _run(training, recipe, steps, seed, device, write, about, progress, interrupted)
+        return _run(training, recipe, steps, seed, device, write, about, progress, closing)
     except DryRunError:
         raise
     except SystemExit as error:
@@ -109,7 +113,7 @@ def _run(
     write: Write,
     about: dict[str, Any],
     progress: Callable[[int, float], None],
-    interrupted: Callable[[], None],
+    closing: Callable[[], None],
 ) -> Trajectory:
     def out(line: dict[str, Any]) -> None:
         write(to_json(line))
@@ -129,7 +133,7 @@ def _run(
     )
     trajectory.run(steps, progress)
     if trajectory.interrupted:
-        interrupted()
+        closing()
     out({
         "kind": "trajectory", **about, "seed": seed, "steps": trajectory.done,
         "steps_asked": steps, "stopped": trajectory.stopped,
@@ -151,8 +155,9 @@ def _run(
     batches: list[Any] = []
     coupling = Coupling({})
     if not trajectory.interrupted:
-        with _until_interrupted(trajectory, out, interrupted):
-            batches = _some(stream, FROZEN_BATCHES, memory_for(device, KEPT_BYTES))
+        with _until_interrupted(trajectory, out, closing):
+            count = max(FROZEN_BATCHES, RATE_STEPS * _rate_micro_batches(recipe))
+            batches = _some(stream, count, memory_for(device, KEPT_BYTES))
             coupling = couplings(trajectory.plain, batches[:COUPLING_BATCHES], device)
     for name, values in trajectory.values.items():
         out({
@@ -162,8 +167,9 @@ def _run(
         })  # fmt: skip
     goes_on = not trajectory.stopped or "loader" in trajectory.stopped
     if batches and goes_on and not trajectory.interrupted:
-        with _until_interrupted(trajectory, out, interrupted):
+        with _until_interrupted(trajectory, out, closing):
             _measure_frozen(trajectory, batches, coupling, out)
+    closing()
     why = "steps" if trajectory.done == steps else "script_ended"
     if trajectory.interrupted:
         why = "interrupted"
@@ -173,14 +179,14 @@ def _run(
 
 @contextmanager
 def _until_interrupted(
-    trajectory: Trajectory, out: Write, interrupted: Callable[[], None]
+    trajectory: Trajectory, out: Write, closing: Callable[[], None]
 ) -> Iterator[None]:
     """Ctrl-C ends what is measured at the last weights, and the record says so: what the steps
     showed is whole without it."""
     try:
         yield
     except KeyboardInterrupt:
-        interrupted()
+        closing()
         trajectory.interrupted = True
         text = "interrupted after the steps: what is measured at the last weights is not complete"
         out({"kind": "note", "topic": "interrupted", "text": text})
@@ -194,8 +200,9 @@ def _role(name: str, primary: Collection[str]) -> str:
 
 
 def _measure_frozen(
-    trajectory: Trajectory, batches: list[Any], coupling: Coupling, out: Write
+    trajectory: Trajectory, every: list[Any], coupling: Coupling, out: Write
 ) -> None:
+    batches = every[:FROZEN_BATCHES]
     training, device = trajectory.training, trajectory.device
     sizes = {size_of(batch) for batch in batches}
     size = sizes.pop() if len(sizes) == 1 else None
@@ -218,16 +225,28 @@ def _measure_frozen(
             out({"kind": "note", "topic": "batch_norm_noise", "text": text})
     if layers or COUPLED in coupling.kinds.values():
         out(_bias_line(trajectory, batches, size, bool(layers)))
-    last = batches[-RATE_STEPS:]
+    _test_rates(trajectory, every, out)
+
+
+def _rate_micro_batches(recipe: Recipe) -> int:
+    """How many a step of the rate test is to take: as many as the training's, within bounds."""
+    return min(recipe.accumulation * recipe.ranks, RATE_MICRO_BATCHES)
+
+
+def _test_rates(trajectory: Trajectory, batches: list[Any], out: Write) -> None:
+    """The next steps at other rates, each of as many micro-batches as could be kept for it."""
+    recipe = trajectory.recipe
+    each = min(_rate_micro_batches(recipe), len(batches) // RATE_STEPS)
     losses: list[list[float]] = []
-    why = f"it takes {RATE_STEPS} batches of one size, and {len(last)} could be kept"
-    if len(last) == RATE_STEPS:
+    why = f"it takes {RATE_STEPS} batches of one size, and {len(batches)} could be kept"
+    if each:
         why = "gradients overflow at this loss scale in every step"
         try:
             losses = frozen.rate_test(
-                training, trajectory.optimizer, last, device,
-                factors=RATE_FACTORS, clip_norm=trajectory.recipe.clip_norm,
-                clip_value=trajectory.recipe.clip_value, scale=scale,
+                trajectory.training, trajectory.optimizer, batches[-RATE_STEPS * each :],
+                trajectory.device, factors=RATE_FACTORS, clip_norm=recipe.clip_norm,
+                clip_value=recipe.clip_value, scale=trajectory.pass_scale,
+                micro_batches=each, accumulation=recipe.accumulation,
             )  # fmt: skip
         except (RuntimeError, MemoryError) as error:  # all else was measured, and is put back
             if not is_out_of_memory(error):
@@ -242,7 +261,7 @@ def _measure_frozen(
         out({
             "kind": "rate_test", "learning_rate": rate,
             "share_of_peak": rate / peak if peak else None,
-            "factors": list(RATE_FACTORS), "losses": losses,
+            "micro_batches": each, "factors": list(RATE_FACTORS), "losses": losses,
         })  # fmt: skip
 
 

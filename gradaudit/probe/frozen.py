@@ -9,11 +9,12 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from torch import nn
 
 from gradaudit.probe.batches import join, size_of
 from gradaudit.probe.coupling import batch_norms
 from gradaudit.probe.entry import LESS_MEMORY, is_out_of_memory
-from gradaudit.probe.fetch import finite_gradients, memory_for
+from gradaudit.probe.fetch import finite_gradients, memory_for, numbers_of
 from gradaudit.probe.gradients import (
     KEPT_BYTES,
     dots_of,
@@ -22,12 +23,12 @@ from gradaudit.probe.gradients import (
     total_gradient,
     weighted_sum,
 )
-from gradaudit.probe.state import same_buffers
+from gradaudit.probe.state import kept_buffers, same_buffers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from gradaudit.probe.protocol import Training
 
@@ -224,18 +225,28 @@ def rate_test(
     clip_norm: float | None,
     clip_value: float | None = None,
     scale: float = 1.0,
+    micro_batches: int = 1,
+    accumulation: int = 1,
 ) -> list[list[float]]:
     """Losses of the next steps at several multiples of the learning rate, from the same state.
 
     Clipped as in the trajectory, by value first. The same batches and random numbers for every
     factor. [factor][step]; a run ends where its loss is not finite. Costs one copy of the
-    training's state at a time. `scale`: the loss scale, which stays; a step at which gradients
-    overflow is skipped, as a scaler does. Empty where all were.
+    training's state at a time.
+
+    scale          the loss scale of one micro-batch's pass, which stays; a step at which gradients
+                   overflow is skipped, as a scaler does. Empty where all were.
+    micro_batches  whose gradients a step averages. accumulation: how many of them are the first
+                   device's, at most; the rest stand for other devices, as in the trajectory.
     """
     from gradaudit.probe.state import same_training
 
     rates = [group["lr"] for group in optimizer.param_groups]
     held = [tensor for group in optimizer.param_groups for tensor in group["params"]]
+    steps = [
+        batches[at : at + micro_batches]
+        for at in range(0, len(batches) - micro_batches + 1, micro_batches)
+    ]
     found: list[list[float]] = []
     for factor in factors:
         losses: list[float] = []
@@ -243,14 +254,12 @@ def rate_test(
         with same_training(training.model, optimizer, device):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
-            for batch in batches:
+            for of_step in steps:
                 optimizer.zero_grad()
-                loss = weighted_sum(read_terms(training.losses(training.model, batch)))
-                losses.append(float(loss.detach()))
+                losses.append(_backward(training, of_step, accumulation, scale))
                 if not isfinite(losses[-1]):
                     break
-                (loss if scale == 1 else loss.float() * scale).backward()
-                if scale != 1 and not _unscaled(held, scale):
+                if scale != 1 and not _unscaled(held, scale * micro_batches):
                     continue
                 if clip_value is not None:
                     torch.nn.utils.clip_grad_value_(held, clip_value)
@@ -259,12 +268,26 @@ def rate_test(
                 optimizer.step()
                 taken += 1
         found.append(losses)
-        if not taken and len(losses) == len(batches):
+        if not taken and len(losses) == len(steps):
             found = []  # every step overflowed at this loss scale: no rate was tried
             break
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
         group["lr"] = rate
     return found
+
+
+def _backward(training: Training, batches: Sequence[Any], own: int, scale: float) -> float:
+    """The passes of a step's micro-batches, as the trajectory makes them, and their mean loss."""
+    values = []
+    others = batches[own:]
+    for group, kept in ((batches[:own], False), (others, bool(others))):
+        # of other devices: DDP hands every one the buffers of the first
+        with kept_buffers(training.model if kept else nn.Module()):
+            for batch in group:
+                loss = weighted_sum(read_terms(training.losses(training.model, batch)))
+                values.append(loss.detach())
+                (loss / len(batches) if scale == 1 else loss.float() * scale).backward()
+    return sum(numbers_of(values)) / len(values)
 
 
 def _unscaled(tensors: Sequence[Tensor], scale: float) -> bool:

@@ -107,11 +107,20 @@ def _terms(run: DryRun, width: int) -> list[Line]:
     lines += prose(
         "norm: of weight x gradient, root mean square over the steps where the term is active; "
         "share: of the sum of norms; squares: of the sum of squared norms, which is who makes the "
-        "large steps; value: median, without the weight.",
+        "large steps; value: median, without the weight." + _first_of(run.micro_batches),
         width, style="dim",
     )  # fmt: skip
     checked = _self_check(run)
     return lines + prose(checked, width, style="dim") if checked else lines
+
+
+def _first_of(micro_batches: int) -> str:
+    if micro_batches == 1:
+        return ""
+    return (
+        f" Measured on the first of the {micro_batches} micro-batches of each step, whose gradient "
+        "is noisier than that of all of them."
+    )
 
 
 def _self_check(run: DryRun) -> str:
@@ -302,8 +311,21 @@ def _rates(run: DryRun, width: int) -> list[Line]:
                 width,
             )
     lines += prose(
-        "training loss over the next steps, on the same batches: it says whether a rate is at its "
-        "edge, not which is best.",
+        f"training loss over the next steps, on the same batches{_rate_steps(run)}: it says "
+        "whether a rate is at its edge, not which is best.",
         width, style="dim",
     )  # fmt: skip
     return lines
+
+
+def _rate_steps(run: DryRun) -> str:
+    """How many micro-batches a step of the rate test took, where the run's take several."""
+    took, takes = run.rate_micro_batches, run.micro_batches
+    if takes == 1 or took is None:
+        return ""
+    if took == takes:
+        return f", {took} micro-batches a step as in the run"
+    return (
+        f", {took} micro-batch{'es' if took > 1 else ''} a step where the run takes {takes}, "
+        "so that gradients are noisier than the run's"
+    )

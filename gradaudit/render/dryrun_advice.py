@@ -43,7 +43,7 @@ def causes(run: DryRun, width: int) -> list[Line]:
         if rest is not None and largest is not None:
             text += "; without it the " + _moved((before.p95, rest), (before.max, largest), "is")
         lines += prose(text, width, f"  {place}. ")
-    each = (run.about.get("accumulation") or 1) * (run.about.get("ranks") or 1)
+    each = run.micro_batches
     if each > 1:
         lines += prose(
             f"norms here are of the first of a step's {each} micro-batches, on which terms are "
