@@ -124,7 +124,7 @@ class Measured:
         with no scheduler that says which rate it multiplies: a program may set the rate by hand,
         once an epoch. That it has no warm-up and a lower rate looks the same: no verdict."""
         peak, written = self.optimizer.peak_rate, self.unit.number("learning_rate")
-        if not self.comparable or self.series.initial_rate or not peak or not written:
+        if not self.comparable or self.optimizer.initial_rate or not peak or not written:
             return False
         return peak < BELOW_PEAK * written and bool(self._warmup_left())
 
