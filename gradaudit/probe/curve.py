@@ -86,7 +86,8 @@ class Rates(NamedTuple):
     """The rate of each group in each optimiser step.
 
     every   [group][step], the first step at 0. peaks: of each group.
-    warmup  steps before the rate is at its peak: of a warm-up, or of a schedule that rises itself.
+    warmup  steps before no rate rises to its peak any more (`end_of_warmup`): of a warm-up, or of a
+            schedule that rises itself.
     others  of each group what else the schedule changes: hyperparameter -> its value in each step.
     """
 
@@ -126,7 +127,8 @@ def rates_of(planned: Planned, clock: Clock, peaks: Sequence[float], steps: int)
         calls = next((c for c in range(1, steps) if begins(c) >= steps), steps)
         every = _run(scheduler, optimizer, min(calls, terms.total))
         warmup = terms.warmup
-        if not warmup:  # a one-cycle rises by itself, and so far is its warm-up
+        level = len(every[0]) > 1 and all(rates[0] == rates[-1] for rates in every)
+        if warmup < len(every[0]) or level:  # else it is longer than the run: not stepped through
             _to_the_top(scheduler, optimizer, every, min(terms.total, MOST_CALLS))
             warmup = end_of_warmup(every)
     except (ValueError, TypeError, ZeroDivisionError, OverflowError) as error:
