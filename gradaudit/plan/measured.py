@@ -67,6 +67,29 @@ class Measured:
         return f"{was} changed after the record was made"
 
     @property
+    def rates(self) -> set[float]:
+        """Every learning rate that is known of the run: of each step and group, and those that a
+        scheduler multiplies."""
+        rates = {rate for step in self.optimizer.steps for rate in step.learning_rate}
+        for group in self.optimizer.groups:
+            for name in ("initial_learning_rate", "learning_rate"):
+                if isinstance(group.get(name), (int, float)):
+                    rates.add(float(group[name]))
+        return rates
+
+    @property
+    def step_moved(self) -> bool:
+        """Whether the file was changed since and has another optimiser or learning rate than the
+        run: how far its steps move the weights is not what was measured."""
+        if not self.older or not self.comparable:
+            return False
+        rate, rates = self.unit.number("learning_rate"), self.rates
+        if rate and rates and not any(same(rate, seen) for seen in rates):
+            return True
+        optimizer = self.unit.optimizer
+        return optimizer is not None and bool(self.family) and optimizer != self.family
+
+    @property
     def family(self) -> str:
         """The optimiser's family as plans name it: `adamw`, `sgd`."""
         return optimizer_family(self.optimizer.class_name)
