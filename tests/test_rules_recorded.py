@@ -188,6 +188,23 @@ def test_one_outlier_is_no_heavy_tail_below_fifty_times() -> None:
     assert "GA933" in found(ADAMW, steps)
 
 
+def test_the_first_step_alone_is_that_of_the_initial_weights() -> None:
+    norms = [1.0, 1.1, 0.9, 1.05]
+    first = varied(120, norms)
+    first[0] |= {"pre_clip_norm": 60.0, "post_clip_norm": 60.0}
+    finding = found(ADAMW, first)["GA933"]
+    assert (finding.severity, finding.message) == (
+        "info", "the norm of the first step is 59 times the median, and no other stands out"
+    )  # fmt: skip
+    later = [{**step, "step": step["step"] + 5, "to": step["step"] + 5} for step in first]
+    assert found(ADAMW, later)["GA933"].severity == "warning"  # a record that begins later
+    first[60] |= {"pre_clip_norm": 55.0, "post_clip_norm": 55.0}
+    assert found(ADAMW, first)["GA933"].severity == "warning"  # another stands out, too
+    nan = [{**varied(1, norms)[0], "pre_clip_norm": "nan"}, *varied(120, norms)[1:]]
+    nan[1] |= {"pre_clip_norm": 60.0, "post_clip_norm": 60.0}
+    assert found(ADAMW, nan)["GA933"].severity == "warning"  # of the second
+
+
 def test_a_norm_that_falls_is_not_reported() -> None:
     steps = [{**step, "pre_clip_norm": 50 * 0.95 ** step["step"]} for step in varied(80, [1.0])]
     assert "GA935" not in found(ADAMW, steps)
