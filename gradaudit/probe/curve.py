@@ -126,6 +126,8 @@ def rates_of(planned: Planned, clock: Clock, peaks: Sequence[float], steps: int)
         begins = step_of(clock, planned.follows)
         calls = next((c for c in range(1, steps) if begins(c) >= steps), steps)
         every = _run(scheduler, optimizer, min(calls, terms.total))
+        if any(rate - rate != 0 for rates in every for rate in rates):
+            raise ValueError("its rate is not a finite number")
         warmup = terms.warmup
         level = len(every[0]) > 1 and all(rates[0] == rates[-1] for rates in every)
         if warmup < len(every[0]) or level:  # else it is longer than the run: not stepped through
@@ -133,8 +135,6 @@ def rates_of(planned: Planned, clock: Clock, peaks: Sequence[float], steps: int)
             warmup = end_of_warmup(every)
     except (ValueError, TypeError, ZeroDivisionError, OverflowError) as error:
         raise ValueError(str(error)) from error
-    if any(rate - rate != 0 for rate in every[0]):
-        raise ValueError("its rate is not a finite number")
     ends = min(steps, clock.steps or steps)
     for at, rates in enumerate(every):
         by_step = array("d")
