@@ -10,6 +10,7 @@ from test_simulate import HF, NAMES, generic
 
 torch = pytest.importorskip("torch")
 
+from gradaudit.evidence.series import Series, Warmup, find_warmup  # noqa: E402
 from gradaudit.options import Options  # noqa: E402
 from gradaudit.plan.model import TrainingUnit  # noqa: E402
 from gradaudit.probe import curve  # noqa: E402
@@ -76,6 +77,51 @@ def test_schedules_of_torch_and_by_convention(name: str, warmup: int, start: flo
         assert short.warmup == 19
     elif name != "CyclicLR":
         assert short.warmup == warmup
+
+
+def recorded(rates: Rates) -> Warmup:
+    """What `check --record` makes of the same rates."""
+    count = len(rates.every[0])
+    return find_warmup(
+        Series(
+            steps=list(range(1, count + 1)),
+            learning_rates=[list(one) for one in rates.every],
+            initial_rates=list(rates.peaks),
+        )
+    )
+
+
+@pytest.mark.parametrize("steps", [100, 200])
+@pytest.mark.parametrize(("share", "expected"), [(0.3, 59), (0.1, 19), (0.295, 58), (0.25, 49)])
+def test_one_cycle_peaks_where_torch_says(share: float, expected: int, steps: int) -> None:
+    """`float(pct_start * total_steps) - 1` calls of it come before: OneCycleLR's first phase."""
+    assert expected == int(share * 200) - 1
+    rates = dry(unit(generic("OneCycleLR", 200, 0, 0.0, f", pct_start: {share}")), steps)
+    assert rates.warmup == expected
+    assert recorded(rates).after == expected
+    assert max(rates.every[0]) == rates.at(expected + 1)[0]
+
+
+@pytest.mark.parametrize("name", [*TORCH, *NAMES])
+@pytest.mark.parametrize("warmup", [0, 7, 40])
+def test_dry_run_and_check_agree_on_the_warmup(name: str, warmup: int) -> None:
+    if name in TORCH:
+        found = unit(generic(name, 100, warmup, 0.1, TORCH[name]))
+    else:
+        found = unit(HF.format(steps=100, warmup=warmup, name=name))
+    rates = dry(found, 100)
+    after = recorded(rates)
+    assert (after.after, after.over) == (rates.warmup, True)
+
+
+def test_a_constant_rate_has_no_warmup_whatever_is_asked_for() -> None:
+    """transformers' `constant` passes `warmup_steps` over."""
+    found = unit(HF.format(steps=100, warmup=40, name="constant"))
+    assert [dry(found, steps).warmup for steps in (20, 100)] == [0, 0]
+
+
+def test_a_warmup_longer_than_the_run_is_that_of_the_config() -> None:
+    assert dry(unit(generic("cosine", 100, 40, 0.0)), 20).warmup == 40
 
 
 @pytest.mark.parametrize("name", NAMES)

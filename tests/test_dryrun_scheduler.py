@@ -169,6 +169,29 @@ def test_its_rise_is_the_warmup(made: Any, follows: Any, expected: int) -> None:
     assert rates.peaks == pytest.approx([highest])
 
 
+@pytest.mark.parametrize(
+    ("rates", "first", "second", "expected"),
+    [
+        ((0.01, 0.001), lambda c: 1.0, lambda c: min((c + 1) / 40, 1.0), 39),
+        ((0.0, 0.001), lambda c: 1.0, lambda c: min((c + 1) / 40, 1.0), 39),
+        ((0.01, 0.001), lambda c: min((c + 1) / 10, 1.0), lambda c: min((c + 1) / 40, 1.0), 39),
+        ((0.01, 0.001), lambda c: min((c + 1) / 10, 1.0), lambda c: 1.0, 9),
+        ((0.01, 0.001), lambda c: 1.0, lambda c: float(c >= 10), 0),  # unfrozen at once
+    ],
+)
+def test_every_group_warms_up(rates: Any, first: Any, second: Any, expected: int) -> None:
+    """Of a backbone that is frozen, or at a rate of its own, and a head."""
+    model = tiny()
+    optimizer = sgd(model)
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    scheduler = of.LambdaLR(optimizer, [first, second])
+    training = Training(model, [], two_losses, optimizer, scheduler=scheduler)
+    found, _ = own_rates(training, optimizer, NONE, 20)
+    assert found.warmup == expected
+    assert found.peaks == pytest.approx(rates)
+
+
 def test_a_cycle_that_ends_before_the_run_is_said() -> None:
     optimizer = adamw(tiny())
     scheduler = of.OneCycleLR(optimizer, 0.1, total_steps=5)

@@ -135,6 +135,16 @@ def test_the_digests_of_the_whole_chain_are_kept(tmp_path: Path, key: str) -> No
     ]
 
 
+def test_the_settings_say_which_files_a_config_is_built_on(tmp_path: Path) -> None:
+    """Under `deepspeed` only a dialect that knows the key has a file."""
+    leaf, base = tmp_path / "train.yaml", tmp_path / "ds.json"
+    leaf.write_text("learning_rate: 0.1\noptim: sgd\ndeepspeed: ds.json\n")
+    base.write_text('{"gradient_clipping": 1.0}')
+    assert [one["path"] for one in config_digests([("c", str(leaf))])] == ["c"]
+    (tmp_path / "gradaudit.toml").write_text('[dialect]\n"*.yaml" = "hf-trainer"\n')
+    assert [one["path"] for one in config_digests([("c", str(leaf))])] == ["c", str(base)]
+
+
 @pytest.mark.parametrize(
     ("what", "why"),
     [

@@ -318,6 +318,21 @@ def test_too_few_steps_get_no_verdict_then_no_threshold(count: int, fixed: bool 
         assert measured.wanted["GA933"] == 100 - count
 
 
+@pytest.mark.parametrize("backbone", [0.0, 1e-3])
+def test_the_head_of_a_frozen_backbone_warms_up(backbone: float) -> None:
+    """The first group's rate is level, and the second's rises over all of the record."""
+    lines = steps(lognormal(150, 5.0), 1.0)
+    for line in lines:
+        line["learning_rate"] = [backbone, 0.1 * line["step"] / 300]
+    groups = [{"learning_rate": rate, "initial_learning_rate": rate} for rate in (backbone, 0.1)]
+    record = record_of([optimizer("SGD", groups=groups), *lines])
+    result = audit_recorded(clip_config("sgd", "0.1", "1.0"), record)
+    (measured,) = result.units[0].measured
+    assert measured.norms == []
+    assert measured.lacking(100) == 250
+    assert "GA931" not in {finding.rule.code for finding in result.findings}
+
+
 def test_no_threshold_is_taken_from_steps_inside_the_warmup() -> None:
     lines = steps(lognormal(150, 5.0), 1.0, rate=0.1)
     for line in lines:
@@ -325,7 +340,7 @@ def test_no_threshold_is_taken_from_steps_inside_the_warmup() -> None:
     record = record_of([optimizer("SGD"), *lines])
     found = codes(clip_config("sgd", "0.1", "1.0"), record)
     assert found["GA931"].fix is None
-    assert "record 48 more" in found["GA931"].no_fix
+    assert "record 49 more" in found["GA931"].no_fix
     inside = record_of([optimizer("SGD", groups=[{"initial_learning_rate": 0.1}]), *lines[:80]])
     result = audit_recorded(clip_config("sgd", "0.1", "1.0"), inside)
     assert not [f for f in result.findings if f.rule.code == "GA931"]

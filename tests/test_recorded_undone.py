@@ -88,6 +88,20 @@ def test_the_clamp_of_a_wgan_is_no_state_that_is_put_back(
 
 @pytest.mark.torch
 @needs("torch")
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_wgan_that_is_not_clamped_before_its_first_step(tmp_path: Path, seed: int) -> None:
+    """Recorded from step 1: a norm 85 times the median, once, is no rare term or sample."""
+    both = run_both(tmp_path, "cpu", "wgan.py", "late", str(seed), "600")
+    assert_faithful(both)
+    record = read_record(str(tmp_path / "record"))
+    found = audit_recorded(as_config(record), record).findings
+    (first,) = [finding for finding in found if finding.rule.code == "GA933"]
+    assert (first.severity, first.unit) == ("info", "optimizer_0")
+    assert "the norm of the first step is" in first.message
+
+
+@pytest.mark.torch
+@needs("torch")
 @pytest.mark.parametrize(
     "mode",
     [

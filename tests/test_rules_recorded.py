@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from record_support import audit_recorded, record_of, write_record
+from record_support import optimizer as made_by
 from support import run_cli
 
 from gradaudit.findings import Finding
@@ -186,6 +188,23 @@ def test_one_outlier_is_no_heavy_tail_below_fifty_times() -> None:
     assert "GA933" in found(ADAMW, steps)
 
 
+def test_the_first_step_alone_is_that_of_the_initial_weights() -> None:
+    norms = [1.0, 1.1, 0.9, 1.05]
+    first = varied(120, norms)
+    first[0] |= {"pre_clip_norm": 60.0, "post_clip_norm": 60.0}
+    finding = found(ADAMW, first)["GA933"]
+    assert (finding.severity, finding.message) == (
+        "info", "the norm of the first step is 59 times the median, and no other stands out"
+    )  # fmt: skip
+    later = [{**step, "step": step["step"] + 5, "to": step["step"] + 5} for step in first]
+    assert found(ADAMW, later)["GA933"].severity == "warning"  # a record that begins later
+    first[60] |= {"pre_clip_norm": 55.0, "post_clip_norm": 55.0}
+    assert found(ADAMW, first)["GA933"].severity == "warning"  # another stands out, too
+    nan = [{**varied(1, norms)[0], "pre_clip_norm": "nan"}, *varied(120, norms)[1:]]
+    nan[1] |= {"pre_clip_norm": 60.0, "post_clip_norm": 60.0}
+    assert found(ADAMW, nan)["GA933"].severity == "warning"  # of the second
+
+
 def test_a_norm_that_falls_is_not_reported() -> None:
     steps = [{**step, "pre_clip_norm": 50 * 0.95 ** step["step"]} for step in varied(80, [1.0])]
     assert "GA935" not in found(ADAMW, steps)
@@ -347,6 +366,45 @@ def test_a_rate_is_not_told_of_twice(ratio: float, confidence: str) -> None:
     assert codes["GA201"].confidence == confidence
     assert str(ratio) in str(codes["GA201"].evidence)
     assert "GA943" not in codes
+
+
+@pytest.mark.parametrize(
+    ("now", "severity"),
+    [
+        (ADAMW, "warning"),  # a comment may have changed
+        (ADAMW.replace("1.0e-3", "1.0e-4"), "info"),
+        (ADAMW.replace("adamw", "lion"), "info"),
+    ],
+)
+@pytest.mark.parametrize("older", [True, False])
+def test_how_far_a_step_moves_is_of_the_rate_that_the_run_had(
+    now: str, severity: str, older: bool, tmp_path: Path
+) -> None:
+    finding = changed_since(tmp_path, now, 0.3, older)["GA943"]
+    assert finding["severity"] == (severity if older else "warning")
+    assert ("changed after the record" in str(finding["evidence"])) == (
+        older and severity == "info"
+    )
+
+
+@pytest.mark.parametrize("older", [True, False])
+def test_a_changed_rate_is_not_held_against_how_far_the_old_one_moved(
+    older: bool, tmp_path: Path
+) -> None:
+    """GA202 would be withdrawn by steps of a rate a hundred thousand times as high."""
+    low = ADAMW.replace("1.0e-3", "1.0e-8")
+    assert ("GA202" in changed_since(tmp_path, low, 5e-3, older)) == older
+
+
+def changed_since(folder: Path, now: str, ratio: float, older: bool) -> dict[str, Any]:
+    """The findings of a file beside a record that is older than it, or not."""
+    (folder / "c.yaml").write_text(now)
+    lines = [made_by(), *run(30, update_ratio=[ratio, ratio], weight_norms=[1.0, 1.0])]
+    started = "2001-01-01T00:00:00Z" if older else "2999-01-01T00:00:00Z"
+    record = write_record(folder / "r", lines, started=started)
+    ran = run_cli("check", "--format", "json", "--record", str(record), str(folder / "c.yaml"))
+    (file,) = json.loads(ran.out)["files"]
+    return {finding["code"]: finding for finding in file["findings"]}
 
 
 # Health

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -224,8 +225,8 @@ def series(rates: list[float], initial: float | None = None) -> Series:
     count = len(rates)
     return Series(
         steps=list(range(1, count + 1)), epochs=[None] * count, pre_clip_norm=[1.0] * count,
-        post_clip_norm=[1.0] * count, clip_norm=[None] * count, learning_rate=list(rates),
-        loss=[None] * count, initial_rate=initial,
+        post_clip_norm=[1.0] * count, clip_norm=[None] * count, learning_rates=[list(rates)],
+        loss=[None] * count, initial_rates=[initial],
     )  # fmt: skip
 
 
@@ -278,10 +279,83 @@ def test_one_cycle_is_judged_from_its_peak() -> None:
     assert 40 <= found.after <= 50
 
 
+def test_one_cycle_is_not_over_where_it_still_rises() -> None:
+    """torch's initial rate is then the lowest, a 25th of the peak."""
+    rates = [4e-5 + 9.6e-4 * math.sin(math.pi * n / 100) for n in range(40)]
+    found = find_warmup(series(rates, 4e-5))
+    assert (found.over, found.after, found.more) == (False, 40, None)
+
+
+def rise(length: int, count: int, peak: float = 1e-3) -> list[float]:
+    """By half a cosine, as torch's OneCycleLR; then level."""
+    share = [min(n / length, 1.0) for n in range(count)]
+    return [peak * (1 - math.cos(math.pi * part)) / 2 + 1e-9 for part in share]
+
+
+@pytest.mark.parametrize("length", [10, 59, 600])
+def test_a_warmup_ends_at_the_top_and_not_before(length: int) -> None:
+    for after in (rise(length, 1000), [*rise(length, length + 1), *[2e-4] * 300]):
+        found = find_warmup(series(after))
+        assert (found.after, found.over) == (length, True)
+
+
+def test_a_rate_that_only_nears_its_peak_has_an_end_of_its_warmup() -> None:
+    rates = [1e-3 * (1 - math.exp(-(n + 1) / 20)) for n in range(400)]
+    found = find_warmup(series(rates, 1e-3))
+    assert (found.after, found.over) == (92, True)
+
+
+LEVEL: list[Any] = [1e-3] * 60
+COLD: list[Any] = [0.0] * 60
+
+
+@pytest.mark.parametrize(
+    ("groups", "after"),
+    [
+        ([COLD, linear(20, 60)], 19),
+        ([LEVEL, linear(20, 60)], 19),
+        ([linear(20, 60), COLD], 19),
+        ([linear(10, 60), linear(30, 60)], 29),
+        ([LEVEL, [None] * 10 + linear(20, 50)], 29),  # added later
+        ([LEVEL, [None] * 10 + LEVEL[:50]], 0),
+        ([LEVEL, COLD[:40] + LEVEL[:20]], 0),  # unfrozen at once
+        ([LEVEL, COLD[:10] + linear(20, 50)], 29),
+        ([COLD[:5] + LEVEL[:55], COLD[:8] + LEVEL[:52]], 5),  # nothing moves before
+        ([LEVEL, [1e-3, None, *LEVEL[:58]]], 0),  # not known
+    ],
+)
+def test_the_warmup_is_that_of_all_groups(groups: list[Any], after: int) -> None:
+    whole = series(LEVEL)
+    whole.learning_rates = groups
+    found = find_warmup(whole)
+    assert (found.after, found.over) == (after, True)
+
+
+@pytest.mark.parametrize("first", [COLD, LEVEL, linear(10, 60)])
+def test_a_second_group_that_still_warms_up(first: list[Any]) -> None:
+    whole = series(LEVEL)
+    whole.learning_rates = [first, [*linear(100, 60, 1e-4)]]
+    whole.initial_rates = [1e-3, 1e-4]
+    found = find_warmup(whole)
+    assert (found.over, found.after, found.more) == (False, 60, 40)
+
+
+def test_a_group_that_is_held_below_its_rate_beside_one_at_it_does_not_warm_up() -> None:
+    """`LambdaLR(o, [lambda s: 1.0, lambda s: 0.1])`: a tenth for the backbone."""
+    whole = series(LEVEL)
+    whole.learning_rates = [LEVEL, [1e-4] * 60]
+    whole.initial_rates = [1e-3, 1e-3]
+    assert find_warmup(whole).over
+
+
+def test_a_training_at_a_rate_of_0_has_not_begun() -> None:
+    assert not find_warmup(series(COLD, 1e-3)).over
+
+
 def test_rates_that_are_not_known_are_no_warmup() -> None:
     assert find_warmup(series([])).over
     unknown = series([1e-3] * 5)
-    unknown.learning_rate[2] = None
+    unknown.learning_rates[0][2] = None
     assert find_warmup(unknown).over
 
 

@@ -315,9 +315,12 @@ class OptimizerRecord:
             pre_clip_norm=[step.pre_clip_norm if step.is_in_true_units else None for step in kept],
             post_clip_norm=[step.post_clip_norm for step in kept],
             clip_norm=[step.norm_clip.limit if step.norm_clip else None for step in kept],
-            learning_rate=[s.learning_rate[0] if s.learning_rate else None for s in kept],
+            learning_rates=[
+                [s.learning_rate[at] if at < len(s.learning_rate) else None for s in kept]
+                for at in range(max((len(s.learning_rate) for s in kept), default=0))
+            ],
             loss=[None] * len(kept),
-            initial_rate=self.initial_rate,
+            initial_rates=[_number(group.get("initial_learning_rate")) for group in self.groups],
         )
 
 

@@ -228,14 +228,18 @@ def _group(group: dict[str, Any]) -> dict[str, Any]:
 
 
 def _step(entry: dict[str, Any]) -> Step:
-    rates = [_finite(rate) for rate in _list(entry.get("learning_rate"))]
+    rates = []
+    for rate in _list(entry.get("learning_rate")):
+        if (known := _finite(rate)) is None:
+            break  # a rate stands at the position of its group
+        rates.append(known)
     unscaled = entry.get("unscaled")
     return Step(
         step=_integer(entry.get("step")) or 0,
         events=_text(entry.get("events")),
         backward_calls=_integer(entry.get("backward_calls")),
         backward_roots=_floats(entry.get("backward_roots")),
-        learning_rate=[rate for rate in rates if rate is not None],
+        learning_rate=rates,
         pre_clip_norm=number_of(entry.get("pre_clip_norm")),
         post_clip_norm=number_of(entry.get("post_clip_norm")),
         clips=[_clip(clip) for clip in _list(entry.get("clips")) if isinstance(clip, dict)],

@@ -9,8 +9,12 @@ import itertools
 from dataclasses import dataclass, field
 from math import isfinite
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 _REACHED = 0.99
-"""Share of the peak from which a warm-up is over: rounding, and schedules that end just below."""
+"""Share of the peak from which a warm-up is over that nears its peak for ever, as 1 - exp(-t)."""
 
 BELOW_PEAK = 0.9
 """A first rate at more than this share of the peak is no warm-up."""
@@ -23,8 +27,10 @@ class Series:
     steps          from 1, rising. epochs: the epoch of each, from 1, where known.
     pre_clip_norm  total 2-norm of the gradient before any clip. post_clip_norm: after it.
     clip_norm      the threshold that was passed to the clip at that step.
-    learning_rate  of the first parameter group. loss: as the trainer says it.
-    initial_rate   the rate that a scheduler multiplies, where one says so: mostly the peak.
+    learning_rates of each parameter group, a list by step; None before a group was added.
+    loss           as the trainer says it.
+    initial_rates  of each group the rate that a scheduler multiplies, where one says so: mostly
+                   the peak.
     """
 
     steps: list[int] = field(default_factory=list)
@@ -32,9 +38,9 @@ class Series:
     pre_clip_norm: list[float | None] = field(default_factory=list)
     post_clip_norm: list[float | None] = field(default_factory=list)
     clip_norm: list[float | None] = field(default_factory=list)
-    learning_rate: list[float | None] = field(default_factory=list)
+    learning_rates: list[list[float | None]] = field(default_factory=list)
     loss: list[float | None] = field(default_factory=list)
-    initial_rate: float | None = None
+    initial_rates: list[float | None] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -60,35 +66,97 @@ class Warmup:
 
 
 def find_warmup(series: Series) -> Warmup:
-    """Find the end of the warm-up from the learning rate alone.
+    """Find the end of the warm-up from the learning rates alone, of all groups: the gradient's norm
+    is that of all their weights.
 
-    Over at the first step at 99 % of the peak. Not over where the rate still rises at the end, or
-    stays below nine tenths of the rate that the scheduler multiplies without having fallen (a
-    scheduler that steps per epoch, or a run that was resumed: which of the two is not known).
-    Where no rate is known, it is taken that there is none.
+    Over where `end_of_warmup` says so. Not over where the rate of a group still rises at the end,
+    or where no group has come to nine tenths of the rate that the scheduler multiplies and none has
+    fallen (a scheduler that steps per epoch, or a run that was resumed: which of the two is not
+    known). Where no rate is known, it is taken that there is none.
     """
-    rates = [rate for rate in series.learning_rate if rate is not None]
-    if not rates or len(rates) != len(series):
-        return Warmup(0, True)
-    peak, first, last = max(rates), rates[0], rates[-1]
-    initial = series.initial_rate
+    groups = series.learning_rates
+    initial = [*series.initial_rates, *(None for _ in groups)]
+    moving = [pair for pair in zip(map(_moving, groups), initial, strict=False) if pair[0]]
+    if not moving:  # at 0 throughout, or not known
+        at_zero = bool(groups) and all(rate is not None for rates in groups for rate in rates)
+        return Warmup(len(series), False) if at_zero and any(initial) else Warmup(0, True)
+    inside = [pair for pair in moving if _still_rises(*pair)]
+    if not inside and all(_is_below(*pair) for pair in moving):
+        inside = moving
+    if not inside:
+        return Warmup(end_of_warmup(groups), True)
+    left = [_steps_to(rates, target) for rates, target in inside]
+    known = [steps for steps in left if steps is not None]
+    return Warmup(len(series), False, max(known) if len(known) == len(left) else None)
+
+
+def end_of_warmup(groups: Sequence[Sequence[float | None]]) -> int:
+    """Steps before no group's rate rises to its peak any more; 0 where none does.
+
+    groups  the rate of each parameter group by step, None before it was added. A group counts from
+            its first rate above 0 on: one that is frozen, by a rate of 0, does not warm up. While
+            all are at 0 the training has not begun.
+    """
+    moving = [(len(rates), _moving(rates)) for rates in groups]
+    starts = [whole - len(rates) for whole, rates in moving if rates]
+    ends = [whole - len(rates) + end for whole, rates in moving if (end := _top(rates))]
+    return max([min(starts, default=0), *ends])
+
+
+def rises_at_its_end(rates: Sequence[float]) -> bool:
+    """Whether the top of a rise may lie further on: the last rate is higher than that before it, or
+    the only one."""
+    return len(rates) < 2 or rates[-2] < rates[-1]
+
+
+def _moving(rates: Sequence[float | None]) -> list[float]:
+    """From the first rate above 0 on; nothing where one after it is not known."""
+    found = list(itertools.dropwhile(lambda rate: rate is None or rate <= 0, rates))
+    known = [rate for rate in found if rate is not None]
+    return known if len(known) == len(found) else []
+
+
+def _top(rates: Sequence[float]) -> int:
+    """Position of the top of the rise to the peak; 0 where it begins there, or less than a tenth
+    below it.
+
+    It is looked for from the first rate at 99 % of the peak on, and no more than a tenth further: a
+    cosine's rise has its last hundredth in the last 6.4 % of its length. A rate that rises for
+    longer, as 1 - exp(-t), only nears its peak, and counts as there.
+    """
+    peak = max(rates, default=0.0)
+    if not rates or rates[0] >= BELOW_PEAK * peak:
+        return 0
+    begin = end = next(at for at, rate in enumerate(rates) if rate >= _REACHED * peak)
+    most = min(begin + begin // 10 + 1, len(rates) - 1)
+    while end < most and rates[end + 1] >= rates[end]:
+        end += 1
+    if end == most and rates[end] < rates[min(end + 1, len(rates) - 1)]:
+        return begin
+    top = rates[end] * (1 - 1e-12)
+    return next(at for at in range(begin, end + 1) if rates[at] >= top)
+
+
+def _is_below(rates: list[float], initial: float | None) -> bool:
+    """Whether a rate has neither come near the one that the scheduler multiplies, nor fallen."""
     fell = any(later < earlier * 0.9999 for earlier, later in itertools.pairwise(rates))
-    if initial and peak < BELOW_PEAK * initial and not fell:
-        return Warmup(len(series), False, _steps_to(rates, initial))
-    if peak <= 0 or first >= BELOW_PEAK * peak:
-        return Warmup(0, True)
-    reached = next(at for at, rate in enumerate(rates) if rate >= _REACHED * peak)
-    still = last == peak and len(rates) > 1 and rates[-2] < last
-    if still and not (initial and last >= _REACHED * initial):
-        target = initial if initial and initial > last else None
-        more = _steps_to(rates, target) if target else None
-        return Warmup(len(series), False, more)
-    return Warmup(reached, True)
+    return bool(initial) and not fell and max(rates) < BELOW_PEAK * (initial or 0.0)
 
 
-def _steps_to(rates: list[float], target: float) -> int | None:
-    """Steps until a rate that rises linearly arrives; None where it does not rise."""
-    if len(rates) < 3:
+def _still_rises(rates: list[float], initial: float | None) -> bool:
+    """Whether a rate is on its way to a peak when the series ends. One at the rate that the
+    scheduler multiplies is there; one far above it is a one-cycle's, whose peak is not known."""
+    if _is_below(rates, initial):
+        return rates[-1] > rates[0]
+    if rates[0] >= BELOW_PEAK * max(rates):
+        return False
+    arrived = initial and abs(rates[-1] - initial) <= (1 - _REACHED) * initial
+    return rates[-2] < rates[-1] == max(rates) and not arrived
+
+
+def _steps_to(rates: list[float], target: float | None) -> int | None:
+    """Steps until a rate that rises linearly arrives; None where it does not rise there."""
+    if not target or target <= rates[-1] or len(rates) < 3:
         return None
     window = rates[-min(len(rates), 20) :]
     slope = (window[-1] - window[0]) / (len(window) - 1)

@@ -104,6 +104,8 @@ def term_name(name: str, section: str, owner: str, words: dict[str, Any]) -> str
         for suffix in words["suffixes"]:
             if name.endswith(suffix) and len(name) > len(suffix):
                 bare = name[: -len(suffix)]
+                if suffix == "_coefficient" and not is_plain_term(bare, words):
+                    return None  # of a warm-up, of a decay
                 # What `z_loss_weight` weighs is the z-loss; a `z` alone is a coordinate.
                 is_z_loss = suffix[:5] == "_loss" and bare.rpartition("_")[2] == "z"
                 return f"{bare}_loss" if is_z_loss else bare

@@ -67,6 +67,29 @@ class Measured:
         return f"{was} changed after the record was made"
 
     @property
+    def rates(self) -> set[float]:
+        """Every learning rate that is known of the run: of each step and group, and those that a
+        scheduler multiplies."""
+        rates = {rate for step in self.optimizer.steps for rate in step.learning_rate}
+        for group in self.optimizer.groups:
+            for name in ("initial_learning_rate", "learning_rate"):
+                if isinstance(group.get(name), (int, float)):
+                    rates.add(float(group[name]))
+        return rates
+
+    @property
+    def step_moved(self) -> bool:
+        """Whether the file was changed since and has another optimiser or learning rate than the
+        run: how far its steps move the weights is not what was measured."""
+        if not self.older or not self.comparable:
+            return False
+        rate, rates = self.unit.number("learning_rate"), self.rates
+        if rate and rates and not any(same(rate, seen) for seen in rates):
+            return True
+        optimizer = self.unit.optimizer
+        return optimizer is not None and bool(self.family) and optimizer != self.family
+
+    @property
     def family(self) -> str:
         """The optimiser's family as plans name it: `adamw`, `sgd`."""
         return optimizer_family(self.optimizer.class_name)
@@ -124,7 +147,7 @@ class Measured:
         with no scheduler that says which rate it multiplies: a program may set the rate by hand,
         once an epoch. That it has no warm-up and a lower rate looks the same: no verdict."""
         peak, written = self.optimizer.peak_rate, self.unit.number("learning_rate")
-        if not self.comparable or self.series.initial_rate or not peak or not written:
+        if not self.comparable or self.optimizer.initial_rate or not peak or not written:
             return False
         return peak < BELOW_PEAK * written and bool(self._warmup_left())
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.optim import lr_scheduler
 
+from gradaudit.evidence.series import end_of_warmup, rises_at_its_end
 from gradaudit.probe.formulas import Lacking
 from gradaudit.probe.schedule_terms import CURVE
 from gradaudit.probe.scheduler_names import BY_POSITION, EPOCHS, STEPS
@@ -85,7 +86,8 @@ class Rates(NamedTuple):
     """The rate of each group in each optimiser step.
 
     every   [group][step], the first step at 0. peaks: of each group.
-    warmup  steps before the rate is at its peak: of a warm-up, or of a schedule that rises itself.
+    warmup  steps before no rate rises to its peak any more (`end_of_warmup`): of a warm-up, or of a
+            schedule that rises itself.
     others  of each group what else the schedule changes: hyperparameter -> its value in each step.
     """
 
@@ -124,14 +126,15 @@ def rates_of(planned: Planned, clock: Clock, peaks: Sequence[float], steps: int)
         begins = step_of(clock, planned.follows)
         calls = next((c for c in range(1, steps) if begins(c) >= steps), steps)
         every = _run(scheduler, optimizer, min(calls, terms.total))
+        if any(rate - rate != 0 for rates in every for rate in rates):
+            raise ValueError("its rate is not a finite number")
         warmup = terms.warmup
-        if not warmup:  # a one-cycle rises by itself, and so far is its warm-up
+        level = len(every[0]) > 1 and all(rates[0] == rates[-1] for rates in every)
+        if warmup < len(every[0]) or level:  # else it is longer than the run: not stepped through
             _to_the_top(scheduler, optimizer, every, min(terms.total, MOST_CALLS))
-            warmup = _rise(every[0])
+            warmup = end_of_warmup(every)
     except (ValueError, TypeError, ZeroDivisionError, OverflowError) as error:
         raise ValueError(str(error)) from error
-    if any(rate - rate != 0 for rate in every[0]):
-        raise ValueError("its rate is not a finite number")
     ends = min(steps, clock.steps or steps)
     for at, rates in enumerate(every):
         by_step = array("d")
@@ -151,32 +154,19 @@ def step_of(clock: Clock, follows: str) -> Callable[[int], int]:
     return lambda call: round(call * scale)
 
 
-def _rise(rates: array[float]) -> int:
-    """Calls, from the first on, after which the rate is higher than before."""
-    at = 0
-    while at + 1 < len(rates) and rates[at + 1] > rates[at]:
-        at += 1
-    return at
-
-
 def _to_the_top(
     scheduler: lr_scheduler.LRScheduler,
     optimizer: torch.optim.Optimizer,
     every: list[array[float]],
     most: int,
 ) -> None:
-    """Where the rate has done nothing but rise, go on until it does not."""
-    first = every[0]
-    if _rise(first) < len(first) - 1:
-        return
+    """Where a rate still rises, go on until none does."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        while len(first) < most:
+        while len(every[0]) < most and any(rises_at_its_end(rates) for rates in every):
             scheduler.step()
             for group, rates in zip(optimizer.param_groups, every, strict=True):
                 rates.append(group["lr"])
-            if first[-1] <= first[-2]:
-                return
 
 
 def _construct(

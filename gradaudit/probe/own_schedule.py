@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
+from gradaudit.evidence.series import end_of_warmup, rises_at_its_end
 from gradaudit.probe.curve import Rates, step_of
 from gradaudit.probe.protocol import DryRunError
 from gradaudit.probe.scheduler_names import EPOCHS, STEPS
@@ -56,7 +57,7 @@ def own_rates(
     calls = next((call for call in range(1, steps) if begins(call) >= steps), steps)
     with _put_back(scheduler, optimizer):
         every, others, refused = _ahead(scheduler, optimizer.param_groups, calls)
-        rise, peaks = _to_the_top(scheduler, optimizer.param_groups, every)
+        ahead = _to_the_top(scheduler, optimizer.param_groups, every)
     if refused and len(every[0]) == 1:  # no end of a cycle: as it is it cannot train at all
         raise DryRunError(f"`scheduler`: {name}.step() refuses its first call ({refused})")
     for rates in every:
@@ -73,7 +74,8 @@ def own_rates(
     )
     if refused and begins(len(every[0])) < steps:
         note += f". It refuses call {len(every[0])} ({refused}): from there on the rate stays"
-    return Rates(by_step, peaks, begins(rise), more), note
+    peaks = [max(rates) for rates in ahead]
+    return Rates(by_step, peaks, begins(end_of_warmup(ahead)), more), note
 
 
 def _ahead(
@@ -101,21 +103,18 @@ def _ahead(
 
 def _to_the_top(
     scheduler: LRScheduler, groups: list[dict[str, Any]], every: list[array[float]]
-) -> tuple[int, list[float]]:
-    """Calls before the rate is at the top of its first rise, and each group's largest rate; where
-    it has done nothing but rise so far, it goes on until it does not."""
-    peaks = [max(rates) for rates in every]
-    warmup, calls = _rise(every[0]), len(every[0])
-    if warmup < calls - 1:
-        return warmup, peaks
-    before = every[0][-1]
-    while calls < MOST_CALLS and not _call(scheduler):
-        rates = [float(group["lr"]) for group in groups]
-        peaks = [max(pair) for pair in zip(peaks, rates, strict=True)]
-        if rates[0] <= before:
-            break
-        before, warmup, calls = rates[0], calls, calls + 1
-    return warmup, peaks
+) -> list[array[float]]:
+    """The rates of each group, further than `every` where one of them still rises: until none
+    does."""
+    ahead = [array("d", rates) for rates in every]
+    while (
+        len(ahead[0]) < MOST_CALLS
+        and any(rises_at_its_end(rates) for rates in ahead)
+        and not _call(scheduler)
+    ):
+        for group, rates in zip(groups, ahead, strict=True):
+            rates.append(float(group["lr"]))
+    return ahead
 
 
 def _call(scheduler: LRScheduler) -> str:
@@ -159,16 +158,6 @@ def _by_step(found: Sequence[Any], begins: Callable[[int], int], steps: int) -> 
         if begins(call + 1) >= steps:
             break
     return by_step
-
-
-def _rise(rates: array[float]) -> int:
-    """Calls before the rate is at the top of its first rise, level parts of which count; 0 where it
-    begins there."""
-    at = 0
-    while at + 1 < len(rates) and rates[at + 1] >= rates[at]:
-        at += 1
-    top = rates[at] * (1 - 1e-12)
-    return next(call for call, rate in enumerate(rates) if rate >= top)
 
 
 @contextmanager

@@ -132,9 +132,9 @@ FAMILIES = (
     "loss_terms", "momentum", "names", "norm_layers", "precision", "rate_ranges", "recorded_batch",
     "recorded_batches", "recorded_clip", "recorded_config", "recorded_coverage", "recorded_health",
     "recorded_layers", "recorded_loss", "recorded_norms", "recorded_optimizer", "recorded_order",
-    "recorded_terms", "recorded_undone", "references", "reproducibility", "resumed", "schedule",
-    "source_clip", "source_clip_late", "source_loss", "source_schedule", "switches", "text_numbers",
-    "update", "values", "warmup", "warmup_length",
+    "recorded_tail", "recorded_terms", "recorded_undone", "references", "reproducibility",
+    "resumed", "schedule", "source_clip", "source_clip_late", "source_loss", "source_schedule",
+    "switches", "text_numbers", "update", "values", "warmup", "warmup_length",
 )  # fmt: skip
 """The modules that hold rules. A new family is named here."""
 

@@ -93,6 +93,9 @@ def _anchor(
     return placed, next((s for s in others if s.place is not None), others[0])
 
 
+RECORD_AGAIN = "Record again with the file as it is now."
+
+
 def differs(
     measured: Measured,
     setting: Setting,
@@ -109,12 +112,17 @@ def differs(
     notes = [evidence]
     if measured.older:
         severity, confidence = INFO, LOW
-        notes.append(f"the file {measured.changed} ({measured.older}): it may differ on purpose")
-        next = "Record again with the file as it is now."
+        notes.append(f"{changed_since(measured)}: it may differ on purpose")
+        next = RECORD_AGAIN
     return report(
         measured, [setting.name], message, severity=severity, confidence=confidence, label=label,
         why=[why], evidence=notes, next=next,
     )  # fmt: skip
+
+
+def changed_since(measured: Measured) -> str:
+    """That the file was changed after the record was made, and how that is known."""
+    return f"the file {measured.changed} ({measured.older})"
 
 
 def source(measured: Measured) -> str:

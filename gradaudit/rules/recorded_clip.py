@@ -288,8 +288,9 @@ def _decay_in_gradient(measured: Measured) -> bool:
 
 
 def _moves(measured: Measured) -> float | None:
-    """How far a step changes the weights: median of update over weight; None: not measured."""
-    ratios = update_ratios(measured)
+    """How far a step changes the weights: median of update over weight; None: not measured, or at
+    another rate than the file has now."""
+    ratios = {} if measured.step_moved else update_ratios(measured)
     return median(list(ratios.values())) if ratios else None
 
 

@@ -75,12 +75,7 @@ def recorded_learning_rate_differs(measured: Measured, limits: Limits) -> Iterat
     setting = written(measured, "learning_rate")
     if setting is None or setting.number is None or setting.number <= 0:
         return
-    optimizer, wanted = measured.optimizer, setting.number
-    rates = {rate for step in optimizer.steps for rate in step.learning_rate}
-    for group in optimizer.groups:
-        for name in ("initial_learning_rate", "learning_rate"):
-            if isinstance(group.get(name), (int, float)):
-                rates.add(float(group[name]))
+    optimizer, wanted, rates = measured.optimizer, setting.number, measured.rates
     if not rates or any(same(rate, wanted, limits["tolerance"]) for rate in rates):
         return
     peak = optimizer.peak_rate

@@ -7,7 +7,7 @@ from math import isfinite, sqrt
 from gradaudit.evidence.statistics import median
 from gradaudit.findings import INFO, LOW, MEDIUM, WARNING
 from gradaudit.rules import rule
-from gradaudit.rules.recorded import RECORD_PAGE, report, some
+from gradaudit.rules.recorded import RECORD_AGAIN, RECORD_PAGE, changed_since, report, some
 from gradaudit.rules.text import number, rounded, times
 
 TYPE_CHECKING = False
@@ -321,7 +321,8 @@ def update_ratio_out_of_range(measured: Measured, limits: Limits) -> Iterator[Fi
         itself as they grow. Fine-tuning and adapters are low on purpose; so is a training that has
         converged. A matrix that starts at 0 moves by all of its size at first. Vectors are left
         out, and so is an optimiser that evaluates its loss several times a step (LBFGS): its step
-        is many in one.
+        is many in one. Where the file was given another rate or optimiser since the record was
+        made, it is an info that says so.
     """
     found = update_ratios(measured)
     steps = sum(bool(step.update_ratio) for step in measured.after)
@@ -331,11 +332,29 @@ def update_ratio_out_of_range(measured: Measured, limits: Limits) -> Iterator[Fi
     if limits["low"] <= middle <= limits["high"]:
         return
     high, far = middle > limits["high"], middle > limits["warning"]
+    size = number(rounded(middle))
+    evidence = (
+        f"update over weight, median of {len(found)} weight matrices at {steps} steps "
+        f"({measured.span})"
+    )
+    if measured.step_moved:
+        yield report(
+            measured,
+            ["learning_rate", "optimizer"],
+            f"a step of the run changed the weights by {size} of their size, at another rate or "
+            "under another optimiser than the file has now",
+            severity=INFO,
+            confidence=LOW,
+            label="not what the run had",
+            why=["How far a step moves the weights goes with the rate and the optimiser."],
+            evidence=[evidence, f"{changed_since(measured)}: this may be mended"],
+            next=RECORD_AGAIN,
+        )
+        return
     yield report(
         measured,
         ["learning_rate", "optimizer"],
-        f"a step changes the weights by {number(rounded(middle))} of their size; around 1e-3 is "
-        "usual",
+        f"a step changes the weights by {size} of their size; around 1e-3 is usual",
         severity=WARNING if far else INFO,
         confidence=MEDIUM if far else LOW,
         label="moves the weights far" if high else "hardly moves the weights",
@@ -344,12 +363,7 @@ def update_ratio_out_of_range(measured: Measured, limits: Limits) -> Iterator[Fi
         else ["Small networks and weights before a normalisation bear this; others may not."]
         if high
         else ["Fine-tuning is lower on purpose, and so is a training that has converged."],
-        evidence=[
-            (
-                f"update over weight, median of {len(found)} weight matrices at {steps} steps "
-                f"({measured.span})"
-            )
-        ],
+        evidence=[evidence],
         next="Halve the learning rate until the loss falls steadily, and record again."
         if far
         else "Nothing has to change where the loss falls steadily; else try half the rate."

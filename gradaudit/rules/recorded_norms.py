@@ -6,13 +6,11 @@ from math import isfinite
 
 from gradaudit.evidence.statistics import (
     growth,
-    levelled,
     median,
     quantile,
     quantile_interval,
     spikes,
     steady_tail_ratio,
-    tail_ratio,
 )
 from gradaudit.findings import INFO, LOW, MEDIUM, WARNING
 from gradaudit.plan.measured import ENOUGH_TO_RECOMMEND
@@ -29,99 +27,6 @@ if TYPE_CHECKING:
     from gradaudit.findings import Finding
     from gradaudit.plan.measured import Measured
     from gradaudit.rules import Limits
-
-
-@rule(
-    "GA933",
-    "heavy-tailed-gradient-norm",
-    scope="record",
-    severities=(WARNING,),
-    confidence=MEDIUM,
-    limits={"tail": HEAVY, "largest": 50, "steps": ENOUGH_TO_RECOMMEND},
-    references=(
-        "https://arxiv.org/abs/2204.02311 (Chowdhery et al. 2022, PaLM: spikes, skipped batches)",
-        "docs/measurements.md",
-        RECORD_PAGE,
-    ),
-)
-def heavy_tailed_gradient_norm(measured: Measured, limits: Limits) -> Iterator[Finding]:
-    """Most gradients are small and a few are huge.
-
-    Why:
-        The few decide: under SGD they are the long steps, under Adam they fill the second moment
-        and make the steps after them short. Behind them stand mostly a penalty that is active on
-        few batches, a rare kind of sample, padding, or a division by a small number. On the
-        reconstructed training the 95th percentile is 38 times the median as written, and 8 times
-        with its three heavy penalties lowered (measurements#weights).
-
-    Bad:
-        optimizer: adamw
-        learning_rate: 1.0e-3
-        --- record
-        {"kind": "optimizer", "class": "AdamW"}
-        {"kind": "step", "step": 1, "to": 120, "events": "ZBS", "learning_rate": [1e-3],
-         "pre_clip_norm": 1.0, "post_clip_norm": 1.0}
-        {"kind": "step", "step": 4, "to": 120, "every": 10, "events": "ZBS",
-         "learning_rate": [1e-3], "pre_clip_norm": 40.0, "post_clip_norm": 40.0}
-
-    Good:
-        optimizer: adamw
-        learning_rate: 1.0e-3
-        --- record
-        {"kind": "optimizer", "class": "AdamW"}
-        {"kind": "step", "step": 1, "to": 120, "events": "ZBS", "learning_rate": [1e-3],
-         "pre_clip_norm": 1.0, "post_clip_norm": 1.0}
-        {"kind": "step", "step": 4, "to": 120, "every": 10, "events": "ZBS",
-         "learning_rate": [1e-3], "pre_clip_norm": 1.4, "post_clip_norm": 1.4}
-
-    Tell:
-        Log the gradient norm of each loss term, and the sample ids of the steps with the largest
-        norm: is it always the same term, or the same samples?
-
-    Symptoms:
-        gradient norm spikes
-        loss spikes
-        one loss term drowns the others
-
-    Fix:
-        None: a threshold hides the spikes; which term or which samples make them is to be found.
-
-    Limits:
-        tail: 95th percentile over the median; of the norms, and of each over the median of its 12
-          neighbours on either side.
-        largest: largest norm over the median, likewise.
-        steps: fewest steps after the warm-up to judge.
-
-    False positives:
-        Reinforcement learning and very small batches have long tails. One outlier alone fires it
-        only at 50 times the median. A norm that falls or rises by orders over the record (a
-        training that converges) is no tail: each norm must stand out of its neighbours too.
-    """
-    if not measured.enough("GA933", int(limits["steps"])):
-        return
-    tail = tail_ratio(measured.norms)
-    if tail is None:
-        return
-    steady = steady_tail_ratio(measured.norms) or 0.0
-    largest = max(measured.norms) / median(measured.norms)
-    by_tail = steady >= limits["tail"]
-    alone = largest >= limits["largest"] and max(levelled(measured.norms)) >= limits["largest"]
-    if not by_tail and not alone:
-        return
-    yield report(
-        measured,
-        ["clip_norm", "optimizer", "learning_rate"],
-        f"the 95th percentile of the norm is {times(tail)} its median"
-        if by_tail
-        else f"the largest norm is {times(largest)} the median",
-        severity=WARNING,
-        confidence=MEDIUM,
-        why=["A few steps decide: a rare term, rare samples or a division by a small number."],
-        evidence=[norms_text(measured)],
-        next="Log the norm of each loss term (`gradaudit dryrun`), and which samples the largest "
-        "steps saw. Set no threshold before.",
-        cause="loss-weights",
-    )
 
 
 @rule(

@@ -278,7 +278,9 @@ def _hinge(finding: Finding, one: Measured) -> Verdict | None:
 
 def _ratio(one: Measured) -> tuple[float, str] | None:
     """How far a step changes the weights, in the middle of all matrices, and that in words; None
-    where it was looked at too rarely."""
+    where it was looked at too rarely, or at another rate than the file has now."""
+    if one.step_moved:
+        return None
     ratios = list(update_ratios(one).values())
     looks = sum(bool(step.update_ratio) for step in one.after)
     if not ratios or looks < load()["GA943"].limits["updates"]:

@@ -3,6 +3,8 @@ one of the generator, each weight of the critic clamped to +-0.01 after each of 
 
 `ring`: a critic of three layers. `saturated`: a linear one and data far off, so that all its weights
 stand at the bounds before long. `restored`: the first, its weights put back after each step instead.
+`late`: the first without a clamp before the first step, as many write it: its first gradient is that of
+weights ten times as large.
 """
 
 import sys
@@ -22,7 +24,7 @@ of_c = torch.optim.RMSprop(C.parameters(), RATE)
 of_g = torch.optim.RMSprop(G.parameters(), RATE)
 seen = {"c": [], "g": []}
 with torch.no_grad():
-    for weight in C.parameters():
+    for weight in C.parameters() if kind != "late" else ():
         weight.clamp_(-CLAMP, CLAMP)
 for step in range(count):
     angle = torch.randint(0, 8, (64,)) * (torch.pi / 4)
