@@ -217,7 +217,7 @@ def rate_at_its_limit(measured: Measured, limits: Limits) -> Iterator[Finding]:
     """
     tests, rate = rate_tests(measured.record) if measured.comparable else ([], None)
     # A batch whose loss is NaN at every rate says nothing of the rate.
-    own = min((test.finite for test in tests if test.factor == 1), default=None)
+    own = next((test.finite for test in tests if test.factor == 1), None)
     bad = [
         test
         for test in tests
