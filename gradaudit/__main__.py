@@ -45,6 +45,21 @@ def _drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _open_what_is_closed() -> None:
+    """A stream that the shell closed (`>&-`) goes nowhere. Left so, the next file that is opened
+    would get its number: a record, say, and what the training prints would be written into it."""
+    import os
+
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            os.set_inheritable(number, True)  # for the command of a `probe`
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8"))
+
+
 def _dispatch(words: list[str]) -> int:
     import gc
 
@@ -75,6 +90,7 @@ def entry() -> None:
     """
     import os
 
+    _open_what_is_closed()
     code = main()
     try:
         sys.stdout.flush()

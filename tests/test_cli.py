@@ -278,6 +278,18 @@ def test_a_full_disk_is_no_fault_of_ours(config: Write) -> None:
     assert done.stderr == "gradaudit: error: cannot write the output: No space left on device\n"
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_no_fault_of_ours(config: Write, closed: str) -> None:
+    config(ERROR)
+    command = f"exec {sys.executable} -m gradaudit check config.yaml nosuch.yaml {closed}"
+    done = subprocess.run(
+        command, shell=True, capture_output=True, text=True, check=False,
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+    )  # fmt: skip
+    assert done.returncode == 2  # of the file that is not there
+    assert "Traceback" not in done.stderr
+
+
 def test_the_next_command_keeps_what_decides_the_findings(config: Write) -> None:
     config(WARNING)
     ran = run_cli("check", "config.yaml", "--isolated", "--assume", "world_size=8", columns=200)

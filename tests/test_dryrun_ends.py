@@ -4,47 +4,21 @@ from __future__ import annotations
 
 import errno
 import io
-import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ending_support import CONFIG, CTRL_C, SCRIPT, WORDS, dryrun, lines_of
 from probe_support import PYTHON, ROOT, environment
 
 from gradaudit.__main__ import main
 from gradaudit.cli.dryrun import Progress
-from gradaudit.evidence.record_reader import BadRecord, read_record
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
-
-SCRIPT = """
-import itertools, os, signal, sys
-import torch
-from gradaudit.probe.protocol import Training
-
-calls = itertools.count(1)
-
-def losses(model, batch):
-    if next(calls) == {call}:
-        {what}
-    out = model(batch).squeeze(-1)
-    return {{"task": (out.square().mean(), 1.0), "spread": (out.var(), 0.5)}}
-
-def build(config):
-    torch.manual_seed(0)
-    batches = torch.randn(40, 8, 4).unbind()
-    return Training(torch.nn.Linear(4, 1), batches, losses, primary=["task"])
-"""
-"""Two calls of `losses` a step: the measurement's and the training's own."""
-
-CTRL_C = "signal.raise_signal(signal.SIGINT)"
-WORDS = ["dryrun", "c.yaml", "--entry", "mine.py:build", "--steps", "6", "-o", "record"]
-CONFIG = "optimizer: sgd\nlearning_rate: 0.01\nmax_steps: 50\nwarmup_steps: 2\n"
 
 
 @pytest.fixture
@@ -53,22 +27,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [*sys.path])
     return tmp_path
-
-
-def dryrun(folder: Path, what: str, call: int, *words: str) -> int:
-    name = f"ends_{abs(hash((folder, what, call)))}.py"
-    (folder / name).write_text(SCRIPT.format(what=what, call=call))
-    return main(
-        ["dryrun", "c.yaml", "--entry", f"{name}:build", "--steps", "6", "-o", "record", *words]
-    )
-
-
-def lines_of(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {}
-    for text in (folder / "record" / "rank-0.jsonl").read_text().splitlines():
-        line = json.loads(text)
-        found.setdefault(line["kind"], []).append(line)
-    return found
 
 
 @pytest.mark.parametrize(
@@ -212,6 +170,24 @@ def test_a_signal_before_the_first_step_leaves_nothing(
     assert not (folder / "record").exists()
 
 
+def test_a_signal_while_torch_is_imported_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which takes seconds, and comes before any code of the training."""
+
+    class Told:
+        def find_spec(self, name: str, *_: Any) -> None:
+            if name == "gradaudit.probe.dryrun":
+                signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.delitem(sys.modules, "gradaudit.probe.dryrun", raising=False)
+    monkeypatch.setattr("sys.meta_path", [Told(), *sys.meta_path])
+    assert dryrun(folder, "pass", 0) == 128 + signal.SIGTERM
+    said = capsys.readouterr().err
+    assert "ended by SIGTERM before the first step was done: nothing was measured" in said
+    assert not (folder / "record").exists()
+
+
 @pytest.mark.parametrize("then", ["SIGTERM", "SIGHUP", "SIGINT"])
 @pytest.mark.parametrize("first", ["SIGTERM", "SIGINT"])
 def test_a_second_signal_at_once_does_not_cost_the_record(
@@ -315,80 +291,3 @@ def test_a_terminal_that_was_closed_costs_no_record() -> None:
     bar = Progress(6, Gone())
     bar.show(6, 1.0)
     bar.end()
-
-
-def test_an_empty_directory_of_the_users_is_left(folder: Path) -> None:
-    """Mounted, shared or with rights of its own, perhaps."""
-    (folder / "record").mkdir()
-    assert dryrun(folder, "raise ValueError('mine')", 7) == 2
-    assert os.listdir(folder / "record") == []
-
-
-def test_of_a_longer_path_what_was_made_is_removed(folder: Path) -> None:
-    (folder / "runs").mkdir()
-    assert dryrun(folder, "raise ValueError('mine')", 7, "-o", "runs/today/first/") == 2
-    assert os.listdir(folder / "runs") == []
-
-
-def test_a_dry_run_that_is_killed_leaves_what_is_no_record(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (folder / "mine.py").write_text(
-        SCRIPT.format(call=7, what="os.kill(os.getpid(), signal.SIGKILL)")
-    )
-    words = ["dryrun", "c.yaml", "--entry", "mine.py:build", "--steps", "6", "-o", "record"]
-    command = [PYTHON, "-m", "gradaudit", *words]
-    given = environment(PYTHONPATH=os.pathsep.join([str(ROOT)]))
-    assert subprocess.run(command, env=given, check=False).returncode == -signal.SIGKILL
-    with pytest.raises(BadRecord, match="record: holds no whole record: a dry run is still"):
-        read_record("record")
-    (folder / "record" / "unfinished.jsonl").write_text("half a li")  # as far as it was written
-    capsys.readouterr()
-    (folder / "mine.py").write_text(SCRIPT.format(call=0, what="pass"))
-    assert main(words) == 0  # into the same directory, which holds no record
-    said = " ".join(capsys.readouterr().err.split())
-    assert "record/unfinished.jsonl is of a dry run that was killed before its end" in said
-    assert os.listdir("record") == ["rank-0.jsonl"]
-    assert lines_of(folder)["stop"] == [{"kind": "stop", "why": "steps", "steps": 6}]
-
-
-def test_of_two_dry_runs_at_once_into_one_directory_the_second_is_refused(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """They would write into one file: the record of the first would be the second's, or none."""
-    waits = """
-        open('begun', 'w').close()
-        while not os.path.exists('go'):
-            __import__('time').sleep(0.05)
-    """
-    (folder / "mine.py").write_text(SCRIPT.format(what=waits, call=9))
-    first = subprocess.Popen(
-        [PYTHON, "-m", "gradaudit", *WORDS], env=environment(PYTHONPATH=str(ROOT)),
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    try:
-        until = time.monotonic() + 60
-        while not (folder / "begun").exists():
-            assert first.poll() is None and time.monotonic() < until  # noqa: PT018
-            time.sleep(0.05)
-        assert dryrun(folder, "pass", 0) == 2
-        said = capsys.readouterr().err
-        assert "record: another dry run is writing its record there; name another" in said
-        assert os.listdir("record") == ["unfinished.jsonl"]
-    finally:
-        (folder / "go").touch()
-        out, _ = first.communicate(timeout=60)
-    assert first.returncode == 0, out
-    assert lines_of(folder)["stop"] == [{"kind": "stop", "why": "steps", "steps": 6}]
-    assert dryrun(folder, "pass", 0) == 2
-    assert "record: holds a record already" in capsys.readouterr().err
-
-
-def test_a_record_that_a_probe_began_meanwhile_is_not_overwritten(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    probe = "__import__('pathlib').Path('record/rank-0.jsonl').write_text('of a probe')"
-    assert dryrun(folder, probe, 9) == 2
-    assert "record: holds a record already" in capsys.readouterr().err
-    assert (folder / "record" / "rank-0.jsonl").read_text() == "of a probe"
-    assert os.listdir("record") == ["rank-0.jsonl"]

@@ -171,6 +171,11 @@ def test_a_balanced_loss_gets_a_threshold_and_no_weights() -> None:
              "losses": [[1.0, 1.0, 1.0, 1.0], [1.0, "inf"]]},
             "x 2: the loss is not finite",
         ),
+        (  # the rate itself is too high, though the steps before were finite
+            {"kind": "rate_test", "learning_rate": 0.1, "factors": [0.5, 1.0, 2.0],
+             "losses": [[1.0, 1.0, 1.0, 1.0], [1.0, 9.0, "inf"], [9.0, "nan"]]},
+            "x 0.5: the loss stays finite x 1: the loss is not finite x 2: the loss is not finite",
+        ),
         (
             {"kind": "term", "name": "calib", "samples": "coupled", "steps": 9,
              "without_graph": 9, "median_value": 0.5},

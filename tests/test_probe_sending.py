@@ -144,6 +144,23 @@ print(norms)
     assert [line["clips"][0]["pre_clip_norm"] for line in steps] == said
 
 
+def test_a_loss_that_is_complex_costs_no_line(tmp_path: Path) -> None:
+    """It is no number of a record; the steps are."""
+    lines, _ = recorded(
+        tmp_path,
+        f"""{LATE}
+for step in range(3):
+    train(first, one)
+    loss = first(torch.randn(3, 4)).mean().to(torch.complex64)
+    torch.autograd.backward([loss], [torch.ones_like(loss)])
+    one.step()
+""",
+    )
+    assert [line["kind"] for line in lines].count("step") == 6
+    roots = [line["backward_roots"] for line in lines if line["kind"] == "step"]
+    assert [root[0] is None for root in roots] == [False, True] * 3
+
+
 def test_numbers_come_to_the_cpu_whatever_the_default_device(tmp_path: Path) -> None:
     _, out = recorded(
         tmp_path,

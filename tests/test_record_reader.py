@@ -64,6 +64,24 @@ def test_numbers_that_json_has_not() -> None:
     assert first.post_clip_norm == -math.inf
 
 
+@pytest.mark.parametrize(
+    ("recorded", "written"),
+    [(0.100000001, 0.1), (0.10000000149011612, 0.1), (9.80000012e-4, 9.8e-4), (0.0, 0.0),
+     (0.1000001, 0.1000001), (0.123456789, 0.123456789), (1e300, 1e300)],
+)  # fmt: skip
+def test_a_rate_in_single_precision_is_the_one_that_was_written(
+    recorded: float, written: float
+) -> None:
+    """`lr=torch.tensor(0.1)`: it is not above 0.1."""
+    group = {"learning_rate": recorded, "initial_learning_rate": recorded, "eps": 0.100000001}
+    record = record_of([{**OPTIMIZER, "groups": [group]}, step(1, learning_rate=[recorded])])
+    (optimizer,) = record.optimizers
+    assert optimizer.steps[0].learning_rate == [written]
+    assert optimizer.groups == [
+        {"learning_rate": written, "initial_learning_rate": written, "eps": 0.100000001}
+    ]
+
+
 def test_a_cut_last_line_is_left_out_and_said(tmp_path: Path) -> None:
     path = write_record(tmp_path, [OPTIMIZER, step(1), step(2)]) / "rank-0.jsonl"
     text = path.read_text()

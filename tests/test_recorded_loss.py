@@ -132,6 +132,10 @@ def test_spikes_of_the_norm_beside_those_of_the_loss() -> None:
         ({"factors": [1.0, 2.0], "losses": [[1.0] * 8, [1.0] * 4 + [1.2, 1.2, 1.8, 1.9]]}, False),
         ({"factors": [1.0, 2.0], "losses": [[1.0] * 8, [0.9] * 8]}, False),
         ({"factors": [1.0, 4.0], "losses": [[1.0] * 8, [1.0, "nan"]]}, False),
+        # The rate itself is beyond its limit; a batch is NaN at every rate; no comparison.
+        ({"factors": [1.0, 2.0], "losses": [[1.0] * 5 + ["inf"], [1.0] * 3 + ["inf"]]}, True),
+        ({"factors": [1.0, 2.0], "losses": [[1.0] * 5 + ["nan"], [9.0] * 5 + ["nan"]]}, False),
+        ({"factors": [1.0, 2.0], "losses": [[1.0] * 5 + ["inf"], [1.0] * 8]}, False),
         ({"factors": [2.0], "losses": [[1.0, "nan"]]}, False),
         ({"factors": 2, "losses": None}, False),
         ({"factors": ["x", 2.0], "losses": [3, [1.0]]}, False),

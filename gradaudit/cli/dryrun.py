@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from contextlib import redirect_stdout, suppress
+from contextlib import chdir, redirect_stdout, suppress
 
 from gradaudit.audit import audit_path
 from gradaudit.cli.common import UsageError, fault, options_of, quoted
@@ -161,15 +161,20 @@ def _measure(own: DryRunArguments, result: FileResult, unit: TrainingUnit) -> st
 
     What a signal ended is not judged, as under `probe`: who sent it will not wait for that.
     """
-    try:
-        with told_by_signals() as told, record_directory(own.output, "dryrun") as directory:
-            code = _measure_into(directory, own, result, unit, told)
-    except UsageError as error:
-        return fault(str(error))
+    with told_by_signals() as told:
+        try:
+            with record_directory(own.output, "dryrun") as directory:
+                code = _measure_into(directory, own, result, unit, told)
+        except UsageError as error:
+            return fault(str(error))
+        except KeyboardInterrupt:  # a later one ends the run, with a record of what was measured
+            code = 2
+            with suppress(OSError):  # the terminal may be gone
+                fault(f"{told.how} before the first step was done: nothing was measured")
     if not told.number:
         return code or directory
     if not code:
-        with suppress(OSError):  # the terminal may be gone
+        with suppress(OSError):
             sys.stderr.write(f"gradaudit: {told.how}; {where(directory)}\n")
     return 128 + told.number
 
@@ -177,7 +182,10 @@ def _measure(own: DryRunArguments, result: FileResult, unit: TrainingUnit) -> st
 def _measure_into(
     directory: str, own: DryRunArguments, result: FileResult, unit: TrainingUnit, told: Told
 ) -> int:
-    """Returns the exit code; 0 where there is a record."""
+    """Returns the exit code; 0 where there is a record.
+
+    Raises: KeyboardInterrupt before the first step is done.
+    """
     from gradaudit.compose.plain import TooLarge
     from gradaudit.evidence.record_reader import BadRecord
     from gradaudit.probe.dryrun import device_of, run_dry
@@ -192,15 +200,15 @@ def _measure_into(
         "unit": unit.name, "config": result.path,
     }  # fmt: skip
     try:
-        device = device_of(own.device)
-        config = _config(result, unit)
-        function = load_entry(own.entry)
-        seed_all(own.seed)
-        training = build_training(function, config, own.entry)
-        recipe = recipe_for(unit, training)
-        if own.precision == "model":
-            recipe.precision = ""
-        with whole_record(directory) as write:
+        with whole_record(directory) as write, chdir("."):  # back from where the training goes
+            device = device_of(own.device)
+            config = _config(result, unit)
+            function = load_entry(own.entry)
+            seed_all(own.seed)
+            training = build_training(function, config, own.entry)
+            recipe = recipe_for(unit, training)
+            if own.precision == "model":
+                recipe.precision = ""
             bar = Progress(own.steps, sys.stderr)
             try:
                 run_dry(
@@ -213,10 +221,6 @@ def _measure_into(
         return fault(str(error))
     except OSError as error:
         return fault(f"{directory}: {error.strerror or error}")
-    except KeyboardInterrupt:  # a later one ends the run, with a record of what was measured
-        with suppress(OSError):  # the terminal may be gone
-            fault(f"{told.how} before the first step was done: nothing was measured")
-        return 2
     return 0
 
 

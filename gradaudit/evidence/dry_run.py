@@ -70,11 +70,14 @@ class Spread:
 class RateTest:
     """Losses at a multiple of the learning rate beside those at the rate itself.
 
-    change  mean over the second half of the steps of the loss's relative difference, with its
-            interval of 95 % over batches; None where the run was not finite.
+    finite    steps until the loss was not finite; of all where it stayed so.
+    diverged  whether it did not.
+    change    mean over the second half of the steps of the loss's relative difference, with its
+              interval of 95 % over batches; None where either of the two was not finite.
     """
 
     factor: float
+    finite: int
     diverged: bool
     change: float | None = None
     interval: Interval | None = None
@@ -229,39 +232,45 @@ def clip_advice(norms: Sequence[float]) -> tuple[float | None, Interval | None, 
 
 
 def rate_tests(record: Record) -> tuple[list[RateTest], float | None]:
-    """What was tried at multiples of the learning rate, and that rate; none where it was not."""
+    """What was tried at multiples of the learning rate, and that rate; none where it was not. The
+    rate itself (factor 1) is among them only where its own loss was not finite."""
     line = _only(record, "rate_test")
     factors, losses = line.get("factors"), line.get("losses")
-    if not isinstance(factors, list) or not isinstance(losses, list):
+    rate = number_of(line.get("learning_rate"))
+    if not isinstance(factors, list) or not isinstance(losses, list) or rate is None:
         return [], None
     runs = {
         float(factor): values
         for factor, values in zip(factors, losses, strict=False)
         if isinstance(factor, (int, float)) and isinstance(values, list)
     }
-    base = [loss for loss in runs.get(1.0, []) if isinstance(loss, (int, float))]
-    rate = number_of(line.get("learning_rate"))
-    if not base or rate is None:
+    if not runs.get(1.0):
         return [], None
+    steps = max(len(values) for values in runs.values())
+    base = _finite(runs[1.0])
     found = []
     for factor, values in runs.items():
-        if factor == 1.0:
-            continue
-        own = [value for value in values if isinstance(value, (int, float))]
-        if len(own) < len(base):
-            found.append(RateTest(factor, True))
-            continue
-        half = len(base) // 2
-        size = sum(abs(value) for value in base[half:]) / (len(base) - half)
-        apart = (
-            [(a - b) / size for a, b in zip(own[half:], base[half:], strict=True)] if size else []
-        )
-        if not apart:
-            continue
-        draw = random.Random(0)
-        means = [
-            sum(draw.choice(apart) for _ in apart) / len(apart) for _ in range(RESAMPLES)
-        ]  # fmt: skip
-        mean = sum(apart) / len(apart)
-        found.append(RateTest(factor, False, mean, interval_of(means)))
+        own = _finite(values)
+        test = RateTest(factor, len(own), len(own) < steps)
+        if not test.diverged and len(base) == steps:
+            if factor == 1.0 or not _compare(test, own, base):
+                continue
+        found.append(test)
     return found, rate
+
+
+def _finite(values: list[Any]) -> list[float]:
+    return [value for value in values if isinstance(value, (int, float)) and isfinite(value)]
+
+
+def _compare(test: RateTest, own: list[float], base: list[float]) -> bool:
+    """False where the losses at the rate itself are 0."""
+    half = len(base) // 2
+    size = sum(abs(value) for value in base[half:]) / (len(base) - half)
+    if not size:
+        return False
+    apart = [(a - b) / size for a, b in zip(own[half:], base[half:], strict=True)]
+    draw = random.Random(0)
+    means = [sum(draw.choice(apart) for _ in apart) / len(apart) for _ in range(RESAMPLES)]
+    test.change, test.interval = sum(apart) / len(apart), interval_of(means)
+    return True

@@ -37,6 +37,11 @@ UNFINISHED = "unfinished.jsonl"
 """What a dry run writes until it has its end: without the lines of its end neither the warm-up nor
 the roles of the terms are known, and it is no record."""
 
+RATES = ("learning_rate", "initial_learning_rate")
+
+SINGLE = 2.0**-24 + 5e-9
+"""How far, relatively, a number in single precision with 9 digits may be from what was written."""
+
 _FILE = re.compile(r"rank-(\d+)\.jsonl\Z")
 _SECOND = re.compile(r"rank-(\d+)\.(\d+)\.jsonl\Z")
 
@@ -222,7 +227,9 @@ def _take_optimizer(entry: dict[str, Any], optimizers: dict[int, OptimizerRecord
 def _group(group: dict[str, Any]) -> dict[str, Any]:
     """A group's hyperparameters; one that is no finite number is not known."""
     return {
-        str(name): _finite(value) if isinstance(value, float) else value
+        str(name): (_rate if name in RATES else _finite)(value)
+        if isinstance(value, float)
+        else value
         for name, value in group.items()
     }
 
@@ -230,7 +237,7 @@ def _group(group: dict[str, Any]) -> dict[str, Any]:
 def _step(entry: dict[str, Any]) -> Step:
     rates = []
     for rate in _list(entry.get("learning_rate")):
-        if (known := _finite(rate)) is None:
+        if (known := _rate(rate)) is None:
             break  # a rate stands at the position of its group
         rates.append(known)
     unscaled = entry.get("unscaled")
@@ -327,6 +334,16 @@ def _integer(value: object) -> int | None:
 def _finite(value: object) -> float | None:
     number = number_of(value)
     return number if number is not None and isfinite(number) else None
+
+
+def _rate(value: object) -> float | None:
+    """A learning rate as it was written: one that is a tensor is held in single precision, where
+    0.1 is 0.100000001, and above a limit of 0.1."""
+    rate = _finite(value)
+    if rate is None:
+        return None
+    short = float(f"{rate:.6g}")
+    return short if abs(short - rate) <= SINGLE * abs(rate) else rate
 
 
 def _floats(value: object) -> list[float | None]:

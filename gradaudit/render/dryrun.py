@@ -310,6 +310,8 @@ def _rates(run: DryRun, width: int) -> list[Line]:
                 f"{_change(high)}), {said}",
                 width,
             )
+        else:  # at the rate itself it does not
+            lines += prose(f"x {number(test.factor)}: the loss stays finite", width)
     lines += prose(
         f"training loss over the next steps, on the same batches{_rate_steps(run)}: it says "
         "whether a rate is at its edge, not which is best.",

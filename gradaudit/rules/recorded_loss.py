@@ -216,11 +216,16 @@ def rate_at_its_limit(measured: Measured, limits: Limits) -> Iterator[Finding]:
         is not.
     """
     tests, rate = rate_tests(measured.record) if measured.comparable else ([], None)
+    # A batch whose loss is NaN at every rate says nothing of the rate.
+    own = next((test.finite for test in tests if test.factor == 1), None)
     bad = [
         test
         for test in tests
         if 1 < test.factor <= limits["factor"]
-        and (test.diverged or (test.interval is not None and test.interval[0] > limits["worse"]))
+        and (
+            (test.diverged and (own is None or test.finite < own))
+            or (test.interval is not None and test.interval[0] > limits["worse"])
+        )
     ]
     if not bad or rate is None:
         return

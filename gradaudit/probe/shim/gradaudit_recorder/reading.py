@@ -93,9 +93,10 @@ class Numbers:
                 self._values[id(tensor)] = list(itertools.islice(all_of_them, tensor.numel()))
 
     def of(self, value: Any) -> float | None:
-        """A scalar tensor, or a number; None stays None, and what is no number becomes it."""
+        """A scalar tensor, or a number; None stays None, and what is no number, as of a complex
+        tensor, becomes it."""
         if isinstance(value, torch.Tensor):
-            return float(self._values[id(value)][0])
+            value = self._values[id(value)][0]
         return number(value)
 
     def norms(self, norms: Norms) -> list[float | None]:
