@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from gradaudit.__main__ import main
 
@@ -31,6 +34,14 @@ def build(config):
 CTRL_C = "signal.raise_signal(signal.SIGINT)"
 WORDS = ["dryrun", "c.yaml", "--entry", "mine.py:build", "--steps", "6", "-o", "record"]
 CONFIG = "optimizer: sgd\nlearning_rate: 0.01\nmax_steps: 50\nwarmup_steps: 2\n"
+
+
+def folder_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fixture: a directory with the config, to work in."""
+    (tmp_path / "c.yaml").write_text(CONFIG)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    return tmp_path
 
 
 def dryrun(folder: Path, what: str, call: int, *words: str) -> int:

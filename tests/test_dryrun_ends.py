@@ -12,21 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ending_support import CONFIG, CTRL_C, SCRIPT, WORDS, dryrun, lines_of
+from ending_support import CTRL_C, SCRIPT, WORDS, dryrun, folder_of_a_run, lines_of
 from probe_support import PYTHON, ROOT, environment
 
 from gradaudit.__main__ import main
 from gradaudit.cli.dryrun import Progress
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "c.yaml").write_text(CONFIG)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.path", [*sys.path])
-    return tmp_path
+folder = pytest.fixture(folder_of_a_run)
 
 
 @pytest.mark.parametrize(
