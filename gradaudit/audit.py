@@ -133,7 +133,12 @@ def audit_source(
             return result
     opener = options.opener_for(source.path)
     try:
-        tree = parse(source)
+        # What the command line sets is written into the tree: such a one is nobody else's.
+        if opener is None or options.overrides:
+            tree = parse(source)
+        else:
+            tree = opener.parse(source)
+        result.source = source = tree.source
         part = source.path in options.run
         chosen = settings.dialect_of(source.path)
         dialect, recognised = identify(

@@ -61,6 +61,15 @@ class Source:
         """The file's own line ending, for lines that a fix inserts."""
         return "\r\n" if "\r\n" in self.text else "\n"
 
+    def is_same(self, other: Source) -> bool:
+        """Whether the other is of the same path and bytes."""
+        return (
+            self.path == other.path
+            and self.text == other.text
+            and self.bom == other.bom
+            and self.encoding == other.encoding
+        )
+
     def to_bytes(self, text: str) -> bytes:
         """`text` as this file would hold it. Only UTF-8 is ever written."""
         return self.bom + text.encode("utf-8")

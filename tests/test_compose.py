@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 from compose_support import BASES, SEARCH, at, composed_at, data, shape, write
 
+from gradaudit.audit import audit_path, audit_source
 from gradaudit.compose import compose
 from gradaudit.compose import opener as opening
 from gradaudit.compose.opener import NotOpened, Opener
 from gradaudit.compose.runs import merge_run
+from gradaudit.options import Options
+from gradaudit.settings import Finder, Settings
 from gradaudit.source import Source, read, read_bytes
 from gradaudit.syntax import parse
 from gradaudit.syntax.tree import Mapping
@@ -391,6 +394,42 @@ def test_many_leaves_over_one_base_read_it_once(
         before = after
     assert opened == ["base.yaml", "root.yaml"]
     assert made == 300  # one section was merged a leaf; the rest is the base's own
+
+
+def test_a_base_that_is_judged_too_is_parsed_once(repo: Path) -> None:
+    write(repo, {"base.yaml": "optimizer: adam\nlr: 5\n", "leaf.yaml": "_BASE_: base.yaml\n"})
+    leaf, base = str(repo / "leaf.yaml"), str(repo / "base.yaml")
+    for order in ((leaf, base), (base, leaf)):
+        options = Options()
+        results = {path: audit_path(path, options, Finder()) for path in order}
+        composed = results[leaf].composed
+        assert composed is not None
+        assert composed.trees[1] is results[base].tree
+        found = results[base].findings
+        assert [finding.rule.code for finding in found] == ["GA201"]
+        assert found[0].place.source is results[base].source
+
+
+def test_a_text_of_its_own_has_a_tree_of_its_own(repo: Path) -> None:
+    """What is edited, or set on the command line, is not what the next file is built on."""
+    write(repo, {"base.yaml": "optimizer: adam\nlr: 5\n", "leaf.yaml": "_BASE_: base.yaml\n"})
+    leaf, base = str(repo / "leaf.yaml"), str(repo / "base.yaml")
+    options = Options()
+    saved = audit_path(base, options, Finder())
+    edited = audit_source(Source(base, "optimizer: adam\nlr: 0.001\n"), options, Settings())
+    assert [finding.rule.code for finding in saved.findings] == ["GA201"]
+    assert not edited.findings
+    assert edited.tree is not saved.tree
+    marked = audit_source(Source(base, read(base).text, bom=b"\xef\xbb\xbf"), options, Settings())
+    assert marked.source is not None
+    assert marked.source.bom
+    options = Options()
+    options.overrides = [("lr", "0.001")]
+    assert not audit_path(base, options, Finder()).findings
+    options.overrides = []
+    composed = audit_path(leaf, options, Finder()).composed
+    assert composed is not None
+    assert data(composed)["lr"] == 5
 
 
 def test_several_documents_are_composed_each(repo: Path) -> None:

@@ -66,6 +66,7 @@ class Opener:
         self._kinds: dict[str, str] = {}
         self._sizes: dict[str, int] = {}
         self._reals: dict[str, str] = {}
+        self._parsed: dict[str, Tree] = {}
 
     def real(self, path: str) -> str:
         """`os.path.realpath`, which asks for every part of a path anew, with the answers kept."""
@@ -223,6 +224,20 @@ class Opener:
         """Raises: OSError, Unreadable."""
         return decode(self.bytes_of(path), path)
 
+    def parse(self, source: Source) -> Tree:
+        """The tree of a text: of one path and text there is one, be it judged, built on or both.
+        It is shared: never change it.
+
+        Raises:
+            Unreadable: see `syntax.parse`.
+        """
+        known = self._parsed.get(source.path)
+        if known is None or not known.source.is_same(source):
+            from gradaudit.syntax import parse
+
+            known = self._parsed[source.path] = parse(source)
+        return known
+
     def open(self, path: str) -> Tree:
         """The tree of a file that `find` found. It is shared: never change it.
 
@@ -232,10 +247,8 @@ class Opener:
         real = self.real(path)
         known = self.trees.get(real)
         if known is None:
-            from gradaudit.syntax import parse
-
             try:
-                known = parse(self.read(path))
+                known = self.parse(self.read(path))
             except OSError as error:
                 known = NotOpened(f"it cannot be read: {error.strerror or error}", "info")
             except Unreadable as error:
@@ -258,7 +271,7 @@ def refuse_name(written: str) -> None:
     if "\0" in written:
         raise NotOpened("no file has such a name", "error")
     # `C:` too is a scheme by this pattern: an absolute path of Windows.
-    if written[:1] in ("/", "\\", "~") or re.match(_SCHEME, written):
+    if written[:1] in ("/", "\\", "~") or (":" in written and re.match(_SCHEME, written)):
         raise NotOpened("it lies outside of what was named, so it is not opened", "info")
 
 
