@@ -6,8 +6,7 @@ Hydra 1.0 had it: nobody means a section of that name.
 
 from __future__ import annotations
 
-import re
-
+from gradaudit.syntax.pattern import later
 from gradaudit.syntax.tree import Mapping, Scalar, Sequence, resolve
 
 TYPE_CHECKING = False
@@ -18,7 +17,7 @@ MAX_ITEMS = 500
 """Entries that are met while the lists of all files are put together."""
 
 _HEADER_LENGTH = 512
-_HEADER = re.compile(r"#+\s*@package[ \t]+(\S+)[ \t]*\Z")
+_HEADER = later(r"#+\s*@package[ \t]+(\S+)[ \t]*\Z")
 _GLOBAL = "_global_"
 _NULL = ("", "~", "null", "Null", "NULL")
 

@@ -13,6 +13,7 @@ from gradaudit.compose import arithmetic
 from gradaudit.compose.merge import in_force
 from gradaudit.compose.model import LOST
 from gradaudit.compose.references import LONGEST, Unknown, arguments, brief, is_resolver, split
+from gradaudit.syntax.pattern import later
 from gradaudit.syntax.tree import Alias, Mapping, Scalar, Sequence, path_of, resolve
 
 TYPE_CHECKING = False
@@ -29,8 +30,8 @@ _KEY = re.compile(r"\.*[^.\[\]\s:{}$,]*(?:\.[^.\[\]\s:{}$,]+|\[[^\[\]{}$,]+\])*\
 _STEP = re.compile(r"[^.\[\]]+")
 _REF = re.compile(r"<([^<>]*)>")
 _REF_KEY = re.compile(r"([^\[\].]+)((?:\[[^\[\]]+\])*)\Z")
-_OF_BASE = re.compile(r"_base_((?:\.\w+|\[['\"]?\w+['\"]?\])+)\Z")
-_BASE_TEXT = re.compile(r"\{\{\s*_base_((?:\.\w+)+)\s*\}\}\Z")
+_OF_BASE = later(r"_base_((?:\.\w+|\[['\"]?\w+['\"]?\])+)\Z")
+_BASE_TEXT = later(r"\{\{\s*_base_((?:\.\w+)+)\s*\}\}\Z")
 
 _CIRCLE = "it refers to itself"
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import re
-
 from gradaudit.fix.comments import BLOCK_HEADER, COMMENT, line_start, next_line
 from gradaudit.fix.refusal import Refused
+from gradaudit.syntax.pattern import later
 from gradaudit.syntax.tree import Mapping, Node, Scalar, Sequence, Tree, content_span, last_leaf
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import re
 
 Splice = tuple[int, int, str]
 
-_COMMENT_OR_BLANK = re.compile(r"([ \t]*)(#[^\n]*)?(?:\n|\Z)")
-_COLON = re.compile(r"([ \t]*)[:=]([ \t]*)")
+_COMMENT_OR_BLANK = later(r"([ \t]*)(#[^\n]*)?(?:\n|\Z)")
+_COLON = later(r"([ \t]*)[:=]([ \t]*)")
 
 
 def insert(tree: Tree, parent: Mapping | Sequence, index: int, key: str, value: str) -> Splice:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
 
+from gradaudit.syntax.pattern import later
 from gradaudit.syntax.tree import Alias, Scalar, Tree, content_span, walk
 
-COMMENT = re.compile(r"(?<!\S)#[^\r\n]*")
-BLOCK_HEADER = re.compile(r"[|>][-+0-9]*")
+COMMENT = later(r"(?<!\S)#[^\r\n]*")
+BLOCK_HEADER = later(r"[|>][-+0-9]*")
 
 
 def comments(tree: Tree) -> list[tuple[int, int]]:

@@ -3,22 +3,25 @@ arrays and inline tables of TOML."""
 
 from __future__ import annotations
 
-import re
-
 from gradaudit.fix.comments import has_comment, line_start
 from gradaudit.fix.refusal import Refused, check_brackets
+from gradaudit.syntax.pattern import later
 from gradaudit.syntax.tree import Mapping, Node, Scalar, Sequence, Tree, content_span
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import re
 
 Splice = tuple[int, int, str]
 
-_LINE_REST = re.compile(r"[ \t]*(,?)[ \t]*(#[^\r\n]*)?(\r?\n)")
-_JSON_LINE_REST = re.compile(
+_LINE_REST = later(r"[ \t]*(,?)[ \t]*(#[^\r\n]*)?(\r?\n)")
+_JSON_LINE_REST = later(
     r"[ \t]*(,?)[ \t]*((?:/\*(?:[^*\r\n]|\*(?!/))*\*/[ \t]*)*(?://[^\r\n]*)?)(\r?\n)"
 )
-_COMMA = re.compile(r"\s*,")
-_COMMA_ALONE = re.compile(r"[ \t]*,[ \t]*")
-_COLON = re.compile(r"[ \t]*[:=][ \t]*\Z")
-_NO_VALUE = re.compile(r"\s*:[ \t]?")
+_COMMA = later(r"\s*,")
+_COMMA_ALONE = later(r"[ \t]*,[ \t]*")
+_COLON = later(r"[ \t]*[:=][ \t]*\Z")
+_NO_VALUE = later(r"\s*:[ \t]?")
 
 
 def insert(

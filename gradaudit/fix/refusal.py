@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from math import isfinite
 
+from gradaudit.syntax.pattern import later
 from gradaudit.syntax.tree import Alias, Mapping, Node, Scalar, Sequence, Tree, entries, walk
 
 TYPE_CHECKING = False
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from gradaudit.syntax.scalars import Value
 
-_ODD_BREAK = re.compile("\r(?!\n)|[\x85\u2028\u2029]")
+_ODD_BREAK = later("\r(?!\n)|[\x85\u2028\u2029]")
+_ODD_SIGNS = ("\r", "\x85", "\u2028", "\u2029")
 
 
 class Refused(Exception):
@@ -43,7 +44,8 @@ def check_lines(tree: Tree) -> None:
     """Lines can be added and taken only where all parsers see the same lines."""
     if tree.format != "yaml":
         return  # JSON and TOML know no line break but LF and CRLF (and in JSON CR, which is blank)
-    odd = _ODD_BREAK.search(tree.source.text)
+    text = tree.source.text
+    odd = _ODD_BREAK.search(text) if any(sign in text for sign in _ODD_SIGNS) else None
     if odd:
         line = tree.source.position(odd.start())[0]
         code = ord(odd.group())

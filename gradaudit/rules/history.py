@@ -27,9 +27,9 @@ _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?!\w|%|\.\d)"
 
 @cache
 def _patterns() -> tuple[re.Pattern[str], ...]:
-    """What raises a number, what an arrow does, words of a course over time (such a comment tells
-    of one run, not of two), and where a comment begins. Made when a comment is looked at: most
-    files have none, and making them takes as long as judging one."""
+    """What raises a number, what an arrow does, and words of a course over time (such a comment
+    tells of one run, not of two). Made when a comment is looked at: most files have none, and
+    making them takes as long as judging one."""
     return (
         re.compile(
             rf"\b(?:{'|'.join(_RAISED)})\b"
@@ -40,7 +40,6 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
         re.compile(
             r"warm|ramp|anneal|decay|schedul|linear|cosine|\b(?:not|never)\s+$", re.IGNORECASE
         ),
-        re.compile(r"(?:^|\s)#"),
     )
 
 
@@ -243,10 +242,10 @@ def _raised_from(setting: Setting, value: float) -> tuple[float, str] | None:
     text = setting.tree.source.text
     line_end = text.find("\n", node.end)
     rest = text[node.end : line_end if line_end >= 0 else len(text)]
-    raised, arrow, schedule, comment_sign = _patterns()
-    begin = comment_sign.search(rest)
+    begin = re.search(r"(?:^|\s)#", rest)
     if begin is None:
         return None
+    raised, arrow, schedule = _patterns()
     comment = rest[begin.end() :].strip("# \t\r")
     for pattern in (raised, arrow):
         for match in pattern.finditer(comment):

@@ -11,22 +11,11 @@ from __future__ import annotations
 import re
 import sys
 
+from gradaudit.syntax.pattern import Later
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-
-class Later:
-    """A regular expression that is made when it is asked for something; `re` keeps it then."""
-
-    __slots__ = ("_flags", "_pattern")
-
-    def __init__(self, pattern: str, flags: int) -> None:
-        self._pattern = pattern
-        self._flags = flags
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(re.compile(self._pattern, self._flags), name)
 
 
 def _import_yaml() -> None:

@@ -86,7 +86,7 @@ def _plain(text: str, yaml11: bool) -> Value:
         return int(text.replace("_", ""))
     if (_FLOAT_11 if yaml11 else _FLOAT).match(text):
         return float(text.replace("_", ""))
-    if re.match(_INT_ODD, text):
+    if text.lstrip("+-")[:1] == "0" and re.match(_INT_ODD, text):
         return _odd_integer(text, yaml11)
     special = _SPECIAL.get(text.lower())
     return text if special is None else special
@@ -138,7 +138,9 @@ def _number(text: str) -> Number | None:
 
 def looks_botched(text: str) -> bool:
     """`1.0e_8`, `1,5`, `1.0.5`: meant as a number, but no loader reads one."""
-    return bool(re.match(_BOTCHED, text)) and to_number(text) is None and text.count("-") < 2
+    if text.strip("0123456789.,_eE+-") or to_number(text) is not None:
+        return False  # most texts, which need no pattern
+    return bool(re.match(_BOTCHED, text)) and text.count("-") < 2
 
 
 def yaml_float(value: Number) -> str:
