@@ -146,6 +146,12 @@ def _generic() -> tuple[_Near, frozenset[str]]:
     return _Near(keys), frozenset(key for key, name in keys.items() if kinds[name] == "number")
 
 
+@cache
+def _generic_meant(name: str) -> str:
+    """Frameworks share most of their keys: each is looked for once."""
+    return _generic()[0].of(name)
+
+
 class _Words:
     """The keys of settings that a dialect knows beside the generic ones.
 
@@ -186,7 +192,7 @@ class _Words:
         bare = name.strip()
         return (
             self._near_own.of(name)
-            or _generic()[0].of(name)
+            or _generic_meant(name)
             or (bare if bare != name and self._knows(bare) else "")
         )
 
