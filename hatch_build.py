@@ -1,4 +1,4 @@
-"""A wheel in which what a plain check runs is compiled by mypyc: a fifth less work on many files.
+"""A wheel in which what a plain check runs is compiled by mypyc: a sixth less work on many files.
 
 It is off unless asked for, because it takes a C compiler and a minute. Everything works the same
 without it, in pure Python:
@@ -24,13 +24,20 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 COMPILED = (
     "gradaudit/audit.py",
     "gradaudit/compose/__init__.py",
+    "gradaudit/compose/bases.py",
     "gradaudit/compose/chain.py",
+    "gradaudit/compose/hydra.py",
+    "gradaudit/compose/hydra_items.py",
     "gradaudit/compose/identify.py",
     "gradaudit/compose/interpolation.py",
     "gradaudit/compose/merge.py",
     "gradaudit/compose/model.py",
+    "gradaudit/dialects/__init__.py",
     "gradaudit/dialects/paths.py",
     "gradaudit/dialects/recognise.py",
+    "gradaudit/discover.py",
+    "gradaudit/findings.py",
+    "gradaudit/options.py",
     "gradaudit/plan/bare.py",
     "gradaudit/plan/build.py",
     "gradaudit/plan/facts.py",
@@ -42,7 +49,18 @@ COMPILED = (
     "gradaudit/plan/schedule.py",
     "gradaudit/plan/units.py",
     "gradaudit/plan/values.py",
+    "gradaudit/render/frame.py",
+    "gradaudit/render/layout.py",
+    "gradaudit/render/text.py",
+    "gradaudit/rules/effects.py",
+    "gradaudit/rules/history.py",
+    "gradaudit/rules/keys.py",
+    "gradaudit/rules/optimisers.py",
+    "gradaudit/rules/text.py",
+    "gradaudit/rules/text_numbers.py",
+    "gradaudit/rules/values.py",
     "gradaudit/source.py",
+    "gradaudit/suppress.py",
     "gradaudit/syntax/__init__.py",
     "gradaudit/syntax/json_reader.py",
     "gradaudit/syntax/python_reader.py",
@@ -50,12 +68,20 @@ COMPILED = (
     "gradaudit/syntax/tree.py",
     "gradaudit/syntax/yaml_reader.py",
 )
-"""From a text to its training units: what every file goes through, and what is compiled together
-calls each other without Python between. Classes that others derive from (`Opener`), or that tests
-stand in for (`Rule`), stay as they are."""
+"""What every file goes through, from its text to the lines on the screen, and the rules that look
+at every key: what is compiled together calls each other without Python between. Classes that others
+derive from (`Opener`), or that tests stand in for (`Rule`, `Finder`), stay as they are; so do the
+other rules, because loading a larger library takes as long as they would save."""
 
-_LEVEL = "1"
-"""The C compiler's optimisation."""
+_LEVEL = "2"
+"""The C compiler's optimisation: 1 in 100 less time than at 1, for half a minute of compiling."""
+
+_NO_DEBUG = "0"
+"""No debug information: it makes the library twice as large."""
+
+_ELF_FLAGS = "-fno-semantic-interposition -fno-plt"
+"""Calls inside of the library go straight to where they lead: nobody puts a function of his own in
+their place. 2 in 100 less time."""
 
 _MYPY = """[mypy]
 python_version = 3.11
@@ -97,7 +123,11 @@ def compile_in(folder: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "mypyc", *COMPILED],
         cwd=folder, capture_output=True, text=True, errors="replace",
-        env={"MYPYC_OPT_LEVEL": _LEVEL, **os.environ},
+        env={"MYPYC_OPT_LEVEL": _LEVEL, "MYPYC_DEBUG_LEVEL": _NO_DEBUG, **_flags(), **os.environ},
     )  # fmt: skip
     if done.returncode:
         raise RuntimeError(f"mypyc failed:\n{done.stdout}{done.stderr}")
+
+
+def _flags() -> dict[str, str]:
+    return {"CFLAGS": _ELF_FLAGS} if sys.platform == "linux" else {}

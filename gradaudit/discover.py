@@ -196,7 +196,7 @@ class _Ignores:
         if not self.specs:
             return False
         full = os.path.abspath(path) + ("/" if is_directory else "")
-        for folder, spec in reversed(self.specs):
+        for folder, spec in self.specs[::-1]:  # mypyc cannot compile `reversed` of these
             if full.startswith(folder):
                 include = spec.check_file(full[len(folder) :]).include
                 if include is not None:

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     Calls = list[tuple[Rule, Limits]]
 
 
+_ATTRIBUTES = (
+    "_active", "_called", "_judging", "_opener", "assume", "edited", "extend_select", "ignore",
+    "launched", "min_confidence", "named", "observed", "overrides", "profile", "record", "run",
+    "run_dialect", "select", "sources", "unit",
+)  # fmt: skip
+
+
 class Options:
     """What the command line says about every file.
 
@@ -32,6 +39,8 @@ class Options:
                     for all.
     launched        path of a config -> that of the launcher's config that was named beside it.
     """
+
+    __slots__ = _ATTRIBUTES
 
     def __init__(self) -> None:
         self.select: list[str] | None = None
@@ -66,8 +75,7 @@ class Options:
 
     def opened_by(self, opener: Opener) -> Options:
         """The same, with the files of a config read from elsewhere."""
-        other = Options()
-        other.__dict__.update(self.__dict__)
+        other = self._like()
         other._opener = opener
         return other
 
@@ -75,9 +83,14 @@ class Options:
         """The same, for a text that a fix has changed since the record was made."""
         if self.record is None or self.edited:
             return self
-        other = Options()
-        other.__dict__.update(self.__dict__)
+        other = self._like()
         other.edited = True
+        return other
+
+    def _like(self) -> Options:
+        other = Options()
+        for name in _ATTRIBUTES:  # no `copy`: compiled, it has no `__dict__`
+            setattr(other, name, getattr(self, name))
         return other
 
     def active_rules(self, settings: Settings) -> list[Rule]:
