@@ -24,7 +24,7 @@ from probe_support import (
 )  # fmt: skip
 from support import run_cli
 
-from gradaudit.probe.launch import isolating_flag
+from gradaudit.probe.prepared import isolating_flag
 from gradaudit.probe.tail import Progress, Seen, Tail
 from gradaudit.render.live import facts_of, time_text
 

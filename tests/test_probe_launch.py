@@ -40,6 +40,56 @@ def test_a_command_that_cannot_run_leaves_no_directory(tmp_path: Path) -> None:
     assert list((tmp_path / ".gradaudit" / "probe").iterdir()) == []
 
 
+WAITS = """
+import os, time
+open("begun", "w").close()
+while not os.path.exists("go"):
+    time.sleep(0.02)
+"""
+
+
+def begun(folder: Path, *words: str) -> subprocess.Popen[str]:
+    """A probe whose command has begun, and waits for a file `go`."""
+    given = environment(PYTHONPATH=str(ROOT))
+    running = subprocess.Popen(
+        probe_command(*words, "--", PYTHON, "-c", WAITS), cwd=folder, env=given, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    until = time.monotonic() + 60
+    while not (folder / "begun").exists():
+        assert running.poll() is None and time.monotonic() < until  # noqa: PT018
+        time.sleep(0.02)
+    return running
+
+
+def test_of_two_probes_at_once_into_one_directory_the_second_is_refused(tmp_path: Path) -> None:
+    """Their ranks would write into one file, and each would end the other's."""
+    first = begun(tmp_path, "-o", "mine")
+    try:
+        ran = probe(tmp_path, "-o", "mine", "--", PYTHON, "-c", "open('ran', 'w')")
+        assert ran.code == 2
+        assert "mine: another probe is writing its record there; name another directory" in ran.err
+        assert sorted(os.listdir(tmp_path)) == ["begun", "mine"]
+        assert sorted(os.listdir(tmp_path / "mine")) == [".held", ".state"]
+    finally:
+        (tmp_path / "go").touch()
+        said, _ = first.communicate(timeout=60)
+    assert "never imported torch" in said
+    assert not (tmp_path / "mine").exists()
+
+
+def test_a_probe_that_was_killed_does_not_end_the_next(tmp_path: Path) -> None:
+    first = begun(tmp_path, "-o", "mine")
+    first.kill()
+    (tmp_path / "go").touch()
+    first.communicate(timeout=60)
+    (tmp_path / "mine" / ".state" / "failed").write_text("it was killed")
+    ran = probe(tmp_path, "-o", "mine", "--", PYTHON, "-c", "open('ran', 'w')")
+    assert "never imported torch" in ran.err
+    assert (tmp_path / "ran").exists()
+    assert os.listdir(tmp_path / "mine") == []
+
+
 @pytest.mark.torch
 @needs("torch")
 def test_a_closed_terminal_does_not_end_what_ignores_it(loop: Path) -> None:

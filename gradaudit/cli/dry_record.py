@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import signal
 import sys
 import time
 from contextlib import contextmanager, suppress
+
+from gradaudit.probe.held import opened_alone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def whole_record(directory: str) -> Iterator[Callable[[dict[str, Any]], None]]:
     os.makedirs(directory, exist_ok=True)
     refuse_taken(directory)
     unfinished = os.path.join(directory, UNFINISHED)
-    with _opened_alone(unfinished, directory) as file:
+    with opened_alone(unfinished, directory, "dry run") as file:
         try:
             refuse_taken(directory)  # of a run that ended just now
             _overwrite(file)
@@ -54,43 +55,6 @@ def whole_record(directory: str) -> Iterator[Callable[[dict[str, Any]], None]]:
             with suppress(OSError):
                 os.remove(unfinished)
             raise
-
-
-def _opened_alone(path: str, directory: str) -> TextIO:
-    """The file, which no other dry run has or gets while it is open.
-
-    Raises: BadRecord where another has it, OSError.
-    """
-    from gradaudit.evidence.record_reader import BadRecord
-
-    while True:
-        file = open(path, "a", encoding="utf-8")  # noqa: SIM115 -- the caller closes it
-        try:
-            if not _locked(file):
-                raise BadRecord(
-                    f"{directory}: another dry run is writing its record there; name another "
-                    "directory with --output, or wait for its end"
-                )
-            if os.path.exists(path) and os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
-                return file
-        except BaseException:
-            file.close()
-            raise
-        file.close()  # it was renamed or removed by a run that ended in between
-
-
-def _locked(file: TextIO) -> bool:
-    """Whether the file is ours until it is closed or this process ends, however it does. The lock
-    is this process's own: the workers of a loader, which may outlive it, do not hold it."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return True
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:  # another error: a file system without locks, where none can tell
-        return error.errno not in (errno.EACCES, errno.EAGAIN)
-    return True
 
 
 def _overwrite(file: TextIO) -> None:

@@ -70,9 +70,9 @@ def judge_in_parallel(targets: list[Target], judge: Callable[[Target], Judged]) 
 
 
 def _portions(targets: list[Target], shares: int) -> list[list[Target]]:
-    """The targets in portions, in their order: large ones first (three quarters of all, one for each
-    process), so that few frameworks and base files are read by more than one process, and small
-    ones last, so that all end together."""
+    """The targets in portions, in their order: large ones first (three quarters of all, one for
+    each process), so that few frameworks and base files are read by more than one process, and
+    small ones last, so that all end together."""
     portions = []
     at = 0
     while at < len(targets):

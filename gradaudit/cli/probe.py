@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 
 from gradaudit.cli.common import UsageError, fault
 from gradaudit.cli.records import record_directory, told_where
-from gradaudit.probe.launch import CannotRun, Listener, Outcome, Request, prepare, run
+from gradaudit.probe.launch import CannotRun, Listener, Outcome, Request, run
+from gradaudit.probe.prepared import prepared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,11 +45,8 @@ def run_probe(arguments: ProbeArguments) -> int:
                 arguments.cwd,
                 arguments.config,
             )
-            prepare(request)
-            try:
+            with prepared(request):
                 outcome = _run(request)
-            finally:
-                shutil.rmtree(os.path.join(request.directory, ".state"), ignore_errors=True)
     except (UsageError, CannotRun) as error:
         return fault(str(error))
     code = 0

@@ -18,7 +18,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gradaudit.evidence.record_reader import BadRecord, refuse_taken
 from gradaudit.probe.closing import close_records
 from gradaudit.probe.configs import config_digests, named_configs
 from gradaudit.probe.processes import descendants
@@ -33,8 +32,6 @@ SHIM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "shim")
 POLL_SECONDS = 0.1
 PATIENCE_SECONDS = 5.0
 """After Ctrl-C with nothing recorded: how long the command has to end by itself."""
-
-_PYTHON = re.compile(r"(python|pypy)[\d.]*(\.exe)?\Z")
 
 
 class CannotRun(Exception):
@@ -79,68 +76,6 @@ class Listener:
     progress: Callable[[Seen], None]
     say: Callable[[str], None]
     output: dict[int, int]
-
-
-def prepare(request: Request) -> None:
-    """Make the directory of the record, and look at what can be seen before anything runs.
-
-    Raises: CannotRun.
-    """
-    flag = isolating_flag(request.command)
-    if flag:
-        raise CannotRun(
-            f"Python's {flag} leaves out PYTHONPATH or site, by which the recorder comes in: "
-            f"run the command without {flag}"
-        )
-    _check_cwd(request)
-    try:
-        os.makedirs(request.directory, exist_ok=True)
-        refuse_taken(request.directory)
-        os.makedirs(os.path.join(request.directory, ".state"), exist_ok=True)
-    except OSError as error:
-        raise CannotRun(f"{request.directory}: {error.strerror}") from None
-    except BadRecord as error:
-        raise CannotRun(str(error)) from None
-
-
-def isolating_flag(command: list[str]) -> str:
-    """The option of a Python in the command under which nothing can be put on its path, or "".
-
-    -I and -E ignore PYTHONPATH, -S does not load sitecustomize.
-    """
-    words = iter(command)
-    for word in words:
-        if _PYTHON.search(os.path.basename(word)):
-            break
-    for word in words:
-        if not word.startswith("-") or word == "-" or word.startswith("--"):
-            return ""
-        for letter in word[1:]:
-            if letter in "IES":
-                return f"-{letter}"
-            if letter in "mcWX":
-                if letter in "WX" and word[-1] == letter:
-                    next(words, None)  # its value is the next word
-                break
-        if word[1] in "mc":
-            return ""
-    return ""
-
-
-def _check_cwd(request: Request) -> None:
-    if request.cwd is None:
-        return
-    try:
-        os.makedirs(request.cwd, exist_ok=True)
-    except OSError as error:
-        raise CannotRun(f"--cwd {request.cwd}: {error.strerror}") from None
-    for word in request.command:
-        there = os.path.join(request.cwd, word)
-        if word.endswith((".py", ".sh")) and os.path.isfile(word) and not os.path.exists(there):
-            raise CannotRun(
-                f"{word} is not in --cwd {request.cwd}: name it by its full path, "
-                f"{os.path.abspath(word)}"
-            )
 
 
 def environment(request: Request) -> dict[str, str]:
