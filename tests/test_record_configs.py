@@ -203,3 +203,37 @@ def test_a_probe_keeps_what_the_config_was(tmp_path: Path) -> None:
         "base.yaml": content_digest(b"epochs: 3\n"),
         "loop.py": content_digest(LOOP.encode()),
     }
+
+
+ENTRY = """
+import torch
+from gradaudit.probe.protocol import Training
+
+def build(config):
+    x = torch.randn(64, 4)
+    batches = [(x[i : i + 8], x[i : i + 8, :1]) for i in range(0, 64, 8)]
+    def losses(model, batch):
+        return {"mse": (torch.nn.functional.mse_loss(model(batch[0]), batch[1]), 1.0)}
+    return Training(torch.nn.Linear(4, 1), batches, losses)
+"""
+
+
+@pytest.mark.torch
+@needs("torch")
+def test_a_dry_run_keeps_the_bases_that_its_settings_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of `--config`, not those that lie beside the file."""
+    monkeypatch.chdir(tmp_path)
+    Path("entry.py").write_text(ENTRY)
+    Path("train.yaml").write_text("learning_rate: 0.1\noptim: sgd\ndeepspeed: ds.json\n")
+    Path("ds.json").write_text('{"gradient_clipping": 1.0}')
+    Path("elsewhere").mkdir()
+    Path("elsewhere/own.toml").write_text('[dialect]\n"*.yaml" = "hf-trainer"\n')
+    kept = {}
+    for name, options in (("with", ["--config", "elsewhere/own.toml"]), ("without", [])):
+        words = ["train.yaml", "--entry", "entry.py:build", "--steps", "3", "-o", name, *options]
+        ran = run_cli("dryrun", *words)
+        assert ran.code in (0, 1), ran.err
+        kept[name] = [one["path"] for one in read(Path(name) / "rank-0.jsonl").header["configs"]]
+    assert kept == {"with": ["train.yaml", "ds.json"], "without": ["train.yaml"]}

@@ -188,6 +188,7 @@ def _measure_into(
     """
     from gradaudit.compose.plain import TooLarge
     from gradaudit.evidence.record_reader import BadRecord
+    from gradaudit.probe.configs import bases_in, config_digests
     from gradaudit.probe.dryrun import device_of, run_dry
     from gradaudit.probe.entry import build_training, load_entry
     from gradaudit.probe.protocol import DryRunError
@@ -195,9 +196,12 @@ def _measure_into(
     from gradaudit.probe.state import seed_all
 
     assert own.entry is not None
+    composed = result.composed
+    assert composed is not None
     about = {
         "program": os.path.basename(own.entry.rpartition(":")[0]), "entry": own.entry,
         "unit": unit.name, "config": result.path,
+        "configs": config_digests([(result.path, result.path)], lambda _: bases_in(composed)),
     }  # fmt: skip
     try:
         with whole_record(directory) as write, chdir("."):  # back from where the training goes

@@ -15,7 +15,9 @@ from gradaudit.source import Unreadable, read
 from gradaudit.syntax import SUFFIXES, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+
+    from gradaudit.compose.model import Composed
 
 MOST = 64
 """Files. They go to the recorder in an environment variable, which has a limit."""
@@ -24,11 +26,14 @@ LARGEST = 1 << 22
 """Bytes. A larger file with a config's suffix is data."""
 
 
-def config_digests(named: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
+def config_digests(
+    named: Iterable[tuple[str, str]], bases_of: Callable[[str], list[str]] | None = None
+) -> list[dict[str, str]]:
     """Path as typed and digest of the content, of pairs of the path as typed and from here; then
     the same of the files that each is built on, with `base_of`: the path of the one named.
 
-    What is no file, cannot be read or is too large is left out.
+    `bases_of` tells which these are; without it they are those that a check of the file reads. What
+    is no file, cannot be read or is too large is left out.
     """
     found: dict[str, dict[str, str]] = {}
     bases: list[dict[str, str]] = []
@@ -37,14 +42,14 @@ def config_digests(named: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
         if digest is None or name in found:
             continue
         found[name] = {"path": name, "sha256": digest}
-        for base in bases_of(path):
+        for base in (bases_of or read_bases)(path):
             digest = _digest(base)
             if digest is not None:
                 bases.append({"path": base, "sha256": digest, "base_of": name})
     return [*found.values(), *bases][:MOST]
 
 
-def bases_of(path: str) -> list[str]:
+def read_bases(path: str) -> list[str]:
     """The files that a config is put together of besides itself, as a check of it reads them:
     bases, groups, linked files. None where the file is no config, or cannot be read."""
     try:
@@ -56,7 +61,12 @@ def bases_of(path: str) -> list[str]:
         composed = compose(tree, dialect, opener)
     except (OSError, Unreadable, NotOpened, BadSettings):
         return []
-    return [other.source.path for other in composed.trees if other is not tree]
+    return bases_in(composed)
+
+
+def bases_in(composed: Composed) -> list[str]:
+    """The paths of the files besides the config itself."""
+    return [tree.source.path for tree in composed.trees if tree is not composed.tree]
 
 
 def _digest(path: str) -> str | None:

@@ -11,7 +11,6 @@ import torch
 
 from gradaudit.evidence.record import spelled
 from gradaudit.evidence.record_reader import SCHEMA
-from gradaudit.probe.configs import config_digests
 from gradaudit.probe.coupling import batch_norms, biases_before_batch_norm
 
 if TYPE_CHECKING:
@@ -20,13 +19,12 @@ if TYPE_CHECKING:
 
 def header_line(about: dict[str, Any], steps: int, device: torch.device) -> dict[str, Any]:
     """The first line. `about`: as in `run_dry`; `steps`: asked for."""
-    config = about.get("config")
     return {
         "kind": "header", "schema": SCHEMA, "source": "dryrun", "rank": 0, "world_size": 1,
         "pid": os.getpid(), "torch": torch.__version__, "python": platform.python_version(),
         "device": device.type, "program": about.get("program", ""), "steps_asked": steps,
         "skip_steps": 0, "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "configs": config_digests([(config, config)] if config else []),
+        "configs": about.get("configs", []),
     }  # fmt: skip
 
 

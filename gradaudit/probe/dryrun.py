@@ -81,8 +81,8 @@ def run_dry(
     closing: Callable[[], None] = lambda: None,
 ) -> Trajectory:
     """Train `steps` steps and measure. `training` is as it was handed over: its passes run in the
-    precision of the recipe. `about`: what the lines say of the command (`program`,
-    `unit`, `config`, `entry`).
+    precision of the recipe. `about`: what the lines say of the command (`program`, `unit`,
+    `config`, `entry`; in the header alone `configs`, as `configs.config_digests` makes them).
 
     Ctrl-C (KeyboardInterrupt) ends it with what was measured so far, once a step is done. `closing`
     is called when none of the training's code runs any more, before the last lines are written.
@@ -134,8 +134,9 @@ def _run(
     trajectory.run(steps, progress)
     if trajectory.interrupted:
         closing()
+    told = {name: value for name, value in about.items() if name != "configs"}
     out({
-        "kind": "trajectory", **about, "seed": seed, "steps": trajectory.done,
+        "kind": "trajectory", **told, "seed": seed, "steps": trajectory.done,
         "steps_asked": steps, "stopped": trajectory.stopped,
         "optimizer": type(optimizer).__name__,
         "accumulation": recipe.accumulation, "micro_batch": recipe.micro_batch,
