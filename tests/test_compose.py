@@ -410,6 +410,38 @@ def test_a_base_that_is_judged_too_is_parsed_once(repo: Path) -> None:
         assert found[0].place.source is results[base].source
 
 
+def test_an_option_that_chooses_itself_is_composed_alike_however_it_is_named(
+    repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read a second time it would be another tree under one spelling and its own under another."""
+    text = "# @package _global_\ndefaults:\n  - override /experiment: y\noptimizer: adam\nlr: 5\n"
+    write(repo, {"experiment/y.yaml": text})
+    monkeypatch.chdir(repo)
+    seen = set()
+    for path in ("experiment/y.yaml", "./experiment/y.yaml", str(repo / "experiment/y.yaml")):
+        result = audit_path(path, Options(), Finder())
+        assert result.composed is not None
+        assert result.composed.trees == [result.tree]
+        seen.add(tuple(finding.rule.code for finding in result.findings))
+    assert len(seen) == 1
+
+
+def test_only_the_last_trees_are_kept_for_others(
+    repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tree takes many times its text, and a directory may hold thousands of large files."""
+    monkeypatch.setattr(opening, "MOST_SHARED", 100)
+    opener = Opener()
+    texts = [f"k{n}: {'x' * 30}\n" for n in range(5)]
+    trees = [opener.parse(Source(f"{n}.yaml", text)) for n, text in enumerate(texts)]
+    again = [opener.parse(Source(f"{n}.yaml", text)) for n, text in enumerate(texts)][::-1]
+    assert [new is old for new, old in zip(again, trees[::-1], strict=True)] == [False] * 5
+    assert opener.parse(Source("4.yaml", texts[4])) is again[0]
+    assert opener.parse(Source("3.yaml", texts[3])) is again[1]
+    large = opener.parse(Source("l.yaml", "k: " + "x" * 200))
+    assert opener.parse(Source("l.yaml", "k: " + "x" * 200)) is not large
+
+
 def test_a_text_of_its_own_has_a_tree_of_its_own(repo: Path) -> None:
     """What is edited, or set on the command line, is not what the next file is built on."""
     write(repo, {"base.yaml": "optimizer: adam\nlr: 5\n", "leaf.yaml": "_BASE_: base.yaml\n"})

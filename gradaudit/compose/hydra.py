@@ -173,8 +173,11 @@ class Lists:
         # (`experiment/x.yaml`). What they choose is under it, the rest is not known.
         apart = [item for key, item in self._overrides.items() if key not in self._used]
         first: list[Placed] = []
-        for item in apart:
-            first += self._of_item(item)
+        if apart:
+            own = os.path.realpath(library.tree.source.path)
+            chosen = [placed for item in apart for placed in self._of_item(item)]
+            # One that chooses this very file adds nothing to it.
+            first = [one for one in chosen if os.path.realpath(one[2].source.path) != own]
         if apart:
             self._miss(apart[0], PRIMARY, NotOpened("it was not named", "info"), "primary")
         self.missing.reverse()

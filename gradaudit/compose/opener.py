@@ -32,6 +32,10 @@ MOST_BYTES = 16 * 2**20
 MAX_DEPTH = 20
 """How often a base may have a base of its own."""
 
+MOST_SHARED = 2**20
+"""Characters of the texts whose trees are kept in case another file is built on them: the files of
+a directory are judged one after the other, and a tree takes up to a hundred times its text."""
+
 _LEVELS = 3
 """Directories above that of a single named file, where nothing else bounds the search."""
 
@@ -67,6 +71,7 @@ class Opener:
         self._sizes: dict[str, int] = {}
         self._reals: dict[str, str] = {}
         self._parsed: dict[str, Tree] = {}
+        self._shared = 0
 
     def real(self, path: str) -> str:
         """`os.path.realpath`, which asks for every part of a path anew, with the answers kept."""
@@ -225,18 +230,26 @@ class Opener:
         return decode(self.bytes_of(path), path)
 
     def parse(self, source: Source) -> Tree:
-        """The tree of a text: of one path and text there is one, be it judged, built on or both.
-        It is shared: never change it.
+        """The tree of a text: of one path and text there is one, be it judged, built on or both,
+        as long as it is kept (`MOST_SHARED`). It is shared: never change it.
 
         Raises:
             Unreadable: see `syntax.parse`.
         """
         known = self._parsed.get(source.path)
-        if known is None or not known.source.is_same(source):
-            from gradaudit.syntax import parse
+        if known is not None and known.source.is_same(source):
+            return known
+        from gradaudit.syntax import parse
 
-            known = self._parsed[source.path] = parse(source)
-        return known
+        tree = parse(source)
+        if known is not None:
+            self._shared -= len(known.source.text)
+        self._parsed[source.path] = tree
+        self._shared += len(source.text)
+        while self._shared > MOST_SHARED:
+            oldest = self._parsed.pop(next(iter(self._parsed)))
+            self._shared -= len(oldest.source.text)
+        return tree
 
     def open(self, path: str) -> Tree:
         """The tree of a file that `find` found. It is shared: never change it.
