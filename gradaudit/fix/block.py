@@ -115,8 +115,9 @@ def _end(tree: Tree, parent: Mapping | Sequence, index: int) -> int:
 def _past_inner_comments(text: str, at: int, column: int) -> int:
     """Skip the comments below an entry that are indented deeper: they belong to its body."""
     end = at
+    matches = _COMMENT_OR_BLANK.match
     while at < len(text):
-        match = _COMMENT_OR_BLANK.match(text, at)
+        match = matches(text, at)
         if match is None or (match.group(2) and len(match.group(1)) <= column):
             break
         at = match.end()

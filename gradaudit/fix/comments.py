@@ -17,21 +17,26 @@ def comments(tree: Tree) -> list[tuple[int, int]]:
         return tree.comments
     text = tree.source.text
     found: list[tuple[int, int]] = []
+    matches = COMMENT.finditer
+
+    def search(start: int, end: int) -> None:
+        found.extend(match.span() for match in matches(text, start, end))
+
     at = 0
     for root in tree.roots:
         for node in walk(root):
             if type(node) is Scalar:
                 start, end = content_span(node, text)
-                _search(text, at, start, found)
+                search(at, start)
                 header = BLOCK_HEADER.match(text, start, end) if node.style in ("|", ">") else None
                 if header:
-                    _search(text, header.end(), line_end(text, header.end()), found)
+                    search(header.end(), line_end(text, header.end()))
                     end = node.end
                 at = max(at, end)
             elif type(node) is Alias:
-                _search(text, at, node.start, found)
+                search(at, node.start)
                 at = node.end
-    _search(text, at, len(text), found)
+    search(at, len(text))
     return found
 
 
@@ -59,7 +64,3 @@ def has_comment(tree: Tree, start: int, end: int) -> bool:
         after = bisect_left(tree.comments, (start, 0))
         return after < len(tree.comments) and tree.comments[after][0] < end
     return COMMENT.search(tree.source.text, start, end) is not None
-
-
-def _search(text: str, start: int, end: int, found: list[tuple[int, int]]) -> None:
-    found.extend(match.span() for match in COMMENT.finditer(text, start, end))
