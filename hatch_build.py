@@ -15,6 +15,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -64,10 +65,10 @@ COMPILED = (
     "gradaudit/syntax/tree.py",
     "gradaudit/syntax/yaml_reader.py",
 )
-"""What every file goes through, from its text to the lines on the screen: what is compiled together
-calls each other without Python between. Classes that others derive from (`Opener`), or that tests
-stand in for (`Rule`, `Finder`), stay as they are; so do the rules, whose docs are their docstrings:
-mypyc keeps none."""
+"""What every file goes through, from its text to the lines on the screen: modules that are compiled
+together call each other without Python between. Classes that others derive from (`Opener`), or that
+tests stand in for (`Rule`, `Finder`), stay as they are; so do the rules, whose docs are their
+docstrings: mypyc keeps none."""
 
 _LEVEL = "2"
 """The C compiler's optimisation: 1 in 100 less time than at 1, for half a minute of compiling."""
@@ -126,4 +127,7 @@ def compile_in(folder: Path) -> None:
 
 
 def _flags() -> dict[str, str]:
-    return {"CFLAGS": _ELF_FLAGS} if sys.platform == "linux" else {}
+    """With Python's own flags: setuptools adds CFLAGS to them or, since 2024, has them instead."""
+    if sys.platform != "linux":
+        return {}
+    return {"CFLAGS": f"{sysconfig.get_config_var('CFLAGS') or ''} {_ELF_FLAGS}"}
