@@ -103,8 +103,8 @@ def test_of_two_dry_runs_at_once_into_one_directory_the_second_is_refused(
             time.sleep(0.05)
         assert dryrun(folder, "pass", 0) == 2
         said = capsys.readouterr().err
-        assert "record: another dry run is writing its record there; name another" in said
-        assert os.listdir("record") == ["unfinished.jsonl"]
+        assert "record: another probe or dry run is writing its record there; name another" in said
+        assert sorted(os.listdir("record")) == [".gradaudit-held", "unfinished.jsonl"]
     finally:
         (folder / "go").touch()
         out, _ = first.communicate(timeout=60)
@@ -112,6 +112,30 @@ def test_of_two_dry_runs_at_once_into_one_directory_the_second_is_refused(
     assert lines_of(folder)["stop"] == [{"kind": "stop", "why": "steps", "steps": 6}]
     assert dryrun(folder, "pass", 0) == 2
     assert "record: holds a record already" in capsys.readouterr().err
+
+
+def test_into_the_directory_of_a_probe_that_runs_no_dry_run_writes(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor the other way round: the probe would read the lines of the dry run as its own."""
+    waits = "import os, time\nopen('begun', 'w')\nwhile not os.path.exists('go'): time.sleep(0.05)"
+    first = subprocess.Popen(
+        [PYTHON, "-m", "gradaudit", "probe", "-o", "record", "--", PYTHON, "-c", waits],
+        env=environment(PYTHONPATH=str(ROOT)), stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        until = time.monotonic() + 60
+        while not (folder / "begun").exists():
+            assert first.poll() is None and time.monotonic() < until  # noqa: PT018
+            time.sleep(0.05)
+        assert dryrun(folder, "pass", 0) == 2
+        said = capsys.readouterr().err
+        assert "record: another probe or dry run is writing its record there" in said
+        assert "rank-0.jsonl" not in os.listdir("record")
+    finally:
+        (folder / "go").touch()
+        first.wait(timeout=60)
 
 
 def test_a_record_that_a_probe_began_meanwhile_is_not_overwritten(

@@ -11,7 +11,17 @@ import time
 from pathlib import Path
 
 import pytest
-from probe_support import LOOP, PYTHON, ROOT, environment, needs, probe, probe_command, read
+from probe_support import (
+    LOOP,
+    PYTHON,
+    ROOT,
+    environment,
+    error_of,
+    needs,
+    probe,
+    probe_command,
+    read,
+)  # fmt: skip
 
 from gradaudit.cli import records
 from gradaudit.probe import closing, launch, processes
@@ -62,15 +72,23 @@ def begun(folder: Path, *words: str) -> subprocess.Popen[str]:
     return running
 
 
+def alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def test_of_two_probes_at_once_into_one_directory_the_second_is_refused(tmp_path: Path) -> None:
     """Their ranks would write into one file, and each would end the other's."""
     first = begun(tmp_path, "-o", "mine")
     try:
         ran = probe(tmp_path, "-o", "mine", "--", PYTHON, "-c", "open('ran', 'w')")
         assert ran.code == 2
-        assert "mine: another probe is writing its record there; name another directory" in ran.err
+        assert "mine: another probe or dry run is writing its record there; name" in ran.err
         assert sorted(os.listdir(tmp_path)) == ["begun", "mine"]
-        assert sorted(os.listdir(tmp_path / "mine")) == [".held", ".state"]
+        assert sorted(os.listdir(tmp_path / "mine")) == [".gradaudit-held", ".state"]
     finally:
         (tmp_path / "go").touch()
         said, _ = first.communicate(timeout=60)
@@ -81,10 +99,21 @@ def test_of_two_probes_at_once_into_one_directory_the_second_is_refused(tmp_path
 def test_a_probe_that_was_killed_does_not_end_the_next(tmp_path: Path) -> None:
     first = begun(tmp_path, "-o", "mine")
     first.kill()
+    words = ("-o", "mine", "--", PYTHON, "-c", "open('ran', 'w')")
+    ran = probe(tmp_path, *words)  # its command runs on, and would record there
+    assert ran.code == 2
+    said = error_of(ran)
+    assert "mine: the command of a probe that was killed still runs" in said
+    assert not (tmp_path / "ran").exists()
     (tmp_path / "go").touch()
     first.communicate(timeout=60)
+    group = int(said.partition("kill -- -")[2].partition("`")[0])
+    until = time.monotonic() + 60
+    while alive(group):
+        assert time.monotonic() < until
+        time.sleep(0.02)
     (tmp_path / "mine" / ".state" / "failed").write_text("it was killed")
-    ran = probe(tmp_path, "-o", "mine", "--", PYTHON, "-c", "open('ran', 'w')")
+    ran = probe(tmp_path, *words)
     assert "never imported torch" in ran.err
     assert (tmp_path / "ran").exists()
     assert os.listdir(tmp_path / "mine") == []

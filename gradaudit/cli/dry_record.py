@@ -9,7 +9,7 @@ import sys
 import time
 from contextlib import contextmanager, suppress
 
-from gradaudit.probe.held import opened_alone
+from gradaudit.probe.held import held
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,14 +30,14 @@ def whole_record(directory: str) -> Iterator[Callable[[dict[str, Any]], None]]:
     command reads, and whatever ends the run before (the user's code, a fault, a signal) leaves
     nothing that `check --record` or `fix --record` would take for a measurement.
 
-    Raises: BadRecord where there is one already, or another dry run is writing it. OSError.
+    Raises: BadRecord where there is one already, or another run is writing it. OSError.
     """
     from gradaudit.evidence.record_reader import UNFINISHED, refuse_taken
 
     os.makedirs(directory, exist_ok=True)
     refuse_taken(directory)
     unfinished = os.path.join(directory, UNFINISHED)
-    with opened_alone(unfinished, directory, "dry run") as file:
+    with held(directory), open(unfinished, "a", encoding="utf-8") as file:
         try:
             refuse_taken(directory)  # of a run that ended just now
             _overwrite(file)
@@ -47,7 +47,7 @@ def whole_record(directory: str) -> Iterator[Callable[[dict[str, Any]], None]]:
 
             yield write
             file.flush()
-            refuse_taken(directory)  # of a probe, which writes under that name from its start
+            refuse_taken(directory)  # of a probe that no lock held off
             if os.name == "nt":
                 file.close()  # what is open has no new name there
             os.replace(unfinished, os.path.join(directory, "rank-0.jsonl"))

@@ -6,33 +6,51 @@ import errno
 import os
 from contextlib import contextmanager, suppress
 
+from gradaudit.evidence.record_reader import BadRecord
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import TextIO
 
+HELD = ".gradaudit-held"
+"""An empty file, there while a run records."""
 
-def opened_alone(path: str, directory: str, kind: str) -> TextIO:
-    """The file, which no other run of the kind (`probe`, `dry run`) has or gets while it is open.
+
+@contextmanager
+def held(directory: str) -> Iterator[None]:
+    """The directory, which no other probe or dry run records into meanwhile.
+
+    Raises: BadRecord where another does, OSError.
+    """
+    path = os.path.join(directory, HELD)
+    with _opened_alone(path, directory):
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                os.remove(path)
+
+
+def _opened_alone(path: str, directory: str) -> TextIO:
+    """The file, which no other run has or gets while it is open.
 
     Raises: BadRecord where another has it, OSError.
     """
-    from gradaudit.evidence.record_reader import BadRecord
-
     while True:
         file = open(path, "a", encoding="utf-8")  # noqa: SIM115 -- the caller closes it
         try:
             if not _locked(file):
                 raise BadRecord(
-                    f"{directory}: another {kind} is writing its record there; name another "
-                    "directory with --output, or wait for its end"
+                    f"{directory}: another probe or dry run is writing its record there; name "
+                    "another directory with --output, or wait for its end"
                 )
             if os.path.exists(path) and os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
                 return file
         except BaseException:
             file.close()
             raise
-        file.close()  # it was renamed or removed by a run that ended in between
+        file.close()  # it was removed by a run that ended in between
 
 
 def _locked(file: TextIO) -> bool:
@@ -47,18 +65,3 @@ def _locked(file: TextIO) -> bool:
     except OSError as error:  # another error: a file system without locks, where none can tell
         return error.errno not in (errno.EACCES, errno.EAGAIN)
     return True
-
-
-@contextmanager
-def held(directory: str, kind: str) -> Iterator[None]:
-    """The directory, which no other run of the kind records into meanwhile.
-
-    Raises: BadRecord where another does, OSError.
-    """
-    path = os.path.join(directory, ".held")
-    with opened_alone(path, directory, kind):
-        try:
-            yield
-        finally:
-            with suppress(OSError):
-                os.remove(path)

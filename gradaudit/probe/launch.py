@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from gradaudit.probe.tail import Seen
 
 SHIM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "shim")
+COMMAND = "command"
+"""The word that says which process group the command is, for who finds it when we were killed."""
+
 POLL_SECONDS = 0.1
 PATIENCE_SECONDS = 5.0
 """After Ctrl-C with nothing recorded: how long the command has to end by itself."""
@@ -113,6 +116,8 @@ def run(request: Request, listener: Listener) -> Outcome:
     except OSError as error:
         raise CannotRun(_not_started(request, error)) from None
     running = _Running(process, request.directory)
+    with contextlib.suppress(OSError):  # a full disk: what runs has to be ended all the same
+        running.leave(COMMAND, str(process.pid))
     with _ended_by_signals(running):
         try:
             _follow(running, tail, listener)
@@ -202,6 +207,11 @@ class _Running:
         except OSError:
             return None
 
+    def leave(self, name: str, word: str = "") -> None:
+        """Leave the recorder, or who comes after us, a word."""
+        with open(os.path.join(self.directory, ".state", name), "w", encoding="utf-8") as file:
+            file.write(word)
+
     def fault(self) -> str | None:
         """Why the recorder does not record what is left; None where it does."""
         failed = self.state("failed")
@@ -249,8 +259,7 @@ def _interrupted(running: _Running, tail: Tail, listener: Listener) -> None:
         running.end(signal.SIGKILL)
     elif tail.read().recorded:
         listener.say("ending after the current step; Ctrl-C again ends it at once")
-        with open(os.path.join(running.directory, ".state", "stop"), "w", encoding="utf-8"):
-            pass
+        running.leave("stop")
     else:
         listener.say("no step was recorded yet: ending the command; Ctrl-C again ends it at once")
         running.end(signal.SIGINT)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from gradaudit.evidence.record_reader import BadRecord, refuse_taken
 from gradaudit.probe.held import held
-from gradaudit.probe.launch import CannotRun
+from gradaudit.probe.launch import COMMAND, CannotRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,11 +38,14 @@ def prepared(request: Request) -> Iterator[None]:
         try:
             os.makedirs(request.directory, exist_ok=True)
             refuse_taken(request.directory)
-            stack.enter_context(held(request.directory, "probe"))
+            stack.enter_context(held(request.directory))
             refuse_taken(request.directory)  # of a probe that ended just now
             stack.enter_context(_fresh_state(request.directory))
         except OSError as error:
-            raise CannotRun(f"{request.directory}: {error.strerror}") from None
+            raise CannotRun(
+                f"{error.filename or request.directory}: {error.strerror}; name another directory "
+                "with --output"
+            ) from None
         except BadRecord as error:
             raise CannotRun(str(error)) from None
         yield
@@ -51,14 +54,32 @@ def prepared(request: Request) -> Iterator[None]:
 @contextmanager
 def _fresh_state(directory: str) -> Iterator[None]:
     """Where this process and the recorder leave each other word, without the words that a probe
-    left that was killed: they would end this one."""
+    left that was killed: they would end this one.
+
+    Raises: BadRecord where the command of that probe still runs, OSError.
+    """
     state = os.path.join(directory, ".state")
+    orphan = _still_running(os.path.join(state, COMMAND))
+    if orphan:
+        raise BadRecord(
+            f"{directory}: the command of a probe that was killed still runs, and would record "
+            f"there: end it (`kill -- -{orphan}`), or name another directory with --output"
+        )
     shutil.rmtree(state, ignore_errors=True)
     os.mkdir(state)
     try:
         yield
     finally:
         shutil.rmtree(state, ignore_errors=True)
+
+
+def _still_running(path: str) -> int:
+    """The process group that a file names, if anything in it runs; else 0."""
+    with suppress(OSError, ValueError), open(path, encoding="ascii") as file:
+        group = int(file.read())
+        os.killpg(group, 0)
+        return group
+    return 0
 
 
 def isolating_flag(command: list[str]) -> str:
