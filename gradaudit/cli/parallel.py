@@ -70,16 +70,15 @@ def judge_in_parallel(targets: list[Target], judge: Callable[[Target], Judged]) 
 
 
 def _portions(targets: list[Target], shares: int) -> list[list[Target]]:
-    """The targets in portions, in their order: at first one for each process, together three
-    quarters of all, so that few frameworks and base files are read by more than one; then so of
-    what is left, so that all end together."""
+    """The targets in portions, in their order, each three quarters of a process's share of what is
+    left: large ones first, so that few frameworks and base files are read by more than one process,
+    and small ones last, so that all end together."""
     portions = []
     at = 0
     while at < len(targets):
         size = max(3 * (len(targets) - at) // (4 * shares), 1)
-        for begin in range(at, min(at + size * shares, len(targets)), size):
-            portions.append(targets[begin : begin + size])
-        at += size * shares
+        portions.append(targets[at : at + size])
+        at += size
     return portions
 
 
