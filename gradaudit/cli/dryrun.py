@@ -224,7 +224,7 @@ def _measure_into(
     except (DryRunError, TooLarge, BadRecord) as error:
         return fault(str(error))
     except OSError as error:
-        return fault(f"{directory}: {error.strerror or error}")
+        return fault(f"{error.filename or directory}: {error.strerror or error}")
     return 0
 
 
