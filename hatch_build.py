@@ -127,7 +127,8 @@ def compile_in(folder: Path) -> None:
 
 
 def _flags() -> dict[str, str]:
-    """With Python's own flags: setuptools adds CFLAGS to them or, since 2024, has them instead."""
+    """With Python's own flags: an older setuptools (65.5) adds CFLAGS to them, a newer one (84.2)
+    has them instead."""
     if sys.platform != "linux":
         return {}
     return {"CFLAGS": f"{sysconfig.get_config_var('CFLAGS') or ''} {_ELF_FLAGS}"}

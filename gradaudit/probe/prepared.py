@@ -75,7 +75,7 @@ def _fresh_state(directory: str) -> Iterator[None]:
 
 def _still_running(path: str) -> int:
     """The process group that a file names, if anything in it runs; else 0."""
-    with suppress(OSError, ValueError), open(path, encoding="ascii") as file:
+    with suppress(OSError, ValueError, OverflowError), open(path, encoding="ascii") as file:
         group = int(file.read())
         os.killpg(group, 0)
         return group
