@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -228,3 +229,29 @@ def error_of(ran: Ran) -> str:
     last = ran.err.splitlines()[-1]
     assert last.startswith("gradaudit: error: ")
     return last.removeprefix("gradaudit: error: ")
+
+
+WAITS = """
+import os, time
+open("begun", "w").close()
+while not os.path.exists("go"):
+    time.sleep(0.02)
+"""
+
+
+def begun(folder: Path, *words: str) -> subprocess.Popen[str]:
+    """A probe whose command has begun, and waits for a file `go`."""
+    running = subprocess.Popen(
+        probe_command(*words, "--", PYTHON, "-c", WAITS), cwd=folder, text=True,
+        env=environment(PYTHONPATH=str(ROOT)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    until_begun(running, folder)
+    return running
+
+
+def until_begun(running: subprocess.Popen[str], folder: Path) -> None:
+    """Wait for the file `begun` that it makes."""
+    until = time.monotonic() + 60
+    while not (folder / "begun").exists():
+        assert running.poll() is None and time.monotonic() < until  # noqa: PT018
+        time.sleep(0.02)

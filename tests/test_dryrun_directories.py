@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 from ending_support import CTRL_C, SCRIPT, WORDS, dryrun, folder_of_a_run, lines_of
-from probe_support import PYTHON, ROOT, environment
+from probe_support import PYTHON, ROOT, begun, environment, until_begun
 
 from gradaudit.__main__ import main
 from gradaudit.evidence.record_reader import BadRecord, read_record
@@ -97,10 +96,7 @@ def test_of_two_dry_runs_at_once_into_one_directory_the_second_is_refused(
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     try:
-        until = time.monotonic() + 60
-        while not (folder / "begun").exists():
-            assert first.poll() is None and time.monotonic() < until  # noqa: PT018
-            time.sleep(0.05)
+        until_begun(first, folder)
         assert dryrun(folder, "pass", 0) == 2
         said = capsys.readouterr().err
         assert "record: another probe or dry run is writing its record there; name another" in said
@@ -118,24 +114,15 @@ def test_into_the_directory_of_a_probe_that_runs_no_dry_run_writes(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nor the other way round: the probe would read the lines of the dry run as its own."""
-    waits = "import os, time\nopen('begun', 'w')\nwhile not os.path.exists('go'): time.sleep(0.05)"
-    first = subprocess.Popen(
-        [PYTHON, "-m", "gradaudit", "probe", "-o", "record", "--", PYTHON, "-c", waits],
-        env=environment(PYTHONPATH=str(ROOT)), stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    first = begun(folder, "-o", "record")
     try:
-        until = time.monotonic() + 60
-        while not (folder / "begun").exists():
-            assert first.poll() is None and time.monotonic() < until  # noqa: PT018
-            time.sleep(0.05)
         assert dryrun(folder, "pass", 0) == 2
         said = capsys.readouterr().err
         assert "record: another probe or dry run is writing its record there" in said
         assert "rank-0.jsonl" not in os.listdir("record")
     finally:
         (folder / "go").touch()
-        first.wait(timeout=60)
+        first.communicate(timeout=60)
 
 
 def test_a_record_that_a_probe_began_meanwhile_is_not_overwritten(

@@ -15,6 +15,7 @@ from probe_support import (
     LOOP,
     PYTHON,
     ROOT,
+    begun,
     environment,
     error_of,
     needs,
@@ -48,28 +49,6 @@ def test_a_command_that_cannot_run_leaves_no_directory(tmp_path: Path) -> None:
     for words in ([PYTHON, "-I", "train.py"], ["no-such-command"], [PYTHON, "-c", "pass"]):
         assert probe(tmp_path, "--", *words).code == 2
     assert list((tmp_path / ".gradaudit" / "probe").iterdir()) == []
-
-
-WAITS = """
-import os, time
-open("begun", "w").close()
-while not os.path.exists("go"):
-    time.sleep(0.02)
-"""
-
-
-def begun(folder: Path, *words: str) -> subprocess.Popen[str]:
-    """A probe whose command has begun, and waits for a file `go`."""
-    given = environment(PYTHONPATH=str(ROOT))
-    running = subprocess.Popen(
-        probe_command(*words, "--", PYTHON, "-c", WAITS), cwd=folder, env=given, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    until = time.monotonic() + 60
-    while not (folder / "begun").exists():
-        assert running.poll() is None and time.monotonic() < until  # noqa: PT018
-        time.sleep(0.02)
-    return running
 
 
 def alive(group: int) -> bool:
