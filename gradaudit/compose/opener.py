@@ -237,14 +237,14 @@ class Opener:
             Unreadable: see `syntax.parse`.
         """
         known = self._parsed.get(source.path)
-        if known is not None and known.source.is_same(source):
-            return known
+        if known is not None:
+            if known.source.is_same(source):
+                return known
+            del self._parsed[source.path]  # so that the new one is the newest
+            self._shared -= len(known.source.text)
         from gradaudit.syntax import parse
 
-        tree = parse(source)
-        if known is not None:
-            self._shared -= len(known.source.text)
-        self._parsed[source.path] = tree
+        tree = self._parsed[source.path] = parse(source)
         self._shared += len(source.text)
         while self._shared > MOST_SHARED:
             oldest = self._parsed.pop(next(iter(self._parsed)))
