@@ -55,6 +55,25 @@ def run_cli(*words: str, stdin: bytes = b"", columns: int = 80) -> Ran:
     return Ran(code, *texts)
 
 
+def read_terminal(master: int) -> str:
+    """All that is written to the other end of a pseudo-terminal until nobody holds it; closes ours.
+
+    Linux says EIO when the other end is closed. It looks for input first and for the closed end
+    second: what is written and closed between the two looks like an end, and one more read has it.
+    """
+    chunks = []
+    ends = 0
+    while ends < 2:
+        try:
+            chunk = os.read(master, 65536)
+        except OSError:
+            chunk = b""
+        ends += not chunk
+        chunks.append(chunk)
+    os.close(master)
+    return b"".join(chunks).decode()
+
+
 def audit_text(
     text: str, options: Options | None = None, settings: Settings | None = None
 ) -> FileResult:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import read_terminal
 
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "modules: "
@@ -167,27 +168,13 @@ def test_rich_draws_on_a_terminal(config: Path) -> None:
         text=True,
     ) as process:
         os.close(slave)
-        drawn = read_all(master)
+        drawn = read_terminal(master)
         assert process.stderr is not None
         modules = process.stderr.read().splitlines()[-1].removeprefix(MARK).split()
     assert process.returncode == 1
     assert "rich" in modules
     assert re.search(r"\x1b\[[0-9;]*m", drawn)
     assert "GA702" in drawn
-
-
-def read_all(master: int) -> str:
-    chunks = []
-    while True:
-        try:
-            chunk = os.read(master, 65536)
-        except OSError:  # Linux says EIO when the other end is closed
-            break
-        if not chunk:
-            break
-        chunks.append(chunk)
-    os.close(master)
-    return b"".join(chunks).decode()
 
 
 def test_the_help_of_probe_loads_nothing_of_the_probe(config: Path) -> None:

@@ -12,7 +12,7 @@ import sys
 import termios
 
 import pytest
-from support import ROOT, SAMPLE, run_cli
+from support import ROOT, SAMPLE, read_terminal, run_cli
 
 from gradaudit.render.layout import display_width
 
@@ -33,18 +33,9 @@ def on_terminal(*words: str, columns: int = 80, environment: dict[str, str] | No
         stderr=slave, env={**inherited, "TERM": "xterm-256color", **(environment or {})},
     )  # fmt: skip
     os.close(slave)
-    chunks = []
-    while True:
-        try:
-            chunk = os.read(master, 65536)
-        except OSError:  # the terminal is closed: Linux says EIO
-            break
-        if not chunk:
-            break
-        chunks.append(chunk)
-    process.wait(30)
-    os.close(master)
-    return b"".join(chunks).decode().replace("\r\n", "\n")
+    shown = read_terminal(master)
+    assert process.wait(30) >= 0, "a signal ended it"
+    return shown.replace("\r\n", "\n")
 
 
 def plain(text: str) -> str:

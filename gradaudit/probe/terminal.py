@@ -38,13 +38,15 @@ class Terminal:
 
     def _read(self) -> None:
         rest = b""
-        while True:
+        # Linux looks for input first and for the closed end second: what was written between the
+        # two is there at the next read.
+        ends = 0
+        while ends < 2:
             try:
                 gained = os.read(self._reading, 65536)
             except OSError:  # the other end is closed
-                break
-            if not gained:
-                break
+                gained = b""
+            ends += not gained
             *lines, rest = (rest + gained).split(b"\n")
             for line in lines:
                 self._line(line.decode(errors="replace"))
