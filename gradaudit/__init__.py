@@ -4,10 +4,16 @@ __version__ = "0.1.0"
 
 
 def version_line() -> str:
-    """`gradaudit 0.1.0`; ` (compiled)` behind it where a check runs as machine code."""
+    """`gradaudit 0.1.0`; ` (compiled)` behind it where a check runs as machine code, and
+    ` (compiled, libyaml)` where YAML is read without PyYAML's objects between, too."""
     from importlib.machinery import EXTENSION_SUFFIXES
     from os.path import dirname, exists, join
 
-    audit = join(dirname(__file__), "audit")
-    compiled = any(exists(audit + suffix) for suffix in EXTENSION_SUFFIXES)
-    return f"gradaudit {__version__}{' (compiled)' if compiled else ''}"
+    parts = {"compiled": "audit", "libyaml": join("syntax", "flat_events")}
+    there = [
+        part
+        for part, module in parts.items()
+        if any(exists(join(dirname(__file__), module + suffix)) for suffix in EXTENSION_SUFFIXES)
+    ]
+    behind = f" ({', '.join(there)})" if there else ""
+    return f"gradaudit {__version__}{behind}"

@@ -253,8 +253,10 @@ def test_a_fault_of_ours_is_3_and_says_so(config: Write, monkeypatch: pytest.Mon
 
 def test_version() -> None:
     import gradaudit.audit
+    from gradaudit.syntax import yaml_reader
 
-    compiled = "" if gradaudit.audit.__file__.endswith(".py") else " (compiled)"
+    libyaml = "" if yaml_reader.flat_events is None else ", libyaml"
+    compiled = "" if gradaudit.audit.__file__.endswith(".py") else f" (compiled{libyaml})"
     assert run_cli("--version").out == f"gradaudit {__version__}{compiled}\n"
     assert run_cli("-V").out == f"gradaudit {__version__}{compiled}\n"
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from support import read_terminal
 
+from gradaudit.syntax import yaml_reader
+
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "modules: "
 CONFIG = "optimizer: adamw\nlearning_rate: 1e-4\nbatch_size: 32\n"
@@ -75,6 +77,7 @@ def loaded(modules: set[str], names: tuple[str, ...]) -> set[str]:
 def test_a_plain_check_loads_nothing_heavy(config: Path, style: str) -> None:
     modules = modules_of("check", "--format", style, config.name, cwd=config.parent, code=1)
     assert not loaded(modules, NEVER)
+    assert ("yaml" in modules) is (yaml_reader.flat_events is None)
 
 
 def test_a_clean_file_loads_no_frames_and_no_fixes(config: Path) -> None:
