@@ -270,6 +270,50 @@ def test_an_option_that_would_do_nothing_is_refused(
     assert not told.out
 
 
+class TestAskedInVain:
+    """What the command line asks of the file and nobody can do: measured at the old value it would
+    look as if it changed nothing."""
+
+    pytestmark = torch_only
+    words = pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (["--set", "priority_net.learning_rat=5"], "no such key; did you mean `learning_rate`"),
+            (["--assume", "world_sise=2"], "--assume world_sise: no such setting; did you mean"),
+            (["--assume", "world_size=two"], "--assume world_size=two: takes a number"),
+        ],
+    )
+
+    @words
+    def test_nothing_is_measured(
+        self, words: list[str], said: str, sample: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert dryrun("--steps", "2", *words) == 2
+        told = capsys.readouterr()
+        assert said in told.err
+        assert not told.out
+        assert not (sample / ".gradaudit").exists()
+
+    @words
+    def test_nothing_is_simulated(
+        self, words: list[str], said: str, sample: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["dryrun", CONFIG, *words]) == 2
+        told = capsys.readouterr()
+        assert said in told.err
+        assert told.err.count("\n") == 1, "four units, one message"
+        assert not told.out
+
+    def test_the_json_of_a_simulation_says_it_itself(
+        self, sample: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        words = ["--set", "priority_net.learning_rat=5"]
+        assert main(["dryrun", CONFIG, "--format", "json", *words]) == 2
+        told = capsys.readouterr()
+        assert "no such key" in json.loads(told.out)["units"][0]["problems"][0]
+        assert not told.err
+
+
 class TestWithoutEntry:
     pytestmark = torch_only
 

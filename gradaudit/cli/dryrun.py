@@ -18,6 +18,7 @@ from gradaudit.settings import BadSettings, Finder, did_you_mean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any, TextIO
 
     from gradaudit.audit import FileResult
@@ -90,8 +91,8 @@ def run_dryrun(arguments: CheckArguments, own: DryRunArguments) -> int:
         return fault(f"{arguments.paths[0]}: {error.strerror}")
     except (BadSettings, UsageError) as error:
         return fault(str(error))
-    for problem in result.problems:
-        fault(f"{path}: {problem}")
+    if result.problems:
+        return _not_as_asked(path, result.problems)
     if arguments.format == "json":
         with redirect_stdout(sys.stderr):  # what the user's code prints is no JSON
             directory = _measure(own, result, unit)
@@ -116,14 +117,24 @@ def _simulate(arguments: CheckArguments, own: DryRunArguments) -> int:
         return fault(f"{path}: {error.strerror}")
     except (BadSettings, UsageError, NoUnit) as error:
         return fault(str(error))
+    if simulations[0].problems and arguments.format != "json":  # the JSON has them itself
+        return _not_as_asked(path, simulations[0].problems)
     if arguments.format == "json":
         units = [as_json(simulation) for simulation in simulations]
         document = {"schema": 1, "source": "simulated", "note": SAID, "units": units}
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-        return 0
+        return 2 if simulations[0].problems else 0
     lines = simulation_lines(simulations, width_of(sys.stdout))
     write_lines(lines, use_color(arguments.color, sys.stdout))
     return 0
+
+
+def _not_as_asked(path: str, problems: Iterable[str]) -> int:
+    """Say what was asked of the file and could not be done. Nothing is measured or drawn then: a
+    key that was mistyped would pass for one that changes nothing."""
+    for problem in problems:
+        fault(f"{path}: {problem}")
+    return 2
 
 
 def _unit_of(result: FileResult, own: DryRunArguments) -> TrainingUnit:
