@@ -87,6 +87,39 @@ def test_steps_of_an_epoch_are_the_plans_before_the_scripts() -> None:
     assert warmup_of(recipe(text, 10, steps_per_epoch="7")) == 21
 
 
+HF = "output_dir: out\nper_device_train_batch_size: 8\nlearning_rate: 1.0e-3\nnum_train_epochs: 2\n"
+LLAMA_FACTORY = HF + "stage: sft\ntemplate: llama3\nfinetuning_type: lora\n"
+AXOLOTL = (
+    "base_model: NousResearch/Llama-3.2-1B\ndatasets: [{path: x}]\nmicro_batch_size: 2\n"
+    "gradient_accumulation_steps: 1\nlearning_rate: 1.0e-4\nnum_epochs: 2\n"
+)
+
+
+@pytest.mark.parametrize("text", [HF, LLAMA_FACTORY, AXOLOTL])
+@pytest.mark.parametrize("steps", [300, 100])
+def test_max_steps_wins_over_epochs_where_the_framework_lets_it(text: str, steps: int) -> None:
+    """A training of transformers with these (300 steps beside 2 epochs of 64) ended at step 300."""
+    found = recipe(text + f"max_steps: {steps}\n", 64)
+    assert found.clock.steps == steps
+    (said,) = [note for note in found.notes if "gives way" in note]
+    assert said.endswith(
+        f"epochs 2 (128 steps) gives way to max_steps: the training is {steps} steps long"
+    )
+
+
+def test_where_max_steps_is_off_epochs_end_the_training() -> None:
+    for text in (HF, HF + "max_steps: -1\n", HF + "max_steps: 128\n"):
+        found = recipe(text, 64)
+        assert found.clock.steps == 128
+        assert not [note for note in found.notes if "steps long" in note]
+
+
+def test_of_two_lengths_that_nobody_ranks_the_shorter_ends_it() -> None:
+    found = recipe(ADAMW + "epochs: 2\nmax_steps: 300\n", 64)
+    assert found.clock.steps == 128
+    assert "300 steps in the other unit: the shorter ends the training here" in found.notes
+
+
 def test_steps_of_an_epoch_from_the_length_of_the_loader() -> None:
     """A loader of one process gives micro-batches: a step takes accumulation x devices of them."""
     text = ADAMW + "warmup_epochs: 3\nbatch_size: 4\n"

@@ -504,6 +504,14 @@ class TestFewSteps:
         assert found(self.CODE, HF + "max_steps: 50\n", STRICT)
         assert not found(self.CODE, HF + "num_train_epochs: 3\n", STRICT)
 
+    def test_epochs_that_give_way_to_max_steps_end_nothing(self) -> None:
+        text = HF + "num_train_epochs: 1\nmax_steps: {}\n"
+        options = Options()
+        options.profile = "strict"
+        options.assume = {"steps_per_epoch": "50"}
+        assert not found(self.CODE, text.format(5000), options)
+        assert found(self.CODE, text.format(-1), options)
+
 
 class TestLists:
     """The kind of setting that is a list of numbers."""

@@ -116,6 +116,11 @@ class Setting:
         return None
 
     @property
+    def gives_way(self) -> bool:
+        """Whether its dialect says that another setting, which is written too, is in force."""
+        return self.note.startswith("gives way to ")
+
+    @property
     def last_key(self) -> str:
         """The key as the user knows it, without the sections around it."""
         return self.key.rsplit(".", 1)[-1]

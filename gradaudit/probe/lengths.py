@@ -66,12 +66,10 @@ def batch_of(unit: TrainingUnit, per_epoch: float | None = None) -> Batch:
         )
         per_epoch = per_epoch or None
         rounded_up = not down
-    epochs, written = _positive(unit, "epochs"), _positive(unit, "total_steps")
-    by_epochs = epochs * per_epoch if epochs and per_epoch else None
-    ends = [round(end) for end in (written, by_epochs) if end and round(end) > 0]
-    steps = min(ends) if ends else None
-    if len(set(ends)) == 2:
-        notes.append(f"{max(ends):,} steps in the other unit: the shorter ends the training here")
+    epochs = _positive(unit, "epochs")
+    steps, said = end_of(unit, per_epoch)
+    if said:
+        notes.append(said)
     if steps and per_epoch:
         epochs = steps / per_epoch
     samples = steps * whole if steps and whole and in_samples else None
@@ -82,6 +80,23 @@ def batch_of(unit: TrainingUnit, per_epoch: float | None = None) -> Batch:
         micro, accumulation, world, whole, agrees, per_epoch, epochs, steps, samples, calls,
         tuple(notes),
     )  # fmt: skip
+
+
+def end_of(unit: TrainingUnit, per_epoch: float | None) -> tuple[int | None, str]:
+    """The optimiser steps of the training, None where they are not known; and, where its length is
+    written in steps and in epochs, which of the two ends it. per_epoch: steps of an epoch."""
+    epochs, written = _positive(unit, "epochs"), _positive(unit, "total_steps")
+    by_epochs = epochs * per_epoch if epochs and per_epoch else None
+    ends = [round(end) for end in (written, by_epochs) if end and round(end) > 0]
+    if len(set(ends)) < 2:
+        return (ends[0] if ends else None), ""
+    setting = unit.settings["epochs"]
+    if setting.gives_way:
+        return ends[0], (
+            f"{setting.last_key} {setting.number:g} ({ends[1]:,} steps) {setting.note}: the "
+            f"training is {ends[0]:,} steps long"
+        )
+    return min(ends), f"{max(ends):,} steps in the other unit: the shorter ends the training here"
 
 
 def clock_of(unit: TrainingUnit, batch: Batch) -> Clock:

@@ -12,7 +12,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from gradaudit.probe.formulas import constant, constant_with_warmup
-from gradaudit.probe.lengths import Clock, batch_of, clock_of
+from gradaudit.probe.lengths import Clock, batch_of, clock_of, end_of
 from gradaudit.probe.loss_scale import loss_scale_of
 from gradaudit.probe.protocol import DryRunError
 from gradaudit.probe.schedule_terms import plan_schedule, scheduler_of, warmup_alone
@@ -92,6 +92,9 @@ def recipe_of(
         each = recipe.accumulation * max(int(world or 1), 1)
         batch = batch_of(unit, float(ceil(batches / each)))
     recipe.clock = clock_of(unit, batch)
+    which_ends = end_of(unit, batch.steps_per_epoch)[1]
+    if which_ends:
+        recipe.notes.append(which_ends)
     if not own_schedule:
         _read_schedule(recipe, unit, peak)
     precision, norm = unit.get("precision"), unit.get("norm")

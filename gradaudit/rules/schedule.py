@@ -352,6 +352,8 @@ def few_steps(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
     steps, per_epoch = unit.number("total_steps"), unit.number("steps_per_epoch")
     epochs = unit.number("epochs")
     by_epochs = epochs * per_epoch if epochs and per_epoch else None
+    if steps and steps > 0 and by_epochs and unit.settings["epochs"].gives_way:
+        by_epochs = None
     ends = [end for end in (steps, by_epochs) if end and end > 0]
     if not ends or not limits["debug_steps"] < min(ends) < limits["steps"]:
         return
