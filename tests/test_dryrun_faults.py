@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,127 @@ def test_a_weight_that_is_no_number(weight: Any, said: str) -> None:
     with pytest.raises(DryRunError, match="term `mse`") as caught:
         read_terms({"mse": (torch.zeros(()), weight)})
     assert said in str(caught.value)
+
+
+def test_a_swapped_pair_is_called_that() -> None:
+    loss = torch.ones((), requires_grad=True) * 2
+    with pytest.raises(DryRunError, match="term `mse`: tensor and weight are swapped"):
+        read_terms({"mse": (1.0, loss)})
+
+
+def test_an_empty_result_is_called_that() -> None:
+    with pytest.raises(DryRunError, match="returned a dict with nothing in it: it must return"):
+        read_terms({})
+
+
+class NoIterator:
+    def __iter__(self) -> Any:
+        return 5
+
+
+def one(batch: Any) -> Any:
+    return batch
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (
+            {"losses": lambda model, batch, extra: {}},
+            r"`losses` is called as losses\(model, batch\), and yours takes "
+            r"\(model, batch, extra\): missing a required argument: 'extra' "
+            r"\(.*test_dryrun_faults.py:\d+\)",
+        ),
+        ({"losses": partial(two_losses, None)}, r"and yours takes \(batch\): too many"),
+        ({"losses": torch.nn.Identity()}, r"and yours takes \(input\): too many"),
+        ({"losses": {}}, r"`losses` is not a function of \(model, batch\)$"),
+        ({"total": one}, r"`total` is called as total\(model, batch\), and yours takes \(batch\)"),
+        ({"total": 1.0}, r"`total` is not a function of \(model, batch\) but a float"),
+        ({"move": one}, r"`move` is called as move\(batch, device\), and yours takes \(batch\)"),
+        ({"primary": 3}, "`primary` holds 3: it takes the names of the terms"),
+        ({"primary": ["mse", 3]}, "`primary` holds 3"),
+        ({"steps_per_epoch": "64"}, "`steps_per_epoch` is '64': it takes a number above 0"),
+        ({"steps_per_epoch": 0}, "`steps_per_epoch` is 0: it takes a number above 0"),
+    ],
+)
+def test_a_field_that_cannot_be_used_is_told_at_the_start(more: dict[str, Any], said: str) -> None:
+    made = Training(**{"model": tiny(), "batches": batches(4), "losses": two_losses, **more})
+    with pytest.raises(DryRunError, match=f"^t.py:build: .*{said}"):
+        build_training(lambda config: made, CONFIG, "t.py:build")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"losses": lambda *given: two_losses(*given)},
+        {"losses": lambda model, batch, scale=1.0: two_losses(model, batch)},
+        {"total": lambda m, b: sum(w * t for t, w in two_losses(m, b).values())},
+        {"move": max},  # of C: it does not tell its arguments
+        {"primary": None},
+        {"primary": {"mse": 1}.keys()},
+        {"steps_per_epoch": 64.0},
+    ],
+)
+def test_what_can_be_used_is_not_refused(more: dict[str, Any]) -> None:
+    made = Training(**{"model": tiny(), "batches": batches(4), "losses": two_losses, **more})
+    assert build_training(lambda config: made, CONFIG, "t.py:build") is made
+
+
+def run(**more: Any) -> list[dict[str, Any]]:
+    lines: list[dict[str, Any]] = []
+    made = Training(**{"model": tiny(), "batches": batches(40), "losses": two_losses, **more})
+    run_dry(
+        made, Recipe("adamw", {"lr": 1e-3}, clip_norm=1.0), steps=9, seed=0, device=DEVICE,
+        write=lines.append, about={},
+    )  # fmt: skip
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"total": lambda m, b: 1.0}, "`total` returned a float: it must return the loss"),
+        ({"total": lambda m, b: m(b[0])}, r"`total` returned a tensor of the shape \(6, 1\)"),
+        ({"total": lambda m, b: m(b[0]).mean().detach()}, "returned a tensor without a graph"),
+        ({"batches": NoIterator()}, "`batches` cannot be iterated over: TypeError: iter"),
+        ({"move": len}, r"`move` cannot be called as move\(batch, device\): .*one argument"),
+        (
+            {"model": torch.nn.EmbeddingBag(9, 4, sparse=True),
+             "batches": [torch.zeros(2, 3, dtype=torch.int64)] * 9,
+             "losses": lambda m, b: {"mse": (m(b).square().mean(), 1.0)}},
+            r"torch refused: NotImplementedError: [^\n]*\Z",
+        ),
+    ],
+)  # fmt: skip
+def test_what_shows_only_in_a_call_is_no_fault_of_gradaudit(
+    more: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(DryRunError, match=said):
+        run(**more)
+
+
+def test_a_fault_of_gradaudit_in_a_call_is_not_the_scripts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from gradaudit.probe import trajectory
+
+    monkeypatch.setattr(trajectory, "read_terms", lambda: None)
+    with pytest.raises(TypeError):
+        run()
+
+
+@pytest.mark.parametrize("call", [7, 8])
+def test_an_error_in_a_step_names_the_step(call: int) -> None:
+    """Calls 7 and 8 are the two passes of step 4: measured, and trained."""
+    calls = iter(range(1, 100))
+
+    def losses(model: Any, batch: Any) -> Any:
+        if next(calls) == call:
+            raise RuntimeError("shapes cannot be multiplied")
+        return two_losses(model, batch)
+
+    with pytest.raises(DryRunError, match=r"^step 4: your code failed: RuntimeError: shapes"):
+        run(losses=losses)
 
 
 def test_one_primary_term_may_be_said_without_a_list() -> None:

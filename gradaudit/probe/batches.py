@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from gradaudit.probe.blame import said
 from gradaudit.probe.protocol import DryRunError
+from gradaudit.probe.signatures import call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -47,7 +49,10 @@ class Stream:
         """
         fresh = self._iterator is None
         if self._iterator is None:
-            self._iterator = iter(self._loader)
+            try:
+                self._iterator = iter(self._loader)
+            except TypeError as error:
+                raise DryRunError(f"`batches` cannot be iterated over: {said(error)}") from error
         try:
             batch = next(self._iterator)
         except StopIteration:
@@ -60,7 +65,7 @@ class Stream:
             return self.take()
         except Exception as error:
             raise DryRunError(
-                f"the loader failed at batch {self.given + 1}: {type(error).__name__}: {error}"
+                f"the loader failed at batch {self.given + 1}: {said(error)}"
             ) from error
         self.given += 1
         return self.put(batch)
@@ -68,7 +73,7 @@ class Stream:
     def put(self, batch: Any) -> Any:
         """A batch on the device."""
         if self._move is not None:
-            return self._move(batch, self._device)
+            return call("move", self._move, batch, self._device)
         return to_device(batch, self._device)
 
 

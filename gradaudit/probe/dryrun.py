@@ -14,6 +14,7 @@ import torch
 from gradaudit.evidence import gram
 from gradaudit.probe import frozen
 from gradaudit.probe.batches import Ended, Stream, size_of, tensors_of
+from gradaudit.probe.blame import users_fault
 from gradaudit.probe.coupling import (
     COUPLED,
     RANDOM,
@@ -24,7 +25,7 @@ from gradaudit.probe.coupling import (
     couplings,
 )
 from gradaudit.probe.dry_lines import header_line, optimizer_line, to_json
-from gradaudit.probe.entry import LESS_MEMORY, is_out_of_memory, users_fault
+from gradaudit.probe.entry import LESS_MEMORY, is_out_of_memory
 from gradaudit.probe.fetch import memory_for
 from gradaudit.probe.gradients import KEPT_BYTES
 from gradaudit.probe.preparing import optimizer_for, precision_for, rates_for, see_to_ranks

@@ -6,10 +6,11 @@ import importlib
 import importlib.util
 import os
 import sys
-import traceback
 from typing import TYPE_CHECKING, Any
 
+from gradaudit.probe.blame import said
 from gradaudit.probe.protocol import DryRunError, Training
+from gradaudit.probe.signatures import check_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,11 +49,11 @@ def load_entry(text: str) -> Callable[[Config], Any]:
         raise
     except SystemExit as error:
         raise DryRunError(
-            f"--entry {text}: importing it ended the program ({_said(error)}): what runs at "
+            f"--entry {text}: importing it ended the program ({said(error)}): what runs at "
             'import, such as the reading of arguments, belongs under `if __name__ == "__main__":`'
         ) from error
     except Exception as error:
-        raise DryRunError(f"--entry {text}: importing it failed: {_said(error)}") from error
+        raise DryRunError(f"--entry {text}: importing it failed: {said(error)}") from error
     function = getattr(module, name, None)
     if function is None:
         from gradaudit.settings import did_you_mean
@@ -99,7 +100,7 @@ def build_training(function: Callable[[Config], Any], config: Config, entry: str
             keys = ", ".join(list(config)[:8])
             hint = f"; the config is the whole file (its keys: {keys}), `config.unit` the section "
             hint += f"`{config.unit_name}`"
-        raise DryRunError(f"{entry} failed: {_said(error)}{hint}") from error
+        raise DryRunError(f"{entry} failed: {said(error)}{hint}") from error
     if isinstance(made, Training):
         training = made
     else:
@@ -112,8 +113,6 @@ def build_training(function: Callable[[Config], Any], config: Config, entry: str
             )
         more = {name: getattr(made, name) for name in OPTIONAL if getattr(made, name, None)}
         training = Training(made.model, made.batches, made.losses, **more)
-    if isinstance(training.primary, str):  # one name, not its letters
-        training.primary = [training.primary]
     _check(training, entry)
     return training
 
@@ -124,8 +123,7 @@ def _check(training: Training, entry: str) -> None:
     if not isinstance(training.model, torch.nn.Module):
         kind = type(training.model).__name__
         raise DryRunError(f"{entry}: `model` is a {kind}, not a torch.nn.Module")
-    if not callable(training.losses):
-        raise DryRunError(f"{entry}: `losses` is not a function of (model, batch)")
+    check_fields(training, entry)
     if not hasattr(training.batches, "__iter__"):
         kind = type(training.batches).__name__
         raise DryRunError(f"{entry}: `batches` is a {kind}, which cannot be iterated over")
@@ -185,33 +183,3 @@ def is_out_of_memory(error: BaseException) -> bool:
         isinstance(error, RuntimeError)
         and ("can't allocate memory" in said or "out of memory" in said)
     )
-
-
-def users_fault(error: BaseException) -> str:
-    """What to say of an error that came up under the user's own code, or in torch on its behalf;
-    empty for one that is gradaudit's."""
-    if _own_frames(error):
-        return f"your code failed: {_said(error)}"
-    frames = traceback.extract_tb(error.__traceback__)
-    in_torch = bool(frames) and f"{os.sep}torch{os.sep}" in frames[-1].filename
-    return f"torch refused: {_said(error)}" if in_torch else ""
-
-
-def _own_frames(error: BaseException) -> list[traceback.FrameSummary]:
-    """The frames that are neither gradaudit's nor an installed package's or Python's."""
-    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-    python = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
-    return [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith((here, python, "<"))
-        and f"{os.sep}site-packages{os.sep}" not in frame.filename
-        and f"{os.sep}bin{os.sep}" not in frame.filename
-    ]
-
-
-def _said(error: BaseException) -> str:
-    """The error and the line of the user's code that led to it."""
-    own = _own_frames(error)
-    where = f" ({os.path.relpath(own[-1].filename)}:{own[-1].lineno})" if own else ""
-    return f"{type(error).__name__}: {error}{where}"

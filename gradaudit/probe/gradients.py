@@ -114,6 +114,8 @@ def read_terms(returned: Any) -> list[Term]:
     """
     if not isinstance(returned, Mapping) or not returned:
         kind = type(returned).__name__
+        if isinstance(returned, Mapping):
+            kind += " with nothing in it"
         raise DryRunError(
             f"`losses` returned a {kind}: it must return {{name: (tensor, weight)}}, one a term"
         )
@@ -125,6 +127,11 @@ def read_terms(returned: Any) -> list[Term]:
                 f"got a {type(pair).__name__}"
             )
         tensor, weight = pair
+        if _has_graph(weight) and not isinstance(tensor, torch.Tensor):
+            raise DryRunError(
+                f"term `{name}`: tensor and weight are swapped: it is (tensor, weight), the loss "
+                f"first and {tensor!r} after it"
+            )
         if not isinstance(tensor, torch.Tensor):
             tensor = torch.as_tensor(float(tensor))  # a term that is off in this batch
         if tensor.numel() != 1:
@@ -136,13 +143,38 @@ def read_terms(returned: Any) -> list[Term]:
     return terms
 
 
+def read_total(returned: Any) -> Tensor:
+    """What `total` returned, looked at.
+
+    Raises: DryRunError where it is no scalar tensor with a graph.
+    """
+    wrong = ""
+    if not isinstance(returned, torch.Tensor):
+        wrong = f"a {type(returned).__name__}"
+    elif returned.numel() != 1:
+        wrong = f"a tensor of the shape {tuple(returned.shape)}"
+    elif not returned.requires_grad:
+        wrong = "a tensor without a graph"
+    if wrong:
+        raise DryRunError(
+            f"`total` returned {wrong}: it must return the loss that your script calls backward "
+            "on, one number as a tensor with its graph (no `.item()`, no `.detach()`)"
+        )
+    total: Tensor = returned.reshape(())
+    return total
+
+
+def _has_graph(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.requires_grad
+
+
 def _weight(name: object, weight: Any) -> float:
     """A weight as a number. A tensor with a graph is none: what is learned through it would not
     be, and its gradient would be missing.
 
     Raises: DryRunError.
     """
-    if isinstance(weight, torch.Tensor) and weight.requires_grad:
+    if _has_graph(weight):
         raise DryRunError(
             f"term `{name}`: its weight is learned (it requires a gradient): multiply it into the "
             "tensor, and give 1.0 as the weight"

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from gradaudit.probe.batches import Ended, size_of
+from gradaudit.probe.blame import users_fault
 from gradaudit.probe.coupling import batch_norms
 from gradaudit.probe.entry import is_out_of_memory
 from gradaudit.probe.fetch import memory_for, norms_of, numbers_of
@@ -22,12 +23,14 @@ from gradaudit.probe.gradients import (
     Products,
     products,
     read_terms,
+    read_total,
     reduced_precision,
     values_of,
     weighted_sum,
 )
 from gradaudit.probe.precision import Precision
 from gradaudit.probe.protocol import DryRunError
+from gradaudit.probe.signatures import call
 from gradaudit.probe.state import kept_buffers, put_random, same_buffers, take_random
 
 if TYPE_CHECKING:
@@ -133,6 +136,13 @@ class Trajectory:
                 raise
             self.interrupted = True
             self.stopped = f"interrupted: {self.done} of {steps} steps"
+        except DryRunError:
+            raise
+        except (Exception, SystemExit) as error:
+            fault = "" if is_out_of_memory(error) else users_fault(error)
+            if fault:
+                raise DryRunError(f"step {self.done + 1}: {fault}") from error
+            raise
 
     def _run(self, steps: int, progress: Callable[[int, float], None]) -> None:
         for step in range(1, steps + 1):
@@ -284,14 +294,14 @@ class Trajectory:
         scale = self.pass_scale if training is self.training else 1.0
         with same_buffers(model, self.device):
             generators = take_random(self.device)
-            terms = read_terms(training.losses(model, batch))
+            terms = read_terms(call("losses", training.losses, model, batch))
             values = self._finite_values(step, terms)
             if self.stopped:
                 return terms, values, Products([], 0.0, [], [], []), []
             losses = [weighted_sum(terms)]
             put_random(generators, self.device)
             if checked and training.total is not None:
-                losses.append(training.total(model, batch).reshape(()))
+                losses.append(read_total(call("total", training.total, model, batch)))
             kept_bytes = memory_for(self.device, KEPT_BYTES)
             found = products(terms, self.parameters, losses, kept_bytes, scale=scale)
             return terms, values, found, losses
