@@ -68,9 +68,7 @@ def one(batch: Any) -> Any:
     [
         (
             {"losses": lambda model, batch, extra: {}},
-            r"`losses` is called as losses\(model, batch\), and yours takes "
-            r"\(model, batch, extra\): missing a required argument: 'extra' "
-            r"\(.*test_dryrun_faults.py:\d+\)",
+            r"yours takes \(model, batch, extra\): missing .* 'extra' \(.*_faults.py:\d+\)",
         ),
         ({"losses": partial(two_losses, None)}, r"and yours takes \(batch\): too many"),
         ({"losses": torch.nn.Identity()}, r"and yours takes \(input\): too many"),

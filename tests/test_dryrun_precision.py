@@ -20,7 +20,7 @@ from gradaudit.probe.loss_scale import loss_scale_of  # noqa: E402
 from gradaudit.probe.precision import Precision, precision_of  # noqa: E402
 from gradaudit.probe.protocol import DryRunError, Training  # noqa: E402
 from gradaudit.probe.recipe import Recipe, recipe_of  # noqa: E402
-from gradaudit.probe.trajectory import HALF_TOLERANCE  # noqa: E402
+from gradaudit.probe.self_check import HALF_TOLERANCE  # noqa: E402
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 

@@ -420,6 +420,15 @@ def test_overflows_that_a_scaler_skips_are_no_nan() -> None:
     assert "step 6, first in `a.weight`" in finding.message
 
 
+def test_what_a_dry_run_stopped_before_is_a_finding() -> None:
+    """No step has it: it was not taken."""
+    stop = {"kind": "non_finite", "step": 31, "what": "term `mse` is nan"}
+    finding = found(ADAMW, varied(30, [1.0, 1.2]), more=[stop])["GA951"]
+    assert finding.severity == "error"
+    assert finding.message.startswith("at step 31 term `mse` is nan: the dry run stopped")
+    assert "30 steps before it were finite" in finding.evidence[0]
+
+
 def test_a_scaler_that_finds_its_scale_is_not_reported() -> None:
     steps = varied(100, [1.0, 1.2], loss_scale=1024.0)
     for step in steps[:10]:

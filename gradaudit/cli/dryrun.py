@@ -276,7 +276,7 @@ def _show(arguments: CheckArguments, unit: TrainingUnit, directory: str, path: s
 
 def is_wanting(run: DryRun) -> bool:
     """Whether something should be changed: what ends with exit code 1."""
-    return bool(run.balance.to_apply)
+    return bool(run.balance.to_apply) or run.non_finite is not None
 
 
 class Progress:

@@ -90,6 +90,7 @@ class DryRun:
     term_norm  of the micro-batches on which the terms were measured, which is what they are held
                against: with accumulation the norm of a step is that of several. without: its 95th
                percentile had a term weighed nothing; without_largest: its largest.
+    non_finite  the step before which the run stopped, as something was not finite, and what.
     rate_micro_batches  in each step of the rate test; None where it was not made, or is not known.
     """
 
@@ -122,6 +123,7 @@ class DryRun:
     rate_micro_batches: int | None = None
     learning_rate: float | None = None
     notes: list[str] = field(default_factory=list)
+    non_finite: tuple[int, str] | None = None
 
     @property
     def micro_batches(self) -> int:
@@ -154,6 +156,7 @@ def read_dry_run(record: Record, roles: Mapping[str, str]) -> DryRun:
     run.batch_norm, run.bias = _only(record, "batch_norm_noise"), _only(record, "batch_size_bias")
     run.rates, run.learning_rate = rate_tests(record)
     run.rate_micro_batches = _only(record, "rate_test").get("micro_batches")
+    run.non_finite = record.non_finite
     run.notes = list(run.about.get("notes") or [])
     run.notes += [text for topic, text in record.notes if topic in SAID]
     return run

@@ -24,7 +24,6 @@ _CLIP_THEN_UNSCALE = re.compile(r"C[^BU]*U[^B]*S")
 NORM_CLIPS = ("norm", "with_norm", "fsdp", "deepspeed")
 """Clips that scale the whole gradient to a norm; the other kind, `value`, cuts each element."""
 
-
 _WORDS = {"nan": nan, "inf": inf, "-inf": -inf}
 """Numbers that JSON has not, as a record spells them."""
 
@@ -345,6 +344,7 @@ class Record:
     configs     the configs that the run is known to have had: path as typed, digest of the content.
     remarks     what the reader has to say: a cut line, a rank that is missing. notes: (topic, text)
                 of what the recorder could see in part only.
+    non_finite  the step before which a dry run met NaN or infinity and ended, and where it was.
     """
 
     directory: str
@@ -366,6 +366,7 @@ class Record:
     terms: list[Terms] = field(default_factory=list)
     disagreements: list[Disagreement] = field(default_factory=list)
     others: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    non_finite: tuple[int, str] | None = None
 
     @property
     def topics(self) -> set[str]:

@@ -195,6 +195,8 @@ def _take(entry: dict[str, Any], record: Record, optimizers: dict[int, Optimizer
         record.terms.append(_terms(entry))
     elif kind == "stop":
         record.why_stopped = _text(entry.get("why"))
+    elif kind == "non_finite":
+        record.non_finite = (_integer(entry.get("step")) or 0, _text(entry.get("what")))
     elif isinstance(kind, str):
         record.others.setdefault(kind, []).append(entry)
 

@@ -173,6 +173,8 @@ def _run(
             _measure_frozen(trajectory, batches, coupling, out)
     closing()
     why = "steps" if trajectory.done == steps else "script_ended"
+    if trajectory.non_finite:
+        why = "non_finite"
     if trajectory.interrupted:
         why = "interrupted"
     out({"kind": "stop", "why": why, "steps": trajectory.done})

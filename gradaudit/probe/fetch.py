@@ -58,6 +58,25 @@ def norms_of(tensors: Sequence[Tensor]) -> list[float]:
     return numbers_of(norms)
 
 
+def layer_norms(parameters: list[Tensor]) -> list[float | None]:
+    """The 2-norm of each parameter's gradient; None where it has none."""
+    grads = [p.grad for p in parameters]
+    present = [g.coalesce().values() if g.is_sparse else g for g in grads if g is not None]
+    numbers = iter(norms_of(present))
+    return [None if g is None else next(numbers) for g in grads]
+
+
+def update_ratios(
+    before: list[Tensor], after: list[Tensor]
+) -> tuple[list[float | None], list[float | None]]:
+    """For each parameter the 2-norm of its change over that of its value before, and the latter;
+    None where the value was 0."""
+    sizes = norms_of(before)
+    changes = norms_of([new.detach() - old for old, new in zip(before, after, strict=True)])
+    ratios = [change / size if size else None for change, size in zip(changes, sizes, strict=True)]
+    return ratios, [*sizes]
+
+
 def finite_gradients(tensors: Sequence[Tensor]) -> bool:
     """Whether every gradient that is there is finite."""
     grads = [t.grad for t in tensors if t.grad is not None]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from math import isfinite, sqrt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
@@ -17,19 +17,19 @@ from gradaudit.probe.batches import Ended, size_of
 from gradaudit.probe.blame import users_fault
 from gradaudit.probe.coupling import batch_norms
 from gradaudit.probe.entry import is_out_of_memory
-from gradaudit.probe.fetch import memory_for, norms_of, numbers_of
+from gradaudit.probe.fetch import layer_norms, memory_for, update_ratios
 from gradaudit.probe.gradients import (
     KEPT_BYTES,
     Products,
     products,
     read_terms,
     read_total,
-    reduced_precision,
     values_of,
     weighted_sum,
 )
 from gradaudit.probe.precision import Precision
 from gradaudit.probe.protocol import DryRunError
+from gradaudit.probe.self_check import HALF_TOLERANCE, hold, relative
 from gradaudit.probe.signatures import call
 from gradaudit.probe.state import kept_buffers, put_random, same_buffers, take_random
 
@@ -46,18 +46,6 @@ if TYPE_CHECKING:
 
     Write = Callable[[dict[str, Any]], None]
 
-TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4}
-"""Largest relative difference between the sum of the terms' gradients and the loss's. Measured on
-an MLP, a CNN and a transformer: 3e-7 to 2e-6 in float32, 1e-15 to 4e-15 in float64."""
-
-HALF_TOLERANCE = 3e-2
-"""The same where gradients are rounded to bfloat16 on their way: up to 2 ** -8 of each element at
-every layer, at random, so that the difference grows with the root of the depth. Measured
-(tests/test_dryrun_precision.py): 2e-3 to 6e-3 for MLPs of 4 to 64 layers and transformers of 2 to
-24, 3e-3, 7e-3 and 1.1e-2 for CNNs of 5, 17 and 33 convolutions; in float16 an eighth. By the root
-it holds for some two hundred layers, and a forgotten term of 3 % is not seen. That is why a run
-under autocast is checked without it."""
-
 CHECKED = 3
 """First steps at which the script's own `total` is held against the terms, and under autocast the
 terms against their sum, in full precision."""
@@ -66,11 +54,27 @@ RATIO_EVERY = 10
 """Every so many steps the update is compared with the weights, which costs a copy of them."""
 
 
+_INPUTS = (
+    "look at its inputs (empty or unnormalised batch, log or division of 0), not at the learning "
+    "rate"
+)
+
+
+class Measured(NamedTuple):
+    """What was measured before a step. seen: name, value and whether it has a graph, of each term.
+    line: of the record; None where a gradient overflowed."""
+
+    seen: list[tuple[str, float, bool]]
+    line: dict[str, Any] | None
+
+
 class Trajectory:
-    """One training on its way. `run` writes a `terms` and a `step` line for every step.
+    """One training on its way. `run` writes a `terms` and a `step` line for every step that is
+    taken: what a step that is not shows of the terms is in no table.
 
     done        steps taken, with those that a loss scaler skipped. stopped: why it ended before its
                 time, empty where it did not. interrupted: whether by Ctrl-C, then or later.
+    non_finite  whether it ended at a number that is not finite; a `non_finite` line says which.
     plain       the training as it was handed over. training: the same in the run's precision.
     self_check  the largest relative difference between the sum of the terms' gradients and the
                 loss's. rounding: the same under autocast, whose backward pass rounds each of them.
@@ -103,6 +107,7 @@ class Trajectory:
         self.done = 0
         self.stopped = ""
         self.interrupted = False
+        self.non_finite = False
         self.self_check = 0.0
         self.rounding = 0.0
         self.checks = 0
@@ -165,10 +170,9 @@ class Trajectory:
             progress(step, norm)
 
     def _step(self, step: int, batches: list[Any]) -> float:
-        if self.measure:
-            self._measure(step, batches[0])
-            if self.stopped:
-                return float("nan")
+        measured = self._measure(step, batches[0]) if self.measure else None
+        if self.stopped:
+            return float("nan")
         self.rates.put(self.optimizer, step)
         self.optimizer.zero_grad()
         first = batches[: self.recipe.accumulation]
@@ -217,6 +221,8 @@ class Trajectory:
             line |= {"loss_scale": loss_scale, "unscaled": True, "skipped": not taken}
         if kept and taken:
             line["update_ratio"], line["weight_norms"] = update_ratios(kept, self.held)
+        if measured is not None:
+            self._keep(measured)
         self.write(line)
         return pre
 
@@ -250,29 +256,30 @@ class Trajectory:
             })  # fmt: skip
         return clips
 
-    def _measure(self, step: int, batch: Any) -> None:
+    def _measure(self, step: int, batch: Any) -> Measured | None:
+        """What a batch shows of the terms at the weights before the step; None where it ends the
+        run."""
         checked = self.checks < CHECKED
         terms, values, found, losses = self._products(self.training, step, batch, checked)
         if self.stopped:
-            return
-        off = self._relative(found, 0)
+            return None
+        off = relative(found, 0)
         if not self.precision.name:
             self._check(step, terms, found, losses)
         else:
             exactly = checked and self._checked_exactly(step, batch)
             if self.stopped:
-                return
+                return None
             if isfinite(off):
                 self.rounding = max(self.rounding, off)
                 if checked and not exactly:
                     self._check(step, terms, found, losses, HALF_TOLERANCE)
-        for term, value in zip(terms, values, strict=True):
-            self.values.setdefault(term.name, []).append(value)
-            if not term.has_graph:
-                self.graphless[term.name] = self.graphless.get(term.name, 0) + 1
+        seen = [
+            (term.name, value, term.has_graph) for term, value in zip(terms, values, strict=True)
+        ]
         if self.precision.scales and not isfinite(off):
-            return  # an overflow at this loss scale, which the scaler will answer
-        self.write({
+            return Measured(seen, None)  # an overflow, which the scaler will answer
+        return Measured(seen, {
             "kind": "terms", "step": step,
             "terms": [
                 {
@@ -283,6 +290,14 @@ class Trajectory:
             ],
             "cosines": found.cosines(), "total_norm": found.total_norm, "self_check": off,
         })  # fmt: skip
+
+    def _keep(self, measured: Measured) -> None:
+        for name, value, has_graph in measured.seen:
+            self.values.setdefault(name, []).append(value)
+            if not has_graph:
+                self.graphless[name] = self.graphless.get(name, 0) + 1
+        if measured.line is not None:
+            self.write(measured.line)
 
     def _products(
         self, training: Training, step: int, batch: Any, checked: bool
@@ -323,87 +338,42 @@ class Trajectory:
                     self._check(step, terms, found, losses)
         return not self.unchecked
 
-    def _relative(self, found: Products, extra: int) -> float:
-        largest = max([found.total_norm, found.extra_norms[extra],
-                       *(found.norm(i) for i in range(len(found.gram)))])  # fmt: skip
-        return found.difference[extra] / largest if largest else 0.0
-
     def _check(
         self, step: int, terms: list[Term], found: Products, losses: list[Tensor],
         least: float = 0.0,
     ) -> None:  # fmt: skip
-        """`losses`: the weighted sum and, where the script gives one, its own total.
-
-        Raises: DryRunError beyond the tolerance of the dtypes, or `least`.
-        """
+        """Raises: DryRunError where the terms are not the loss, as `self_check.hold` has it."""
         dtypes = {p.dtype for p in self.parameters}
-        tolerance = max(least, *(TOLERANCE.get(dtype, HALF_TOLERANCE) for dtype in dtypes))
-        off = self._relative(found, 0)
-        if not isfinite(off):
-            return  # a gradient is not finite, which the step itself will meet
-        self.checks += 1
-        self.self_check = max(self.self_check, off)
-        worst = max(self._relative(found, at) for at in range(len(losses)))
-        if tolerance < min(worst, HALF_TOLERANCE) and reduced_precision(losses):
-            tolerance = HALF_TOLERANCE
-        if off > tolerance:
-            raise DryRunError(
-                f"self-check at step {step}: the terms' gradients add up to another gradient than "
-                f"the sum of the terms has (relative difference {off:.1e}); an operation with a "
-                "random or wrong backward pass is in the model, and no share can be trusted"
-            )
-        if len(losses) < 2:
-            return
-        self.total_checked = True
-        off = self._relative(found, 1)
-        if not off <= tolerance:
-            *values, own = numbers_of([*(term.tensor for term in terms), losses[1]])
-            said = sum(term.weight * value for term, value in zip(terms, values, strict=True))
-            raise DryRunError(
-                f"self-check at step {step}: the terms do not add up to `total`: their gradients "
-                f"differ by {off:.1%}, their values are {said:.6g} and {own:.6g}. "
-                "A term is missing from `losses`, a weight differs, or a term is detached"
-            )
+        off = hold(step, terms, found, losses, dtypes, least)
+        if off is not None:
+            self.checks += 1
+            self.self_check = max(self.self_check, off)
+            self.total_checked = self.total_checked or len(losses) > 1
 
     def _finite_values(self, step: int, terms: list[Term]) -> list[float]:
-        """The terms' values; the run is stopped where one of them is not finite."""
+        """The terms' values; the run is stopped where one of them, or a weight, is not finite."""
         values = values_of(terms)
         for term, value in zip(terms, values, strict=True):
-            if not isfinite(value):
+            if not isfinite(term.weight):
+                what = f"the weight of term `{term.name}` is {term.weight:g}"
+                self._fail(step, what, "look at where `losses` takes it from")
+            elif not isfinite(value):
                 self._fail(step, f"term `{term.name}` is {value:g}")
+            if self.stopped:
                 break
         return values
 
-    def _fail(self, step: int, what: str) -> None:
+    def _fail(self, step: int, what: str, look: str = "") -> None:
         if step == 1:
             half = ""
             if self.precision.name == "float16":
                 half = "; or it is beyond 65,504, where float16 ends: `--precision model` tells"
             raise DryRunError(
-                f"step 1: {what}, before anything was trained: look at its inputs (empty or "
-                f"unnormalised batch, log or division of 0), not at the learning rate{half}"
+                f"step 1: {what}, before anything was trained: " + (look or f"{_INPUTS}{half}")
             )
         self.stopped = f"step {step}: {what}; the {step - 1} steps before it were recorded"
-        self.write({"kind": "note", "topic": "non_finite", "text": self.stopped})
+        self.non_finite = True
+        self.write({"kind": "non_finite", "step": step, "what": what})
 
     def _time(self) -> float:
         return round(time.monotonic() - self._started, 4)
-
-
-def layer_norms(parameters: list[Tensor]) -> list[float | None]:
-    """The 2-norm of each parameter's gradient; None where it has none."""
-    grads = [p.grad for p in parameters]
-    present = [g.coalesce().values() if g.is_sparse else g for g in grads if g is not None]
-    numbers = iter(norms_of(present))
-    return [None if g is None else next(numbers) for g in grads]
-
-
-def update_ratios(
-    before: list[Tensor], after: list[Tensor]
-) -> tuple[list[float | None], list[float | None]]:
-    """For each parameter the 2-norm of its change over that of its value before, and the latter;
-    None where the value was 0."""
-    sizes = norms_of(before)
-    changes = norms_of([new.detach() - old for old, new in zip(before, after, strict=True)])
-    ratios = [change / size if size else None for change, size in zip(changes, sizes, strict=True)]
-    return ratios, [*sizes]

@@ -74,6 +74,14 @@ def _moved(p95: tuple[float, float], largest: tuple[float, float], verb: str) ->
 def advice_lines(run: DryRun, held: Collection[str], again: str, width: int) -> list[Line]:
     """Weights, threshold, batch: each with what it rests on, or why there is none."""
     lines: list[Line] = [[], [piece("What to change", "heading")]]
+    if run.non_finite is not None:
+        step, what = run.non_finite
+        lines += prose(
+            f"first of all step {step}, where {what}: `torch.autograd.detect_anomaly()` names the "
+            "operation. If norms grew before it, the rate or a weight is too large; else look at "
+            "its batch",
+            width,
+        )
     lines += _weights(run, held, width)
     lines += _clip(run, width)
     lines += _batch(run, width)

@@ -30,6 +30,7 @@ _STOPPED = {
     "steps": "stopped after the steps that were asked for",
     "interrupted": "interrupted",
     "cut_off": "ended at once, without the steps of the last half second",
+    "non_finite": "the loss or a gradient was not finite",
     "script_ended": "the program ended by itself",
     "error": "the program failed",
     "": "the record has no end: the process was killed",
@@ -81,6 +82,9 @@ def _heading(record: Record, width: int) -> list[Line]:
     lines += _row("", clean(about), width, "dim") if about else []
     if record.why_stopped != "steps":
         why = _STOPPED.get(record.why_stopped, record.why_stopped)
+        if record.non_finite is not None:
+            step, what = record.non_finite
+            why = f"before step {step}, at which {what}"
         asked = f", {record.steps_asked} steps were asked for" if record.steps_asked else ""
         lines += _row("stopped", f"{why}{asked}", width)
     return lines

@@ -35,13 +35,14 @@ if TYPE_CHECKING:
     ),
 )
 def non_finite_gradients(measured: Measured, limits: Limits) -> Iterator[Finding]:
-    """The optimizer stepped with a gradient that holds NaN or infinity.
+    """The loss or a gradient is NaN or infinity, and no loss scaler skips the step.
 
     Why:
         One NaN in a gradient is NaN in the weights after the step, and in Adam's moments for good.
         A clip by norm makes it worse: with an infinite norm it turns the infinite element into NaN
         and all others into 0. A loss that is NaN with a gradient that is finite is a warning: a
         term is broken whose gradient happens to have a value, such as the log of a negative number.
+        A dry run stops before such a step, and it is the same fault: a training takes the step.
 
     Bad:
         optimizer: adamw
@@ -75,6 +76,9 @@ def non_finite_gradients(measured: Measured, limits: Limits) -> Iterator[Finding
         Steps that a GradScaler skips are not counted: overflow is how it finds its scale.
     """
     steps = measured.optimizer.steps
+    if measured.record.non_finite is not None:
+        yield _before_the_step(measured, *measured.record.non_finite)
+        return
     found = [step for step in steps if not step.skipped and _is_broken(step)]
     if not found:
         yield from _loss_alone(measured)
@@ -93,6 +97,22 @@ def non_finite_gradients(measured: Measured, limits: Limits) -> Iterator[Finding
         ],
         next="Run that step under `torch.autograd.detect_anomaly()`; until it is mended let the "
         "clip stop the run (`error_if_nonfinite=True`).",
+    )
+
+
+def _before_the_step(measured: Measured, step: int, what: str) -> Finding:
+    """What a dry run met. It takes no step with such a gradient; a training does."""
+    rates = [rate for seen in measured.optimizer.steps[-1:] for rate in seen.learning_rate[:1]]
+    at = f", the last of them at a learning rate of {number(rates[0])}" if rates else ""
+    return report(
+        measured,
+        ["precision", "learning_rate", "optimizer"],
+        f"at step {step} {what}: the dry run stopped before it, a training goes on",
+        severity=ERROR,
+        why=["The weights that it reaches are NaN from then on, and Adam's moments with them."],
+        evidence=[f"{step - 1} steps before it were finite{at}"],
+        next="`torch.autograd.detect_anomaly()` names the operation. If norms grew before it, the "
+        "learning rate or a weight of the loss is too large; else look at the batch of that step.",
     )
 
 
