@@ -133,3 +133,15 @@ def test_a_record_that_a_probe_began_meanwhile_is_not_overwritten(
     assert "record: holds a record already" in capsys.readouterr().err
     assert (folder / "record" / "rank-0.jsonl").read_text() == "of a probe"
     assert os.listdir("record") == ["rank-0.jsonl"]
+
+
+@pytest.mark.parametrize("output", ["taken", "taken/deeper/still"])
+def test_a_file_is_no_directory_for_a_record(
+    folder: Path, output: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "taken").write_text("mine")
+    for words in ([*WORDS[:-1], output], ["probe", "-o", output, "--", PYTHON, "-c", "pass"]):
+        assert main(words) == 2
+        said = f"--output {output}: taken is a file; it takes a directory"
+        assert said in capsys.readouterr().err
+    assert (folder / "taken").read_text() == "mine"

@@ -284,3 +284,23 @@ def test_a_terminal_that_was_closed_costs_no_record() -> None:
     bar = Progress(6, Gone())
     bar.show(6, 1.0)
     bar.end()
+
+
+def test_the_time_that_is_left_is_not_told_from_the_first_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first is slow: of a run of 9 seconds it said 400 at first."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    clock = iter([0.0, 4.0, 4.5, 5.0, 6.0, 7.0])
+    monkeypatch.setattr("gradaudit.cli.dryrun.time.monotonic", lambda: next(clock))
+    terminal = Terminal()
+    bar = Progress(100, terminal)
+    for step in range(1, 6):
+        bar.show(step, 1.0)
+    lines = terminal.getvalue().split("\r")[1:]
+    assert [line.endswith("s left") for line in lines] == [False] * 4 + [True]
+    assert "about 95 s left" in lines[-1]  # a second each

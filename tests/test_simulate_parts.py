@@ -352,6 +352,32 @@ def test_no_line_is_wider_than_the_screen(width: int) -> None:
             assert len(line) <= width, line
 
 
+NAME = "torchtune.training.lr_schedulers.get_cosine_schedule_with_warmup"
+TUNE = """\
+optimizer: {_component_: torch.optim.AdamW, lr: 2.0e-5}
+lr_scheduler:
+  _component_: torchtune.training.lr_schedulers.get_cosine_schedule_with_warmup
+  num_warmup_steps: 100
+loss: {_component_: torchtune.modules.loss.LinearCrossEntropyLoss}
+batch_size: 2
+epochs: 3
+max_steps_per_epoch: 250
+model: {_component_: torchtune.models.llama3_1.llama3_1_8b}
+tokenizer: {_component_: torchtune.models.llama3.llama3_tokenizer, path: x}
+"""
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_a_schedulers_class_path_does_not_leave_the_screen(width: int) -> None:
+    found = run(TUNE)
+    shown = screen(found, width).splitlines()
+    assert max(map(len, shown)) <= width
+    assert any(line.split()[:2] == ["scheduler", NAME.rpartition(".")[2]] for line in shown)
+    assert found.schedule.name == NAME, "the JSON has all of it"
+    wide = found._replace(schedule=found.schedule._replace(name="a" * 90))
+    assert max(map(len, screen(wide, width).splitlines())) <= width
+
+
 def test_the_sample_has_four_units_and_one_can_be_chosen() -> None:
     every = run_simulation(SAMPLE, None, Options(), Finder(None, True))
     assert len(every) == 4

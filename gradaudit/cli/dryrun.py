@@ -283,6 +283,10 @@ class Progress:
     """A line on a terminal that says how far the run is; nothing where there is none, or where it
     was closed: the run goes on, or is about to keep what it has."""
 
+    UNTIMED = 3
+    """First steps that tell nothing of the others: torch's own first calls are in them, and the
+    self-check."""
+
     def __init__(self, steps: int, stream: TextIO) -> None:
         self._steps = steps
         self._stream = stream
@@ -292,11 +296,15 @@ class Progress:
 
     def show(self, step: int, norm: float) -> None:
         now = time.monotonic()
+        if step <= self.UNTIMED:
+            self._started = now
         if not self._live or (now - self._shown < 0.1 and step < self._steps):
             return
         self._shown = now
-        left = (now - self._started) / step * (self._steps - step)
-        text = f"step {step} of {self._steps}  gradient norm {norm:.4g}  about {left:.0f} s left"
+        text = f"step {step} of {self._steps}  gradient norm {norm:.4g}"
+        if step > self.UNTIMED + 1:
+            left = (now - self._started) / (step - self.UNTIMED) * (self._steps - step)
+            text += f"  about {left:.0f} s left"
         if step == self._steps:
             text = f"{step} steps; now measuring at these weights"
         self._draw(text)

@@ -48,6 +48,12 @@ def record_directory(output: str | None, kind: str) -> Iterator[str]:
     Raises: UsageError.
     """
     made = _missing(output) if output else [new_directory(kind)]
+    at = os.path.dirname(made[-1]) if made else output  # what of the path is there
+    if output and at and not os.path.isdir(at):
+        raise UsageError(
+            f"--output {output}: {at} is a file; it takes a directory, in which the record is "
+            "written"
+        )
     try:
         yield output or made[0]
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import isfinite
 
-from gradaudit.render.layout import PROSE, clean, display_width, piece, wrap
+from gradaudit.render.layout import PROSE, clean, display_width, fit, piece, wrap
 from gradaudit.render.plot import plot
 
 TYPE_CHECKING = False
@@ -74,9 +74,11 @@ def _section(title: str, rows: list[Row], width: int) -> list[Line]:
         if not value:
             lines.extend(_wrapped(about, width, head, " " * len(head)))
             continue
-        first, *rest = wrap(
-            clean(about), min(width, PROSE + len(head)), head + value + "  ", " " * (left + 6)
-        )
+        value = fit(clean(value), width - display_width(head))
+        indent, room = " " * (left + 6), min(width, PROSE + len(head))
+        first, *rest = wrap(clean(about), room, head + value + "  ", indent)
+        if about and display_width(first) > width:  # not one word fits beside it
+            first, rest = head + value, wrap(clean(about), room, indent)
         more = first[len(head + value) :]
         lines.append([piece(head), piece(value, "bold"), piece(more, "dim")])
         lines.extend([piece(line, "dim")] for line in rest)
@@ -172,7 +174,9 @@ def _schedule(simulation: Simulation) -> list[Row]:
         "framework": f"by the formula of {schedule.formula}",
         "convention": "by convention",
     }[schedule.basis]
-    rows.append(("scheduler", schedule.name, (f"{schedule.built}, {how}; a call after each "
+    # of a class path the last part: the whole is in the file, and as wide as a screen
+    name = schedule.name.rpartition(".")[2] or schedule.name
+    rows.append(("scheduler", name, (f"{schedule.built}, {how}; a call after each "
                  f"{schedule.follows[:-1]}")))  # fmt: skip
     if schedule.takes:
         said = ", ".join(f"{fact.name} {_value(fact.value)}" for fact in schedule.takes)
