@@ -185,7 +185,7 @@ def test_a_run_is_ended_and_nothing_after_it_happens(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["record", "train.sh"]
     assert [p.name for p in (tmp_path / "record").iterdir()] == ["rank-0.jsonl"]
     assert "5 of AdamW (steps 1 to 5)" in ran.out
-    assert "at 0.5: above it 5 of 5 norms" in ran.out
+    assert "at 0.5: acted at 5 of 5 steps" in ran.out
     assert "backward called 2 times a step" in ran.out
     assert "step 1" in ran.out  # the command's own
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=False)

@@ -76,7 +76,7 @@ Recorded probe
   steps     130 of AdamW (steps 1 to 130), 19 of them warm-up, 111 norms to
             judge by
   norm      median 1.553  p90 2.72  p95 2.886  max 5.679   ▁▂▂▆▂▃▄▆▅▂▁█▃▅▄▁▃▂▃▁▃
-  clip      at 2: above it 30 of 111 norms, 27 % (95 % interval 20 % to 36 %)
+  clip      at 2: acted at 30 of 111 steps, 27 % (95 % interval 20 % to 36 %)
   rate      5e-5 to 0.001
   batch     backward called once a step; BatchNorm: 8 samples at a time
   precision fp32
@@ -98,7 +98,7 @@ Recorded probe
             train.py, torch 2.13.0, cpu
   steps     130 of AdamW (steps 1 to 130), 19 of them warm-up, 111 norms to judge by
   norm      median 1.553  p90 2.72  p95 2.886  max 5.679   ▃▃▃▁▄▁▆▂▃▄▅▁▅▅▄▆▆▄▃▂▂▁█▅▂▆▅▅▃▃▃▄▅▃▃▁▅▃▂▃▄
-  clip      at 2: above it 30 of 111 norms, 27 % (95 % interval 20 % to 36 %)
+  clip      at 2: acted at 30 of 111 steps, 27 % (95 % interval 20 % to 36 %)
   rate      5e-5 to 0.001
   batch     backward called once a step; BatchNorm: 8 samples at a time
   precision fp32

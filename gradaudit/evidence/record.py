@@ -61,9 +61,9 @@ class Config:
 
 @dataclass
 class Clip:
-    """One call of a clip. limit: the norm or the value that was passed. covered: of the `of`
-    tensors of the optimizer that have a gradient, how many were passed. unscaled: False where a
-    loss scale was still in the gradients."""
+    """One call of a clip. limit: the norm or the value that was passed, None where infinite.
+    covered: of the `of` tensors of the optimizer that have a gradient, how many were passed.
+    unscaled: False where a loss scale was still in the gradients. norm_type: order of the norm."""
 
     what: str
     limit: float | None
@@ -72,6 +72,7 @@ class Clip:
     of: int | None
     with_gradient: int | None
     unscaled: bool | None = None
+    norm_type: float | None = None
 
 
 @dataclass
@@ -163,9 +164,11 @@ class Step:
 
     @property
     def norm_clip(self) -> Clip | None:
-        """The clip by norm that acted on most of this optimizer's tensors."""
+        """The clip by norm of most of this optimizer's tensors, of several the lowest. A call with
+        an infinite threshold only measures: another goes before it."""
         found = [clip for clip in self.clips if clip.what in NORM_CLIPS]
-        return max(found, key=lambda clip: clip.covered or 0) if found else None
+        known = [clip for clip in found if clip.limit is not None]
+        return min(known or found, key=lambda c: (-(c.covered or 0), c.limit or 0.0), default=None)
 
 
 @dataclass

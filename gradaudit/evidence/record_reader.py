@@ -184,7 +184,7 @@ def _take(entry: dict[str, Any], record: Record, optimizers: dict[int, Optimizer
         _take_optimizer(entry, optimizers)
     elif kind == "step":
         index = _integer(entry.get("optimizer")) or 0
-        optimizers.setdefault(index, OptimizerRecord(index)).steps.append(_step(entry))
+        optimizers.setdefault(index, OptimizerRecord(index)).steps.append(step_of(entry))
     elif kind == "note":
         note = (_text(entry.get("topic")), _text(entry.get("text")))
         if note not in record.notes:
@@ -236,7 +236,8 @@ def _group(group: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _step(entry: dict[str, Any]) -> Step:
+def step_of(entry: dict[str, Any]) -> Step:
+    """A line of kind `step`."""
     rates = []
     for rate in _list(entry.get("learning_rate")):
         if (known := _rate(rate)) is None:
@@ -302,6 +303,7 @@ def _clip(entry: dict[str, Any]) -> Clip:
         of=_integer(entry.get("of")),
         with_gradient=_integer(entry.get("with_gradient")),
         unscaled=unscaled if isinstance(unscaled, bool) else None,
+        norm_type=number_of(entry.get("norm_type")),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import isfinite
 
+from gradaudit.evidence.compared import compared
 from gradaudit.evidence.series import BELOW_PEAK, Warmup, find_warmup
 from gradaudit.evidence.statistics import series_share
 from gradaudit.plan.values import optimizer_family
@@ -32,7 +33,9 @@ class Measured:
     older       why the file counts as changed after the record was made, so that its settings may
                 differ on purpose; empty where it does not. unsure: it may have been changed.
     after       the steps after the warm-up whose gradient was used.
-    norms       their finite pre-clip norms.
+    norms       their finite pre-clip norms, of this optimizer's gradient.
+    compared    what the clip compared with its threshold at these steps; clip_norms: the finite
+                ones. By these a threshold is judged and recommended.
     wanted      code of a rule that had too few steps -> how many more it needs; None: unknown.
     """
 
@@ -58,6 +61,8 @@ class Measured:
         used = [step for step in optimizer.steps if not step.skipped]
         self.after: list[Step] = used[self.warmup.after :]
         self.norms = self.series.norms_from(self.warmup.after)
+        self.compared = compared(self.after)
+        self.clip_norms = self.compared.known
         self.wanted: dict[str, int | None] = {}
 
     @property
@@ -105,7 +110,7 @@ class Measured:
     def clip_norm(self) -> float | None:
         """The threshold in force: the file's where it has one, else the one that was passed.
 
-        A changed threshold is judged by the same norms: they were taken before any clip.
+        A changed threshold is judged by the same norms: they were taken before the clip.
         """
         setting = self.unit.settings.get("clip_norm") if self.comparable else None
         if setting is not None and setting.number is not None and setting.number > 0:
@@ -166,12 +171,12 @@ class Measured:
         return max(int(length) - self.series.steps[-1], 0)
 
     def clipped(self, threshold: float) -> int:
-        """At how many of the judged steps the norm was above a threshold."""
-        return sum(norm > threshold for norm in self.norms)
+        """At how many of the judged steps what the clip compares was above a threshold."""
+        return sum(norm > threshold for norm in self.clip_norms)
 
     def clip_interval(self, threshold: float) -> tuple[float, float]:
         """The interval of 95 % of the share of such steps."""
-        return series_share([norm > threshold for norm in self.norms])
+        return series_share([norm > threshold for norm in self.clip_norms])
 
     @property
     def span(self) -> str:

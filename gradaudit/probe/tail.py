@@ -7,7 +7,8 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
-from gradaudit.evidence.record import NORM_CLIPS, number_of
+from gradaudit.evidence.compared import norm_of
+from gradaudit.evidence.record_reader import step_of
 
 
 @dataclass
@@ -16,7 +17,8 @@ class Progress:
 
     done            its last step, with those skipped. times: of its recorded steps, in seconds.
     norms           before its clip, those that are known.
-    clipped, clips  steps whose norm was above the threshold; steps with a clip by norm.
+    clipped, clips  steps at which what the clip compared was above its threshold; steps at which
+                    that is known.
     """
 
     done: int = 0
@@ -106,11 +108,11 @@ def _take_step(one: Progress, entry: dict[str, Any]) -> None:
     one.times.append(entry["time"])
     if entry["skipped"]:
         return
-    norm = number_of(entry["pre_clip_norm"])
-    if norm is not None:
-        one.norms.append(norm)
-    limits = [c["clip_norm"] for c in entry["clips"] if c["what"] in NORM_CLIPS]
-    limit = number_of(limits[0]) if limits else None
-    if limit is not None and norm is not None:
+    step = step_of(entry)
+    if step.pre_clip_norm is not None:
+        one.norms.append(step.pre_clip_norm)
+    limit = step.norm_clip.limit if step.norm_clip else None
+    compared = norm_of(step)
+    if limit is not None and compared is not None:
         one.clips += 1
-        one.clipped += norm > limit
+        one.clipped += compared > limit

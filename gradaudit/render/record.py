@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from math import log
 
+from gradaudit.evidence.statistics import quantile
 from gradaudit.plan.measured import section_name
 from gradaudit.render.layout import PROSE, clean, display_width, fit, piece, wrap
 from gradaudit.render.recorded import TOP, figures_of, files_text, lacking_text, older_text
@@ -169,21 +170,35 @@ def _clip_text(figures: Figures) -> str:
         if figures.clip_value is not None:
             return f"by value, at {number(figures.clip_value)}"
         return "none was called"
-    text = f"at {number(figures.clip_norm)}"
-    passed = figures.clip_passed
+    at, passed = number(figures.clip_norm), figures.clip_passed
     if passed is None:
-        text += " in the file, none was called"
-    elif abs(passed - figures.clip_norm) > 0.01 * figures.clip_norm:
-        text += f" in the file, at {number(passed)} in the run"
-    share = figures.clip_share
-    if passed is not None and not figures.clip_acts:
-        text += ", but not as it should (see the findings)"
-    if share is None:
+        return f"at {at} in the file, none was called{_would_have(figures)}"
+    differs = abs(passed - figures.clip_norm) > 0.01 * figures.clip_norm
+    text = f"at {at} in the file, at {number(passed)} in the run" if differs else f"at {at}"
+    if figures.clip_unlike:
+        return f"{text}; {figures.clip_unlike}: at how many steps it acted is not judged"
+    if figures.clip_acted is None:
         return text
-    low, high = figures.clip_interval
+    called, of = figures.clip_calls
+    if called < of:
+        text += f", called at {called} of {of} steps"
+    acted, known, (low, high) = figures.clip_acted
+    text += f": {f'{number(passed)} ' if differs else ''}acted at {acted} of {known} steps, "
+    text += f"{percent(acted / known)} (95 % interval {percent(low)} to {percent(high)})"
+    if figures.clip_compares:
+        p90 = quantile(figures.clip_norms, 0.9)
+        text += f"; it compares {figures.clip_compares}, p90 {number(p90)}"
+    return text + (f"; {at} would have at {figures.clipped}" if differs else "")
+
+
+def _would_have(figures: Figures) -> str:
+    """How often the norm was above a threshold that nothing compared it with."""
+    share, (low, high) = figures.clip_share, figures.clip_interval
+    if share is None:
+        return ""
     return (
-        f"{text}: above it {figures.clipped} of {len(figures.norms)} norms, {percent(share)} "
-        f"(95 % interval {percent(low)} to {percent(high)})"
+        f"; the norm was above it at {figures.clipped} of {len(figures.clip_norms)} steps, "
+        f"{percent(share)} (95 % interval {percent(low)} to {percent(high)})"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import isfinite
 
-from gradaudit.evidence.statistics import quantile, series_quantile
+from gradaudit.evidence.statistics import quantile, series_quantile, series_share
 from gradaudit.rules.recorded_layers import update_ratios
 from gradaudit.rules.text import number
 
@@ -38,7 +38,11 @@ class Figures:
     norms      the pre-clip norms that are judged: of the steps after the warm-up.
     all_norms  those of every step, in order; of them `warmup` are inside the warm-up.
     quantiles  (name, value, 95 % interval or None) of `norms`.
-    clipped    steps above `clip_norm`, the file's threshold where it has one; its interval.
+    clip_norms what the clip compared with its threshold at these steps; in words `clip_compares`
+               where that is another norm, and `clip_unlike` why it is no one norm.
+    clipped    of them those above `clip_norm`, the file's threshold where it has one; its interval.
+    clip_acted those at which the run's own clip acted, of how many, with the interval; None where
+               that is not known. clip_calls: steps with a clip by norm, of how many.
     rates      lowest and highest learning rate.
     """
 
@@ -57,7 +61,11 @@ class Figures:
     clip_norm: float | None
     clip_passed: float | None
     clip_value: float | None
-    clip_acts: bool
+    clip_norms: list[float]
+    clip_compares: str
+    clip_unlike: str
+    clip_acted: tuple[int, int, tuple[float, float]] | None
+    clip_calls: tuple[int, int]
     clipped: int
     clip_interval: tuple[float, float]
     rates: tuple[float, float] | None
@@ -69,7 +77,8 @@ class Figures:
 
     @property
     def clip_share(self) -> float | None:
-        return self.clipped / len(self.norms) if self.norms and self.clip_norm else None
+        known = self.clip_norms if self.clip_norm else []
+        return self.clipped / len(known) if known else None
 
 
 def figures_of(measured: Measured) -> Figures:
@@ -78,6 +87,7 @@ def figures_of(measured: Measured) -> Figures:
     steps = optimizer.steps
     clip = measured.clip_norm
     clipped = measured.clipped(clip) if clip is not None else 0
+    acted = measured.compared.acted
     rates = [step.learning_rate[0] for step in steps if step.learning_rate]
     scales = [step.loss_scale for step in steps if step.loss_scale is not None]
     return Figures(
@@ -100,7 +110,14 @@ def figures_of(measured: Measured) -> Figures:
         clip_norm=clip,
         clip_passed=optimizer.clip_norm,
         clip_value=optimizer.clip_value,
-        clip_acts=measured.clip_acts,
+        clip_norms=measured.clip_norms,
+        clip_compares=measured.compared.what,
+        clip_unlike=measured.compared.why_not,
+        clip_acted=(sum(acted), len(acted), series_share(acted)) if acted else None,
+        clip_calls=(
+            sum(step.norm_clip is not None for step in measured.after),
+            len(measured.after),
+        ),
         clipped=clipped,
         clip_interval=measured.clip_interval(clip) if clip is not None else (0.0, 1.0),
         rates=(min(rates), max(rates)) if rates else None,

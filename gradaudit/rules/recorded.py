@@ -24,7 +24,10 @@ ELSEWHERE = (
     "another file."
 )
 
-STEPS_APART = "intervals count steps that are like their neighbours for less"
+STEPS_APART = (
+    "the intervals are wider than those of as many independent steps, as far as neighbouring steps "
+    "are alike"
+)
 """Said wherever an interval is."""
 
 

@@ -7,7 +7,7 @@ from gradaudit.findings import INFO, MEDIUM, WARNING
 from gradaudit.plan.measured import ENOUGH_TO_RECOMMEND
 from gradaudit.rules import rule
 from gradaudit.rules.recorded import RECORD_PAGE, report
-from gradaudit.rules.recorded_clip import HEAVY, norms_text
+from gradaudit.rules.recorded_threshold import HEAVY, norms_text
 from gradaudit.rules.text import times
 
 TYPE_CHECKING = False

@@ -14,9 +14,9 @@ from gradaudit.plan.terms import norm_moved, shares_of
 from gradaudit.rules import load
 from gradaudit.rules.batch import GAN
 from gradaudit.rules.recorded import PARTIAL, share_text, source, steps_by_gradient
-from gradaudit.rules.recorded_clip import clip_fix, norms_text
 from gradaudit.rules.recorded_layers import update_ratios
 from gradaudit.rules.recorded_terms import shares_text
+from gradaudit.rules.recorded_threshold import clip_fix, clip_norms_text, norms_text
 from gradaudit.rules.text import listed, number, percent, rounded, times
 
 TYPE_CHECKING = False
@@ -148,11 +148,11 @@ def _told_once(findings: list[Finding], fixed: Collection[str]) -> list[Finding]
 def _clip(finding: Finding, one: Measured) -> Verdict | None:
     """GA101: tight only where it acts on most steps; GA931 tells that."""
     threshold = one.clip_norm
-    if threshold is None or len(one.norms) < ENOUGH_TO_JUDGE or not one.clip_acts:
+    if threshold is None or len(one.clip_norms) < ENOUGH_TO_JUDGE or not one.clip_acts:
         return None
     if norm_moved(one):
         return None  # these are the norms of another batch, or of other weights
-    clipped, count = one.clipped(threshold), len(one.norms)
+    clipped, count = one.clipped(threshold), len(one.clip_norms)
     low, high = one.clip_interval(threshold)
     if high >= 0.5:
         if low > 0.5:
@@ -160,13 +160,13 @@ def _clip(finding: Finding, one: Measured) -> Verdict | None:
         finding.fix, finding.no_fix = clip_fix(one, load()["GA931"].limits)
         return Verdict(
             f"the clip acts on {clipped} of {count} steps, which may be more or less than half "
-            f"({percent(low)} to {percent(high)}); {norms_text(one)}",
+            f"({percent(low)} to {percent(high)}); {clip_norms_text(one)}",
             severity=INFO,
             confidence=MEDIUM,
         )
     return Verdict(
         f"the clip at {number(threshold)} acts on {clipped} of {count} steps only (95 % interval "
-        f"{percent(low)} to {percent(high)}), median norm {number(median(one.norms))}",
+        f"{percent(low)} to {percent(high)}), median norm {number(median(one.clip_norms))}",
         against=True,
     )
 
@@ -349,9 +349,9 @@ def _inside_warmup(finding: Finding, one: Measured) -> Verdict | None:
 def _never_acts(finding: Finding, one: Measured) -> Verdict | None:
     """GA103, GA104: a threshold so small that it always acts, or so large that it never does."""
     threshold = one.clip_norm
-    if threshold is None or len(one.norms) < ENOUGH_TO_JUDGE or norm_moved(one):
+    if threshold is None or len(one.clip_norms) < ENOUGH_TO_JUDGE or norm_moved(one):
         return None
-    clipped, count = one.clipped(threshold), len(one.norms)
+    clipped, count = one.clipped(threshold), len(one.clip_norms)
     low, high = one.clip_interval(threshold)
     text = f"the clip acts on {clipped} of {count} steps ({share_text(low, high)})"
     small = finding.rule.code == "GA103"

@@ -86,10 +86,16 @@ def _rates(figures: Figures) -> str:
 
 def _clip(figures: Figures) -> str:
     if figures.clip_passed is not None:
-        return f"norm {number(figures.clip_passed)}"
+        unlike = f"; {figures.clip_unlike}" if figures.clip_unlike else ""
+        return f"norm {number(figures.clip_passed)}{unlike}"
     if figures.clip_value is not None:
         return f"value {number(figures.clip_value)}"
     return "none was called"
+
+
+def _above(figures: Figures, threshold: float) -> str:
+    what = figures.clip_compares
+    return f"steps {f'with {what} ' if what else ''}above {number(threshold)}"
 
 
 def _norms(figures: Figures) -> list[str]:
@@ -108,8 +114,8 @@ def _norms(figures: Figures) -> list[str]:
         low, high = figures.clip_interval
         rows.append(
             [
-                f"steps above {number(figures.clip_norm)}",
-                f"{figures.clipped} of {len(figures.norms)}, {percent(share)}",
+                _above(figures, figures.clip_norm),
+                f"{figures.clipped} of {len(figures.clip_norms)}, {percent(share)}",
                 f"{percent(low)} to {percent(high)}",
             ]
         )

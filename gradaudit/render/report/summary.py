@@ -146,7 +146,9 @@ def _measured(measured: Measured) -> str:
     named = ", ".join(f"{name} {number(value)}" for name, value, _ in figures.quantiles)
     text = f"**Measured:** {of}; pre-clip norm {named}"
     if figures.clip_share is not None and figures.clip_norm is not None:
-        text += f"; {percent(figures.clip_share)} of the steps above {number(figures.clip_norm)}"
+        what = f"with {figures.clip_compares} " if figures.clip_compares else ""
+        text += f"; {percent(figures.clip_share)} of the steps {what}above "
+        text += number(figures.clip_norm)
     return f"{text}."
 
 

@@ -1,0 +1,167 @@
+"""What a clip compared with its threshold decides whether it acted, and which threshold is advised.
+
+One call may be given the tensors of two optimizers, take another norm than the 2-norm, or be made
+for each tensor by itself.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from record_support import (
+    SGD,
+    audit_recorded,
+    clip_config,
+    codes,
+    lognormal,
+    optimizer,
+    record_of,
+    steps,
+    write_record,
+)
+from support import run_cli
+
+from gradaudit.plan.measured import Measured
+from gradaudit.probe.tail import Tail
+from gradaudit.render.record import _clip_text
+from gradaudit.render.recorded import figures_of
+
+COUNT = 120
+
+
+def clip(norm: float | None, limit: float | str = 0.48, **more: Any) -> dict[str, Any]:
+    return {
+        "what": "norm", "clip_norm": limit, "norm_type": 2.0, "pre_clip_norm": norm,
+        "covered": 2, "of": 2, "with_gradient": 2, **more,
+    }  # fmt: skip
+
+
+def run(
+    own: list[float], clips: list[list[dict[str, Any]]], index: int = 0, **more: Any
+) -> list[dict[str, Any]]:
+    events = "ZB" + "C" * len(clips[0]) + "S"
+    lines = steps(own, index=index, rate=0.1, events=events, **more)
+    return [{**line, "clips": calls} for line, calls in zip(lines, clips, strict=True)]
+
+
+def measured_of(entries: list[dict[str, Any]], config: str = SGD) -> Measured:
+    return audit_recorded(config, record_of(entries)).units[0].measured[0]
+
+
+def shown(entries: list[dict[str, Any]], threshold: float) -> str:
+    return _clip_text(figures_of(measured_of(entries, clip_config("sgd", "0.1", str(threshold)))))
+
+
+JOINT = [norm * 1.4 for norm in lognormal(COUNT, 0.4, 0.1)]
+OWN = lognormal(COUNT, 0.4, 0.1)
+
+
+def joint() -> list[dict[str, Any]]:
+    calls = [[clip(norm, with_gradient=4)] for norm in JOINT]
+    both = [run(OWN, calls, index) for index in (0, 1)]
+    return [optimizer("SGD"), optimizer("Muon", index=1), *both[0], *both[1]]
+
+
+def test_a_clip_over_two_optimizers_is_judged_by_the_norm_of_both() -> None:
+    above = sum(norm > 0.48 for norm in JOINT)
+    assert above > 100 > sum(norm > 0.48 for norm in OWN)
+    found = codes(clip_config("sgd", "0.1", "0.48"), record_of(joint()))["GA931"]
+    assert f"acts on {above} of {COUNT} steps" in found.message
+    assert "the norm of all 4 tensors that it was given" in found.evidence[0]
+    assert f"acted at {above} of {COUNT} steps" in shown(joint(), 0.48)
+
+
+def test_the_threshold_that_is_advised_is_of_that_norm_too(tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text(clip_config("sgd", "0.1", "0.48"))
+    run_cli("fix", str(config), "--record", str(write_record(tmp_path / "r", joint())), "--write")
+    value = float(config.read_text().split()[-1])
+    assert value == pytest.approx(sorted(JOINT)[108], rel=0.02)
+
+
+@pytest.mark.parametrize(("order", "norm", "acts"), [("inf", 0.12, False), (1.0, 18.0, True)])
+def test_a_clip_by_another_norm(order: float | str, norm: float, acts: bool) -> None:
+    calls = [[clip(norm + 0.001 * n, 0.3, norm_type=order)] for n in range(COUNT)]
+    entries = [optimizer("SGD"), *run([0.8] * COUNT, calls)]
+    text = shown(entries, 0.3)
+    assert f"acted at {COUNT if acts else 0} of {COUNT} steps" in text
+    assert ("the largest entry of" if order == "inf" else "the 1-norm of") in text
+    assert ("GA931" in codes(clip_config("sgd", "0.1", "0.3"), record_of(entries))) == acts
+
+
+def test_calls_for_each_tensor_give_no_share_and_no_threshold(tmp_path: Path) -> None:
+    calls = [[clip(0.6, covered=1, with_gradient=1), clip(0.3, covered=1, with_gradient=1)]] * COUNT
+    entries = [optimizer("SGD"), *run(lognormal(COUNT, 0.7), calls)]
+    text = clip_config("sgd", "0.1", "0.48")
+    assert not {"GA931", "GA932"} & set(codes(text, record_of(entries)))
+    assert "2 calls a step, each with a norm of its own" in shown(entries, 0.48)
+    config = tmp_path / "c.yaml"
+    config.write_text(text)
+    run_cli("fix", str(config), "--record", str(write_record(tmp_path / "r", entries)), "--write")
+    assert config.read_text() == text
+
+
+def test_a_call_that_only_measures_is_not_the_clip() -> None:
+    """An infinite threshold before the real one: usual for logging."""
+    calls = [[clip(norm, "inf"), clip(norm, 0.5)] for norm in JOINT]
+    measured = measured_of([optimizer("SGD"), *run(JOINT, calls)])
+    assert measured.optimizer.clip_norm == 0.5
+    assert sum(measured.compared.acted) == sum(norm > 0.5 for norm in JOINT)
+
+
+def test_the_share_is_of_the_threshold_that_acted() -> None:
+    norms = [0.5 + 0.01 * n for n in range(COUNT)]
+    entries = [optimizer("SGD"), *run(norms, [[clip(norm, 0.1)] for norm in norms])]
+    text = shown(entries, 1.0)
+    assert text.startswith(f"at 1 in the file, at 0.1 in the run: 0.1 acted at {COUNT} of {COUNT}")
+    assert text.endswith("; 1 would have at 69")
+
+
+@pytest.mark.parametrize(
+    ("events", "more", "said"),
+    [
+        ("ZCBS", {}, "called out of order"),
+        ("ZBCUS", {"unscaled": False}, "with the loss scale in it"),
+        ("ZBCS", {"with_gradient": 0, "covered": 0}, "no tensor that has a gradient"),
+    ],
+)
+def test_a_clip_that_missed_the_gradient_has_no_share(
+    events: str, more: dict[str, Any], said: str
+) -> None:
+    lines = run([0.8] * COUNT, [[clip(0.8, 0.1, **more)]] * COUNT)
+    text = shown([optimizer("SGD"), *({**line, "events": events} for line in lines)], 0.1)
+    assert said in text
+    assert "%" not in text
+
+
+def test_a_clip_of_a_part_acts_on_that() -> None:
+    calls = [[clip(0.3, 0.5, covered=1, with_gradient=1)]] * COUNT
+    text = shown([optimizer("SGD"), *run([0.8] * COUNT, calls)], 0.5)
+    assert f"acted at 0 of {COUNT} steps" in text
+    assert "the norm of 1 of 2 tensors" in text
+
+
+def test_the_bar_counts_what_the_clip_compared(tmp_path: Path) -> None:
+    calls = [[clip(norm, with_gradient=4)] for norm in JOINT]
+    lines = [{**line, "time": line["step"], "skipped": False} for line in run(OWN, calls)]
+    (tmp_path / "rank-0.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    one = Tail(str(tmp_path), wanted=COUNT).read().optimizers[0]
+    assert one.norms == OWN
+    assert (one.clipped, one.clips) == (sum(norm > 0.48 for norm in JOINT), COUNT)
+
+
+def test_an_advised_threshold_lies_in_its_interval() -> None:
+    """Two digits of a narrow interval can lie outside it."""
+    norms = [round(1.307 + 0.001 * (n % 10), 4) for n in range(COUNT)]
+    norms = [norm if n % 5 else norm + 0.03 for n, norm in enumerate(norms)]
+    calls = [[clip(norm, 0.5)] for norm in norms]
+    found = codes(
+        clip_config("sgd", "0.1", "0.5"), record_of([optimizer("SGD"), *run(norms, calls)])
+    )["GA931"]
+    assert found.fix is not None
+    words = found.fix.notes[0].replace("to", "").split()
+    value, low, high = float(words[0]), float(words[-2]), float(words[-1])
+    assert low <= value <= high
