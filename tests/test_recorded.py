@@ -347,6 +347,20 @@ def test_no_threshold_is_taken_from_steps_inside_the_warmup() -> None:
     assert result.units[0].measured[0].wanted["GA931"] == 40  # 20 to the end, and 20 after it
 
 
+@pytest.mark.parametrize("scheduler", [True, False])
+def test_no_threshold_is_taken_from_the_last_tenth_of_a_warmup(scheduler: bool) -> None:
+    """Whether a scheduler says which rate it multiplies, or the file how long the warm-up is."""
+    lines = steps(lognormal(120, 5.0), 1.0)
+    for line in lines:
+        line["step"] += 1850
+        line["learning_rate"] = [0.1 * line["step"] / 2000]
+    groups = [{"initial_learning_rate": 0.1}] if scheduler else []
+    config = clip_config("sgd", "0.1", "1.0") + ("" if scheduler else "warmup_steps: 2000\n")
+    result = audit_recorded(config, record_of([optimizer("SGD", groups=groups), *lines]))
+    assert "GA931" not in {finding.rule.code for finding in result.findings}
+    assert result.units[0].measured[0].lacking(0) == 30
+
+
 def test_a_heavy_tail_gets_no_threshold() -> None:
     norms = [60.0 if n % 8 == 3 else 2.0 + 0.1 * (n % 5) for n in range(120)]
     record = record_of([optimizer("SGD"), *steps(norms, 1.0, rate=0.1)])

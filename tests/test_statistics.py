@@ -305,6 +305,33 @@ def test_a_rate_that_only_nears_its_peak_has_an_end_of_its_warmup() -> None:
     assert (found.after, found.over) == (92, True)
 
 
+def test_a_record_from_the_last_tenth_of_a_warmup_is_inside_it() -> None:
+    """As `--skip-steps 1850` of 2,000 leaves: it rises from 0.925 of the scheduler's rate on."""
+    whole = linear(2000, 2100)
+    found = find_warmup(series(whole[1850:1970], 1e-3))
+    assert (found.over, found.after, found.more) == (False, 120, 30)
+    found = find_warmup(series(linear(300, 400)[275:395], 1e-3))
+    assert (found.over, found.after) == (True, 24)
+
+
+@pytest.mark.parametrize(
+    ("rates", "initial"),
+    [
+        (linear(2000, 2100)[1850:1970], None),  # where it ends is not known
+        (linear(2000, 2100)[1850:1970], 5e-4),  # it is beyond what the scheduler multiplies
+        ([0.95e-3] * 120, 1e-3),  # held below
+        ([*(1e-3 * (1 - 0.002 * n) for n in range(40)), *[1e-3] * 80], 1e-3),  # starts anew
+        ([1e-3 * (0.96 + 0.03 * math.sin(n / 8)) for n in range(120)], 1e-3),  # a cycle
+        (linear(2000, 2100)[1985:2090], 1e-3),  # above 99 %
+    ],
+)
+def test_rates_near_their_peak_that_do_not_climb_to_it(
+    rates: list[float], initial: float | None
+) -> None:
+    found = find_warmup(series(rates, initial))
+    assert (found.over, found.after) == (True, 0)
+
+
 LEVEL: list[Any] = [1e-3] * 60
 COLD: list[Any] = [0.0] * 60
 

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_REACHED = 0.99
+REACHED = 0.99
 """Share of the peak from which a warm-up is over that nears its peak for ever, as 1 - exp(-t)."""
 
 BELOW_PEAK = 0.9
@@ -84,22 +84,29 @@ def find_warmup(series: Series) -> Warmup:
     if not inside and all(_is_below(*pair) for pair in moving):
         inside = moving
     if not inside:
-        return Warmup(end_of_warmup(groups), True)
+        return Warmup(end_of_warmup(groups, series.initial_rates), True)
     left = [_steps_to(rates, target) for rates, target in inside]
     known = [steps for steps in left if steps is not None]
     return Warmup(len(series), False, max(known) if len(known) == len(left) else None)
 
 
-def end_of_warmup(groups: Sequence[Sequence[float | None]]) -> int:
+def end_of_warmup(
+    groups: Sequence[Sequence[float | None]], initial: Sequence[float | None] = ()
+) -> int:
     """Steps before no group's rate rises to its peak any more; 0 where none does.
 
     groups  the rate of each parameter group by step, None before it was added. A group counts from
             its first rate above 0 on: one that is frozen, by a rate of 0, does not warm up. While
             all are at 0 the training has not begun.
+    initial of each group the rate that its scheduler multiplies: a series that begins inside the
+            warm-up and rises to that has a rest of it, however short.
     """
     moving = [(len(rates), _moving(rates)) for rates in groups]
     starts = [whole - len(rates) for whole, rates in moving if rates]
-    ends = [whole - len(rates) + end for whole, rates in moving if (end := _top(rates))]
+    ends = []
+    for (whole, rates), target in zip(moving, [*initial, *(None for _ in groups)], strict=False):
+        if end := _top(rates, target):
+            ends.append(whole - len(rates) + end)
     return max([min(starts, default=0), *ends])
 
 
@@ -116,18 +123,28 @@ def _moving(rates: Sequence[float | None]) -> list[float]:
     return known if len(known) == len(found) else []
 
 
-def _top(rates: Sequence[float]) -> int:
+def climbs(rates: Sequence[float], target: float | None) -> bool:
+    """Whether rates rise to a target, and never fall on their way; they may not have arrived. What
+    rises above it is a cycle's or a one-cycle's."""
+    if not target or not rates or max(rates) > target * (1 + 1e-6):
+        return False
+    end = next((at for at, rate in enumerate(rates) if rate >= REACHED * target), len(rates) - 1)
+    way = rates[: end + 1]
+    return way[0] < way[-1] and all(a <= b for a, b in itertools.pairwise(way))
+
+
+def _top(rates: Sequence[float], target: float | None) -> int:
     """Position of the top of the rise to the peak; 0 where it begins there, or less than a tenth
-    below it.
+    below it and no scheduler says that its rate goes on rising to the target.
 
     It is looked for from the first rate at 99 % of the peak on, and no more than a tenth further: a
     cosine's rise has its last hundredth in the last 6.4 % of its length. A rate that rises for
     longer, as 1 - exp(-t), only nears its peak, and counts as there.
     """
     peak = max(rates, default=0.0)
-    if not rates or rates[0] >= BELOW_PEAK * peak:
+    if not rates or (rates[0] >= BELOW_PEAK * peak and not climbs(rates, target)):
         return 0
-    begin = end = next(at for at, rate in enumerate(rates) if rate >= _REACHED * peak)
+    begin = end = next(at for at, rate in enumerate(rates) if rate >= REACHED * peak)
     most = min(begin + begin // 10 + 1, len(rates) - 1)
     while end < most and rates[end + 1] >= rates[end]:
         end += 1
@@ -145,12 +162,13 @@ def _is_below(rates: list[float], initial: float | None) -> bool:
 
 def _still_rises(rates: list[float], initial: float | None) -> bool:
     """Whether a rate is on its way to a peak when the series ends. One at the rate that the
-    scheduler multiplies is there; one far above it is a one-cycle's, whose peak is not known."""
+    scheduler multiplies is there; one far above it is a one-cycle's, whose peak is not known. One
+    that begins less than a tenth below its highest rises where that still lies ahead."""
     if _is_below(rates, initial):
         return rates[-1] > rates[0]
+    arrived = initial and abs(rates[-1] - initial) <= (1 - REACHED) * initial
     if rates[0] >= BELOW_PEAK * max(rates):
-        return False
-    arrived = initial and abs(rates[-1] - initial) <= (1 - _REACHED) * initial
+        return max(rates) < REACHED * (initial or 0.0) and climbs(rates, initial)
     return rates[-2] < rates[-1] == max(rates) and not arrived
 
 

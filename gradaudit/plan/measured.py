@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import isfinite
 
 from gradaudit.evidence.compared import compared
-from gradaudit.evidence.series import BELOW_PEAK, Warmup, find_warmup
+from gradaudit.evidence.series import BELOW_PEAK, REACHED, Warmup, climbs, find_warmup
 from gradaudit.evidence.statistics import series_share
 from gradaudit.plan.values import optimizer_family
 
@@ -150,11 +150,14 @@ class Measured:
     def _may_be_inside_warmup(self) -> bool:
         """Whether the file has a warm-up that is not over, and the run is below the file's rate
         with no scheduler that says which rate it multiplies: a program may set the rate by hand,
-        once an epoch. That it has no warm-up and a lower rate looks the same: no verdict."""
+        once an epoch. Below is less than nine tenths of it, or less and rising to it. That it has
+        no warm-up and a lower rate looks the same: no verdict."""
         peak, written = self.optimizer.peak_rate, self.unit.number("learning_rate")
         if not self.comparable or self.optimizer.initial_rate or not peak or not written:
             return False
-        return peak < BELOW_PEAK * written and bool(self._warmup_left())
+        rates = [step.learning_rate[0] for step in self.optimizer.steps if step.learning_rate]
+        rises = peak < REACHED * written and climbs(rates, written)
+        return (rises or peak < BELOW_PEAK * written) and bool(self._warmup_left())
 
     def _warmup_left(self) -> int | None:
         """What is left of the file's warm-up, where that is counted in steps."""
