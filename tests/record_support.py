@@ -23,7 +23,8 @@ HEADER = {
     "steps_asked": 100, "skip_steps": 0, "started": "2026-11-27T20:00:00+00:00",
 }  # fmt: skip
 BY_RANK = ("pre_clip_norm", "post_clip_norm")
-"""In an example of several ranks these are lists: an item a rank."""
+"""In an example of several ranks these are lists: an item a rank. `layer_norms` may be lists of
+lists."""
 
 
 def entries_of(text: str) -> list[dict[str, Any]]:
@@ -65,6 +66,9 @@ def write_record(
             for name in BY_RANK:
                 if isinstance(own.get(name), list) and len(own[name]) == ranks:
                     own[name] = own[name][rank]
+            norms = own.get("layer_norms")
+            if ranks > 1 and norms and isinstance(norms[0], list):
+                own["layer_norms"] = norms[rank]
             lines.append(own)
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (folder / f"rank-{rank}.jsonl").write_text(text, encoding="utf-8")

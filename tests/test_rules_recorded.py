@@ -451,6 +451,34 @@ def test_ranks_that_agree_and_ranks_that_do_not() -> None:
     assert "GA953" not in found(ADAMW, differ, more=[note], ranks=2)
 
 
+def ranks_of(
+    layers: list[list[float]], pre: list[float], post: list[float], **more: Any
+) -> dict[str, Finding]:
+    lines = run(9, pre_clip_norm=pre, post_clip_norm=post, layer_norms=layers, **more)
+    return found(ADAMW, lines, ranks=2)
+
+
+def test_ranks_that_a_clip_makes_equally_long_still_disagree() -> None:
+    """A clip that always acts leaves one norm on every rank, of gradients that are apart."""
+    one = ranks_of([[0.08, 0.06], [0.06, 0.08]], [0.34, 0.43], [0.1, 0.1])["GA953"]
+    assert "norms before the clip 0.34 and 0.43 at step 1" in one.message
+    assert "at 9 of 9 steps" in one.evidence[0]
+    single = ranks_of([[0.1], [0.1]], [0.34, 0.43], [0.1, 0.1])
+    assert "GA953" in single
+    # clipped on each rank and averaged then: all step with the same gradient
+    assert "GA953" not in ranks_of([[0.08, 0.06], [0.08, 0.06]], [0.34, 0.43], [0.1, 0.1])
+    # rounding of a layer that has next to nothing of the gradient
+    assert "GA953" not in ranks_of([[0.1, 1e-9], [0.1, 2e-9]], [0.34, 0.34], [0.1, 0.1])
+
+
+def test_ranks_that_disagree_do_so_at_clipped_steps_too() -> None:
+    lines = run(9, pre_clip_norm=[0.34, 0.43], post_clip_norm=[0.3, 0.3],
+                layer_norms=[[0.24, 0.18], [0.18, 0.24]])  # fmt: skip
+    free = {"step": 5, "to": 5, "pre_clip_norm": [0.2, 0.25], "post_clip_norm": [0.2, 0.25]}
+    lines.append({**lines[-1], **free})
+    assert "at 9 of 9 steps" in found(ADAMW, lines, ranks=2)["GA953"].evidence[0]
+
+
 # What a dry run measured of batches
 
 

@@ -7,14 +7,14 @@ by the number of ranks that hold the same piece.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import isfinite, sqrt
 
-from gradaudit.evidence.record import Disagreement, Record
 from gradaudit.evidence.statistics import root_sum_of_squares
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from gradaudit.evidence.record import OptimizerRecord, Step
+    from gradaudit.evidence.record import OptimizerRecord, Record, Step
 
 TOLERANCE = 1e-4
 """Relative difference of two ranks' norms from which they disagree. All-reduced gradients are equal
@@ -22,6 +22,20 @@ bit for bit (measured: 0.0 over 12 steps of DDP on gloo); the record has at leas
 
 SHARDED_TOPICS = {"fsdp1", "zero", "deepspeed", "hsdp"}
 """Notes of the recorder which say that the tensors may be unmarked shards."""
+
+
+@dataclass
+class Disagreement:
+    """Ranks that should have the same gradient and have not: the first step at which they differ,
+    the norm of each rank there (before the clip, where that made them one), at how many of how many
+    steps."""
+
+    optimizer: int
+    step: int
+    norms: list[float | None]
+    steps: int
+    of: int
+    before_clip: bool = False
 
 
 def merge(directory: str, ranks: list[tuple[int, Record]]) -> Record:
@@ -68,16 +82,16 @@ def _merge_optimizer(
                 "the files of all ranks: they are left out"
             )
         optimizer.steps = kept
-    differ: list[tuple[Step, list[float | None]]] = []
+    differ: list[Disagreement] = []
+    apart: list[Step] = []
     for step in optimizer.steps:
         same = [step, *(known[step.step] for known in by_step)]
         _merge_non_finite(step, same)
         if step.layers_are_local:
             _merge_shards(step, same, optimizer.replicas, missing)
-        elif len(same) > 1:
-            norms = [other.post_clip_norm for other in same]
-            if _differ(norms):
-                differ.append((step, norms))
+        elif len(same) > 1 and _disagree(same):
+            apart.append(step)
+            differ.append(_shown(optimizer.index, same))
     if not differ:
         return
     if record.topics & SHARDED_TOPICS:
@@ -85,16 +99,40 @@ def _merge_optimizer(
             f"optimizer {optimizer.index}: each rank has a part of the gradient that is not marked "
             "as one; norms that are not of the whole are left out"
         )
-        for step, _ in differ:
+        for step in apart:
             step.post_clip_norm = None
             step.layer_norms = []
             if not step.clips:
                 step.pre_clip_norm = None
         return
-    first, norms = differ[0]
-    record.disagreements.append(
-        Disagreement(optimizer.index, first.step, norms, len(differ), len(optimizer.steps))
-    )
+    first = differ[0]
+    first.steps, first.of = len(differ), len(optimizer.steps)
+    record.disagreements.append(first)
+
+
+def _disagree(same: list[Step]) -> bool:
+    """Whether replicas step with different gradients. A clip that acts on all of them makes their
+    norms one, and leaves those of the layers apart; of a single tensor only the norm before it
+    tells. That alone is no sign else: gradients may be clipped first and averaged then."""
+    if _differ([step.post_clip_norm for step in same]):
+        return True
+    layers = [step.layer_norms for step in same]
+    if len({len(norms) for norms in layers}) > 1:
+        return False
+    if sum(norm is not None for norm in layers[0]) < 2:
+        return _differ([step.pre_clip_norm for step in same])
+    whole = max((step.post_clip_norm or 0.0 for step in same), default=0.0)
+    return any(_differ(list(norms), whole) for norms in zip(*layers, strict=True))
+
+
+def _shown(index: int, same: list[Step]) -> Disagreement:
+    """With the norms that differ: of the step, or where the clip made them one those before it."""
+    first = same[0].step
+    norms = [step.post_clip_norm for step in same]
+    before = [step.pre_clip_norm for step in same]
+    if not _differ(norms) and _differ(before):
+        return Disagreement(index, first, before, 1, 1, before_clip=True)
+    return Disagreement(index, first, norms, 1, 1)
 
 
 def _merge_non_finite(step: Step, same: list[Step]) -> None:
@@ -150,10 +188,11 @@ def _joined(parts: list[float | None], copies: int) -> float | None:
     return root_sum_of_squares(known) / sqrt(copies) if known else None
 
 
-def _differ(norms: list[float | None]) -> bool:
+def _differ(norms: list[float | None], whole: float = 0.0) -> bool:
+    """By more than the tolerance of the largest, or of the norm of the whole."""
     known = [norm for norm in norms if norm is not None]
     if len(known) < 2:
         return False
     if not all(map(isfinite, known)):
         return any(map(isfinite, known))
-    return max(known) - min(known) > TOLERANCE * max(map(abs, known))
+    return max(known) - min(known) > TOLERANCE * max(whole, *map(abs, known))

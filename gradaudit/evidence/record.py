@@ -19,6 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from gradaudit.evidence.merge import Disagreement
+
 _CLIP_THEN_UNSCALE = re.compile(r"C[^BU]*U[^B]*S")
 
 NORM_CLIPS = ("norm", "with_norm", "fsdp", "deepspeed")
@@ -324,18 +326,6 @@ class OptimizerRecord:
             loss=[None] * len(kept),
             initial_rates=[_number(group.get("initial_learning_rate")) for group in self.groups],
         )
-
-
-@dataclass
-class Disagreement:
-    """Ranks that should have the same gradient and have not: the first step at which they differ,
-    the norm of each rank there, at how many steps of how many."""
-
-    optimizer: int
-    step: int
-    norms: list[float | None]
-    steps: int
-    of: int
 
 
 @dataclass

@@ -311,7 +311,8 @@ def ranks_disagree(measured: Measured, limits: Limits) -> Iterator[Finding]:
         yield report(
             measured,
             ["world_size", "optimizer"],
-            f"ranks step with different gradients: norms {norms} at step {found.step}",
+            f"ranks step with different gradients: norms {'before the clip ' * found.before_clip}"
+            f"{norms} at step {found.step}",
             severity=ERROR,
             confidence=MEDIUM,
             why=["Each rank trains a model of its own; the checkpoint holds one of them."],
