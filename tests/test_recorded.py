@@ -23,7 +23,8 @@ from support import run_cli
 
 from gradaudit.options import Options
 from gradaudit.plan.recorded import as_config
-from gradaudit.render.recorded import lacking_text
+from gradaudit.render.record import _steps_text
+from gradaudit.render.recorded import figures_of, lacking_text
 
 # Which unit
 
@@ -381,3 +382,25 @@ def test_a_clip_out_of_time_is_not_judged_by_its_threshold() -> None:
     found = codes(clip_config("sgd", "0.1", "1.0"), record_of([optimizer("SGD"), *lines]))
     assert "GA912" in found
     assert "GA931" not in found
+
+
+def test_a_finding_points_at_what_is_of_its_optimizer() -> None:
+    """Where no clip key is understood at the optimiser, never at the rate; and what another
+    optimizer does stands where the unit begins, not at the rate of this one."""
+    config = "model: {width: 8}\noptimizer: sgd\nlearning_rate: 0.1\n"
+    record = record_of([optimizer("SGD"), *steps(lognormal(120, 5.0), 1.0, rate=0.1)])
+    assert codes(config, record)["GA931"].place.line == 2
+    both = [
+        optimizer("SGD"), optimizer("Muon", 1), *steps(lognormal(120, 5.0), 1.0, rate=0.1),
+        *steps(lognormal(120, 5.0), 1.0, rate=0.02, index=1),
+    ]  # fmt: skip
+    found = [f for f in audit_recorded(config, record_of(both)).findings if "Muon" in f.message]
+    assert found
+    assert {finding.place.line for finding in found} == {1}
+
+
+def test_one_norm_is_one_norm() -> None:
+    (measured,) = (
+        audit_recorded(SGD, record_of([optimizer("SGD"), *steps([1.0])])).units[0].measured
+    )
+    assert _steps_text(measured, figures_of(measured)).endswith("1 norm to judge by")

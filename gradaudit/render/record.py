@@ -128,7 +128,8 @@ def _steps_text(measured: Measured, figures: Figures) -> str:
         return f"{text}, all inside the warm-up{left}; no norm is judged"
     if figures.warmup:
         text += f", {figures.warmup} of them warm-up"
-    return f"{text}, {len(figures.norms)} norms to judge by"
+    count = len(figures.norms)
+    return f"{text}, {count} norm{'s' if count != 1 else ''} to judge by"
 
 
 def _norm_lines(figures: Figures, width: int) -> list[Line]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gradaudit.findings import HIGH, INFO, LOW, Finding
 from gradaudit.plan.model import MEASURED, SGD_LIKE
-from gradaudit.rules.repair import place_of
+from gradaudit.rules.repair import place_of, start_of
 from gradaudit.rules.text import number, percent
 
 TYPE_CHECKING = False
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from gradaudit.findings import Fix, Related
     from gradaudit.plan.measured import Measured
-    from gradaudit.plan.model import Setting, TrainingUnit
+    from gradaudit.plan.model import Setting
 
 PARTIAL = frozenset(("deepspeed", "zero", "fsdp1"))
 """Notes of the recorder: what it sees of clip, accumulation and precision is not the whole."""
@@ -62,17 +62,19 @@ def report(
     cause: str = "",
     at: Setting | None = None,
 ) -> Finding:
-    """A finding at the first of these settings that the file holds, else where the unit begins.
+    """A finding at the first of these settings that the file holds, else at its optimiser, else
+    where the unit begins; there, too, where the file's settings are another optimizer's.
 
     `at` is a setting that goes before them: the weight of a loss term.
     """
-    placed, anchor = _anchor(measured.unit, names, at)
+    placed = _placed(measured, names, at)
+    anchor = placed or _placed(measured, ["optimizer"], None)
     return Finding(
-        place_of(placed or anchor, measured.unit),
+        start_of(measured.unit) if anchor is None else place_of(anchor, measured.unit),
         f"{measured.name}{message}",
         severity=severity,
         confidence=confidence,
-        key=(placed or anchor).key if (placed or anchor).place is not None else None,
+        key=anchor.key if anchor is not None else None,
         label=label if placed is not None else "",
         related=related,
         why=why,
@@ -84,16 +86,12 @@ def report(
     )
 
 
-def _anchor(
-    unit: TrainingUnit, names: Sequence[str], at: Setting | None
-) -> tuple[Setting | None, Setting]:
-    """The setting to point at, None where the file holds none of them; and one that will do."""
-    settings = [unit.settings[name] for name in names if name in unit.settings]
-    settings = settings if at is None else [at, *settings]
-    placed = next((setting for setting in settings if setting.place is not None), None)
-    others = [unit.settings[name] for name in ("optimizer", "learning_rate", *unit.settings)
-              if name in unit.settings]  # fmt: skip
-    return placed, next((s for s in others if s.place is not None), others[0])
+def _placed(measured: Measured, names: Sequence[str], at: Setting | None) -> Setting | None:
+    """The first setting that stands in the file, of those that are this optimizer's."""
+    unit = measured.unit
+    found = [unit.settings[name] for name in names if name in unit.settings]
+    found = found if measured.comparable else []
+    return next((s for s in (at, *found) if s is not None and s.place is not None), None)
 
 
 RECORD_AGAIN = "Record again with the file as it is now."

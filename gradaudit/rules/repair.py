@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
 def place_of(setting: Setting, unit: TrainingUnit) -> Place:
     """Where a setting stands; the unit's own first key for one that no file holds."""
-    if setting.place is not None:
-        return setting.place
+    return setting.place if setting.place is not None else start_of(unit)
+
+
+def start_of(unit: TrainingUnit) -> Place:
+    """The unit's own first key."""
     mapping = unit.mapping
     first = mapping.pairs[0][0] if mapping.pairs else mapping
     return Place(unit.tree.source, first.start, first.end)
