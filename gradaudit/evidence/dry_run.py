@@ -19,6 +19,7 @@ from gradaudit.evidence.terms import (
     summarise,
     without_each,
 )
+from gradaudit.evidence.warmup import settled, told_warmup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,8 +133,8 @@ class DryRun:
 def read_dry_run(record: Record, roles: Mapping[str, str]) -> DryRun:
     """Sum up the record of a dry run. `roles`: of its terms, by name (`primary`, ...)."""
     run = DryRun(about=_only(record, "trajectory"))
-    warmup = run.about.get("warmup_steps") or 0
-    after = [terms for terms in record.terms if terms.step > warmup]
+    warmup = told_warmup(record) or 0
+    after = settled(record.terms, warmup)
     shown = after or record.terms
     if shown:
         run.first, run.last = shown[0].step, shown[-1].step

@@ -98,12 +98,14 @@ def _weights(run: DryRun, held: Collection[str], width: int) -> list[Line]:
     assert balance.reference is not None
     advised = balance.to_apply
     if not advised:
-        lines = prose(
-            f"weights: none, the auxiliary terms do not lead the training (`"
-            f"{balance.reference.name}` has a norm of {number(balance.reference.rms)})",
-            width,
+        why = (
+            f"weights: none can be lowered, though the auxiliary terms lead the training with "
+            f"{percent(balance.share)} of the norms"
+            if balance.dominated
+            else "weights: none, the auxiliary terms do not lead the training"
         )
-        return lines + _rare(run, width)
+        norm = f"(`{balance.reference.name}` has a norm of {number(balance.reference.rms)})"
+        return prose(f"{why} {norm}", width) + _held_back(run, width) + _rare(run, width)
     what = "leads the training" if balance.dominated else "makes the spikes"
     lines = prose(f"weights: lower what {what}; primary weights stay", width)
     room = max(len(advice.name) for advice in advised)
@@ -128,7 +130,7 @@ def _weights(run: DryRun, held: Collection[str], width: int) -> list[Line]:
     for advice in advised:
         if advice.few:
             lines += prose(_of_few(run, advice), width, "    ", "dim")
-    lines += _rare(run, width)
+    lines += _held_back(run, width) + _rare(run, width)
     capped = [f"`{advice.name}`" for advice in advised if advice.is_off]
     if capped:
         lines += prose(
@@ -167,6 +169,13 @@ def _of_few(run: DryRun, advice: Advice) -> str:
         f"({number(run.balance.usual)}). That it is too large is seen; how low it belongs is a "
         "rough guess"
     )
+
+
+def _held_back(run: DryRun, width: int) -> list[Line]:
+    lines: list[Line] = []
+    for name, why in run.balance.held_back:
+        lines += prose(f"`{name}` stays: {why}", width, "    ", "dim")
+    return lines
 
 
 def _rare(run: DryRun, width: int) -> list[Line]:

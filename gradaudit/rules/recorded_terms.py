@@ -22,9 +22,10 @@ GRADNORM = "https://arxiv.org/abs/1711.02257 (Chen et al. 2018, GradNorm)"
 
 
 def _enough(measured: Measured, code: str, needed: float) -> bool:
-    count = len(measured.terms)
-    if 0 < count < needed:
-        measured.wanted[code] = int(needed) - count
+    """Whether terms were measured at so many steps after the warm-up; else it is kept who asked."""
+    count = len(measured.settled_terms)
+    if measured.terms and count < needed:
+        measured.wanted[code] = measured.lacking(int(needed), count)
     return count >= needed
 
 
@@ -86,8 +87,8 @@ def term_dominates_gradient(measured: Measured, limits: Limits) -> Iterator[Find
 
     Limits:
         share: summed share of the auxiliary terms; a term's share is the mean of its norm over
-          all steps, over the sum of these means.
-        probes: fewest steps at which terms were measured.
+          all steps after the warm-up, over the sum of these means.
+        probes: fewest steps after the warm-up at which terms were measured.
 
     False positives:
         Phases in which a penalty is meant to lead. A term whose name has no known role counts as
@@ -111,7 +112,7 @@ def term_dominates_gradient(measured: Measured, limits: Limits) -> Iterator[Find
         confidence=HIGH,
         label=f"{percent(heaviest.share)} of the gradient",
         why=["The model is trained to satisfy the penalties; the task gets what is left."],
-        evidence=[shares_text(shares, len(measured.terms))],
+        evidence=[shares_text(shares, len(measured.settled_terms))],
         next="Lower their weights, then measure again.",
         fix=fix,
         no_fix=no_fix,
@@ -173,7 +174,7 @@ def primary_term_starved(measured: Measured, limits: Limits) -> Iterator[Finding
 
     Limits:
         share: a primary term's share, below which it is starved.
-        probes: fewest steps at which terms were measured.
+        probes: fewest steps after the warm-up at which terms were measured.
 
     False positives:
         A term that has converged has no gradient left. It is an info where other primary terms
@@ -196,7 +197,7 @@ def primary_term_starved(measured: Measured, limits: Limits) -> Iterator[Finding
         confidence=HIGH if together < limits["share"] else MEDIUM,
         label="hardly in the gradient",
         why=["What has no share in the gradient is learnt by way of the other terms, or not."],
-        evidence=[shares_text(shares, len(measured.terms))],
+        evidence=[shares_text(shares, len(measured.settled_terms))],
         next="If it is a task of its own, lower what drowns it before raising it.",
         cause="loss-weights",
         at=starved[0].setting,
@@ -256,14 +257,14 @@ def term_never_active(measured: Measured, limits: Limits) -> Iterator[Finding]:
 
     Limits:
         active: share of steps with a gradient, up to which it counts as never.
-        probes: fewest steps at which terms were measured.
+        probes: fewest steps after the warm-up at which terms were measured.
 
     False positives:
         A penalty that is satisfied from the start: keep it as a guard, or drop it.
     """
     if not _enough(measured, "GA963", limits["probes"]):
         return
-    for share in shares_of(measured):
+    for share in shares_of(measured, measured.terms):  # in the warm-up, too: it is not cut off
         if share.active > limits["active"] or share.weight == 0:
             continue
         count = len(measured.terms)
@@ -351,7 +352,7 @@ def term_makes_spikes(measured: Measured, limits: Limits) -> Iterator[Finding]:
         active: share of the steps at which it has a gradient, below which it is rare.
         over-others: root mean square norm over the steps at which it is active, over the largest
           of the other terms'.
-        probes: fewest steps at which terms were measured.
+        probes: fewest steps after the warm-up at which terms were measured.
 
     False positives:
         A term that is switched on late by a schedule.
@@ -381,7 +382,7 @@ def term_makes_spikes(measured: Measured, limits: Limits) -> Iterator[Finding]:
             evidence=[
                 (
                     f"root mean square norm {number(share.rms)} where it is active, of the others "
-                    f"at most {number(max(others))}; {len(measured.terms)} steps measured"
+                    f"at most {number(max(others))}; {len(measured.settled_terms)} steps measured"
                 )
             ],
             next="Make the penalty smooth at its bound, or lower its weight.",
