@@ -91,6 +91,10 @@ class DryRun:
     term_norm  of the micro-batches on which the terms were measured, which is what they are held
                against: with accumulation the norm of a step is that of several. without: its 95th
                percentile had a term weighed nothing; without_largest: its largest.
+    in_file    terms of the advice whose weight has a key in the file, each with why `fix` does not
+               write it; empty where it does.
+    clip_written  whether `fix` writes the threshold. clip_stays: whether no rule asks for another.
+    also       what else `fix` changes in the file, in words.
     rate_micro_batches  in each step of the rate test; None where it was not made, or is not known.
     """
 
@@ -113,6 +117,10 @@ class DryRun:
     clip_advice: float | None = None
     clip_interval: Interval | None = None
     clip_why: str = ""
+    clip_written: bool = False
+    clip_stays: bool = False
+    in_file: dict[str, str] = field(default_factory=dict)
+    also: list[str] = field(default_factory=list)
     update_ratio: float | None = None
     layers: list[tuple[str, float]] = field(default_factory=list)
     frozen: dict[str, Any] = field(default_factory=dict)

@@ -15,8 +15,8 @@ from gradaudit.evidence.statistics import (
 from gradaudit.findings import INFO, LOW, MEDIUM, WARNING
 from gradaudit.plan.measured import ENOUGH_TO_RECOMMEND
 from gradaudit.rules import rule
+from gradaudit.rules.measured_clip import HEAVY, norms_text
 from gradaudit.rules.recorded import RECORD_PAGE, report
-from gradaudit.rules.recorded_clip import HEAVY, norms_text
 from gradaudit.rules.recorded_loss import losses_of
 from gradaudit.rules.text import number, percent, times
 

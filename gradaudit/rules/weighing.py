@@ -13,8 +13,8 @@ from gradaudit.plan.measured import ENOUGH_TO_JUDGE
 from gradaudit.plan.terms import norm_moved, shares_of
 from gradaudit.rules import load
 from gradaudit.rules.batch import GAN
+from gradaudit.rules.measured_clip import clip_fix, norms_text
 from gradaudit.rules.recorded import PARTIAL, share_text, source, steps_by_gradient
-from gradaudit.rules.recorded_clip import clip_fix, norms_text
 from gradaudit.rules.recorded_layers import update_ratios
 from gradaudit.rules.recorded_terms import shares_text
 from gradaudit.rules.term_weights import weights_fix
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Withdrawn = tuple[Finding, str]
 
-MOVE_THE_NORM = ("GA301", "GA303", "GA304", "GA401", "GA402", "GA403", "GA961")
+MOVE_THE_NORM = ("GA301", "GA303", "GA304", "GA401", "GA402", "GA403", "GA961", "GA964")
 """Rules whose fix changes the batch or the weights of the loss, and with them the norm."""
 
 RATIO = "a step changes the weights by"

@@ -1,0 +1,178 @@
+"""The clip norm that measured norms recommend: what `fix --record` writes, and what the screen of a
+dry run says."""
+
+from __future__ import annotations
+
+from gradaudit.evidence.statistics import (
+    levelled,
+    median,
+    quantile,
+    series_quantile,
+    steady_tail_ratio,
+    tail_ratio,
+)
+from gradaudit.findings import RECOMMENDED, Fix
+from gradaudit.plan.measured import same
+from gradaudit.plan.terms import balance_is_open, norm_moved, weights_changed
+from gradaudit.rules import load
+from gradaudit.rules.recorded import steps_by_gradient
+from gradaudit.rules.recorded_layers import update_ratios
+from gradaudit.rules.repair import change
+from gradaudit.rules.text import number, rounded, times
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gradaudit.plan.measured import Measured
+    from gradaudit.rules import Limits
+
+NOT_PLAIN = "the threshold does not stand in this file as a plain number"
+"""Why a threshold that is recommended is not written."""
+
+PERCENTILE = 0.9
+DOMINATED = 0.5
+"""Share of the gradient that auxiliary terms have where GA961 lowers their weights."""
+
+USUAL = 1e-3
+"""Update over weight that is the rule of thumb (GA943)."""
+
+HEAVY = 10
+"""A 95th percentile at this many times the median: 38 on the reconstructed training as written, 8
+with its heavy penalties lowered; a looser clip there was worse (docs/measurements.md)."""
+
+LARGEST = 50
+"""A single norm at this many times the median, of all and of its neighbours, likewise."""
+
+
+def moved(measured: Measured) -> float | None:
+    """How far a step changes the weights: median of update over weight; None: not measured, or at
+    another rate than the file has now."""
+    ratios = {} if measured.step_moved else update_ratios(measured)
+    return median(list(ratios.values())) if ratios else None
+
+
+def _longer_steps(measured: Measured, before: float, value: float) -> str:
+    """What a looser clip does to the steps of SGD, and to which side the rate should then go: an
+    update is at most as many times as long as the threshold is higher."""
+    factor = value / before
+    text = f"under {measured.optimizer.class_name} a step may then be {times(factor)} as long"
+    used = measured.optimizer.clip_norm
+    moves = moved(measured) if used is not None and same(used, before) else None
+    if moves is None:
+        return f"{text}: if the run was stable, lower the learning rate with it"
+    limits = load()["GA943"].limits
+    now, then = number(rounded(moves)), number(rounded(moves * factor))
+    text += f": an update of up to {then} of the weights instead of {now}"
+    if moves * factor > limits["high"]:
+        return f"{text}, which is far (1e-3 is usual): lower the learning rate with it"
+    if moves * factor <= USUAL:
+        return f"{text}, no more than is usual (1e-3): leave the learning rate as it is"
+    return f"{text} (1e-3 is usual): if the loss gets unsteady, lower the learning rate with it"
+
+
+def norms_text(measured: Measured) -> str:
+    """`pre-clip norm over 98 steps (steps 3 to 100): median 1.2, p95 8.1, largest 24`."""
+    norms = measured.norms
+    return (
+        f"pre-clip norm of {len(norms)} steps ({measured.span}): median {number(median(norms))}, "
+        f"p95 {number(quantile(norms, 0.95))}, largest {number(max(norms))}"
+    )
+
+
+def p90(measured: Measured) -> float:
+    return quantile(measured.norms, PERCENTILE)
+
+
+def stands_out(norms: list[float], factor: float) -> bool:
+    """Whether a norm is so many times the median, of all and of its neighbours."""
+    return max(norms) >= factor * median(norms) > 0 and max(levelled(norms), default=0.0) >= factor
+
+
+def begins(measured: Measured) -> bool:
+    """Whether the first norm is that of the first step of the training."""
+    first = measured.after[0]
+    return first.step == 1 and first.pre_clip_norm == measured.norms[0]
+
+
+def jumps(measured: Measured, factor: float = LARGEST) -> bool:
+    """Whether a norm stands out so far that a few steps decide; that of the initial weights alone
+    does not."""
+    norms = measured.norms
+    if not stands_out(norms, factor):
+        return False
+    return not begins(measured) or stands_out(norms[1:], factor)
+
+
+def clip_fix(measured: Measured, limits: Limits) -> tuple[Fix | None, str]:
+    """The threshold that the measured norms recommend, or why there is none.
+
+    `limits` are those of GA931.
+    """
+    lacking = measured.lacking(int(limits["recommend_steps"]))
+    if lacking is None:
+        return None, "a threshold is recommended from steps after the warm-up only"
+    if lacking:
+        return None, (
+            f"a threshold is recommended from {number(limits['recommend_steps'])} steps after the "
+            f"warm-up: record {lacking} more"
+        )
+    if measured.terms and weights_changed(measured):
+        return None, (
+            "the loss weights are no longer those of the record, and they change the norm: record "
+            "again"
+        )
+    if balance_is_open(measured, DOMINATED):
+        return None, "set the loss weights first, then record again: they change the norm"
+    if norm_moved(measured):
+        return None, (
+            f"the file {measured.changed}, maybe in its loss weights or its batch, which change "
+            "the norm: record again"
+        )
+    tail = tail_ratio(measured.norms)
+    if tail is None or tail >= limits["tail"]:
+        if tail and (steady_tail_ratio(measured.norms) or 0) < limits["tail"]:
+            return None, (
+                "the norm changes by more than ten times over the record: record steps from "
+                "where it has settled (`--skip-steps`)"
+            )
+        return None, (
+            f"the 95th percentile is {times(tail or 0)} the median: mend what makes the spikes "
+            "first, then record again"
+        )
+    if jumps(measured):
+        ratio = times(max(measured.norms) / median(measured.norms))
+        return None, (
+            f"the largest norm is {ratio} the median: find out which term or which samples make "
+            "such steps first, then record again"
+        )
+    setting = measured.unit.settings.get("clip_norm") if measured.comparable else None
+    interval = series_quantile(measured.norms, PERCENTILE)
+    value = rounded(p90(measured))
+    if interval is None:
+        return None, (
+            "neighbouring steps are so alike that the 90th percentile has no interval yet: record "
+            "more steps"
+        )
+    if setting is None or value <= 0:
+        return None, ""
+    edit = change(setting, int(value) if value == int(value) and "." not in setting.raw else value)
+    if edit is None:
+        return None, NOT_PLAIN
+    low, high = map(number, interval)
+    notes = [
+        (
+            f"{number(value)} is the 90th percentile of {len(measured.norms)} measured norms; 95 % "
+            f"interval {low} to {high}"
+        ),
+        "it cannot lower the logged norm, which is the one before clipping",
+    ]
+    if steps_by_gradient(measured):
+        before = setting.number
+        if before is not None and 0 < before < value:
+            notes.append(_longer_steps(measured, before, value))
+    else:
+        notes.append(
+            f"under {measured.optimizer.class_name} little changes; the clip then acts on spikes "
+            "only"
+        )
+    title = f"set `{setting.last_key}` to {edit.new}, the measured 90th percentile"
+    return Fix(RECOMMENDED, title, [edit], notes), ""
