@@ -128,3 +128,19 @@ def test_a_weight_on_a_schedule_says_so(tmp_path: Path) -> None:
     assert "none can be lowered, though the auxiliary terms lead the training with 80 %" in screen
     assert f"`calib` stays: {why}" in screen
     assert f"`calib`: {why}" in fix
+
+
+def test_two_terms_that_spike_alike_are_both_lowered(tmp_path: Path) -> None:
+    """Neither is ten times the other; each is eleven times the usual norm, and the task leads."""
+    entries = lines(var_every=40)
+    for entry in entries:
+        if entry["kind"] == "terms":
+            acts = entry["step"] % 40 == 0
+            for term, norm in zip(entry["terms"], (10.0, 110.0 * acts, 120.0 * acts), strict=True):
+                term["gradient_norm"], term["active"] = norm, norm > 0
+            entry["total_norm"], entry["cosines"] = 170.0 if acts else 10.0, []
+    run, _, fix = told(tmp_path, CONFIG.format(clip=2.0, calib=2.0) + "  var: 10.0\n", entries)
+    assert not run.balance.dominated
+    assert {advice.name for advice in run.balance.to_apply} == {"calib", "var"}
+    assert run.in_file == {"calib": "", "var": ""}
+    assert "GA964 (recommended): lower" in fix

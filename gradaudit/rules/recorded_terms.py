@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from gradaudit.evidence.statistics import wilson
 from gradaudit.findings import HIGH, INFO, MEDIUM, WARNING
-from gradaudit.plan.terms import TermShare, shares_of
+from gradaudit.plan.terms import shares_of
 from gradaudit.rules import load, rule
 from gradaudit.rules.recorded import RECORD_PAGE, report
-from gradaudit.rules.term_weights import weights_fix
+from gradaudit.rules.term_weights import shares_text, spiking, weights_fix
 from gradaudit.rules.text import listed, number, percent, times
 
 TYPE_CHECKING = False
@@ -351,7 +351,8 @@ def term_makes_spikes(measured: Measured, limits: Limits) -> Iterator[Finding]:
     Limits:
         active: share of the steps at which it has a gradient, below which it is rare.
         over-others: root mean square norm over the steps at which it is active, over the largest
-          of the other terms'.
+          of the other terms'. Whose weight is to come down for its spikes (see Fix) is told of
+          without these two.
         probes: fewest steps after the warm-up at which terms were measured.
 
     False positives:
@@ -363,18 +364,21 @@ def term_makes_spikes(measured: Measured, limits: Limits) -> Iterator[Finding]:
     together = sum(share.share for share in shares if share.is_auxiliary)
     leads = together > load()["GA961"].limits["share"]  # then that finding has the fix
     fix, no_fix = (None, "") if leads else weights_fix(measured, shares)
+    spikes = {} if leads else spiking(measured, shares)
     for share in shares:
         others = [other.rms for other in shares if other is not share and other.rms > 0]
-        if not others or not 0 < share.active < limits["active"]:
+        if not others:
             continue
         ratio = share.rms / max(others)
-        if ratio < limits["over_others"]:
-            continue
+        than = f"{times(ratio)} any other term"
+        if ratio < limits["over_others"] or not 0 < share.active < limits["active"]:
+            if share.name not in spikes:
+                continue
+            than = f"{times(spikes[share.name])} the norm of the usual step"
         yield report(
             measured,
             [],
-            f"`{share.name}` is active at {percent(share.active)} of the steps, and then "
-            f"{times(ratio)} any other term",
+            f"`{share.name}` is active at {percent(share.active)} of the steps, and then {than}",
             severity=WARNING,
             confidence=MEDIUM,
             label="makes the spikes",
@@ -391,10 +395,3 @@ def term_makes_spikes(measured: Measured, limits: Limits) -> Iterator[Finding]:
             cause="loss-weights",
             at=share.setting,
         )
-
-
-def shares_text(shares: list[TermShare], count: int) -> str:
-    """`mse 11 %, calibration 89 % of the gradient (mean norm over 40 steps)`."""
-    ordered = sorted(shares, key=lambda share: -share.share)
-    named = ", ".join(f"{share.name} {percent(share.share)}" for share in ordered[:8])
-    return f"{named} of the summed norms, mean over {count} steps"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gradaudit.evidence.terms import CAP, balance, norms_with, percentiles
 from gradaudit.findings import RECOMMENDED, Fix
 from gradaudit.rules.repair import change
-from gradaudit.rules.text import listed, number, times
+from gradaudit.rules.text import listed, number, percent, times
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,6 +62,18 @@ def weights_fix(measured: Measured, shares: list[TermShare]) -> tuple[Fix | None
     notes += [f"`{name}` stays: {reason}" for name, reason in found.held_back]
     notes.append("primary weights stay; it changes the objective: compare the task's own metric")
     return Fix(RECOMMENDED, f"lower {listed(keys)} by the measured norms", edits, notes), ""
+
+
+def spiking(measured: Measured, shares: list[TermShare]) -> dict[str, float]:
+    """The terms that are to come down because their steps are spikes -> how many times the norm of
+    the usual step theirs is."""
+    found = balance(measured.settled_terms, {share.name: share.role for share in shares})
+    rms = {share.name: share.rms for share in shares}
+    return {
+        advice.name: rms[advice.name] / found.usual
+        for advice in found.to_apply
+        if advice.spikes and found.usual
+    }
 
 
 class _Why:
@@ -144,3 +156,10 @@ def _spread(advice: Advice) -> str:
 def short(value: float) -> str:
     """Three significant digits: more is not known of a measured norm."""
     return number(float(f"{value:.3g}"))
+
+
+def shares_text(shares: list[TermShare], count: int) -> str:
+    """`mse 11 %, calibration 89 % of the gradient (mean norm over 40 steps)`."""
+    ordered = sorted(shares, key=lambda share: -share.share)
+    named = ", ".join(f"{share.name} {percent(share.share)}" for share in ordered[:8])
+    return f"{named} of the summed norms, mean over {count} steps"

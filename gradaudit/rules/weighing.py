@@ -16,8 +16,7 @@ from gradaudit.rules.batch import GAN
 from gradaudit.rules.measured_clip import clip_fix, norms_text
 from gradaudit.rules.recorded import PARTIAL, share_text, source, steps_by_gradient
 from gradaudit.rules.recorded_layers import update_ratios
-from gradaudit.rules.recorded_terms import shares_text
-from gradaudit.rules.term_weights import weights_fix
+from gradaudit.rules.term_weights import shares_text, weights_fix
 from gradaudit.rules.text import listed, number, percent, rounded, times
 
 TYPE_CHECKING = False
