@@ -130,6 +130,18 @@ def test_a_weight_on_a_schedule_says_so(tmp_path: Path) -> None:
     assert f"`calib`: {why}" in fix
 
 
+def test_terms_of_a_step_that_was_not_done_do_not_count(tmp_path: Path) -> None:
+    """Ctrl-C between the measurement of a step and the step: 25 stood beside 24 steps."""
+    entries = [
+        entry
+        for entry in record()
+        if entry.get("step", 0) <= 24 or (entry["kind"], entry["step"]) == ("terms", 25)
+    ]
+    assert sum(entry["kind"] == "terms" for entry in entries) == 25
+    _, screen, _ = told(tmp_path, CONFIG.format(clip=2.0, calib=2.0), entries)
+    assert "weights: none, 24 steps after the warm-up; 6 more are needed (30)" in screen
+
+
 def test_two_terms_that_spike_alike_are_both_lowered(tmp_path: Path) -> None:
     """Neither is ten times the other; each is eleven times the usual norm, and the task leads."""
     entries = lines(var_every=40)
