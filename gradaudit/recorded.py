@@ -36,6 +36,8 @@ def judge_record(
     for unit in result.units:
         have, off, _ = result.known[unit.name]
         have = have | off  # what the file switches off can be held against the run, too
+        if any(measured.terms for measured in unit.measured):
+            have.add("loss_terms")  # a weight's key may have a name that makes no loss by itself
         said = {finding.rule.code for finding in result.findings if finding.unit == unit.name}
         called = active + [pair for pair in beside if said & set(TELLS[pair[0].code])]
         for measured in unit.measured:

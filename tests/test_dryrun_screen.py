@@ -50,7 +50,8 @@ def screen(
     entries: list[dict[str, Any]], width: int = 80, held: tuple[str, ...] = ("calib",)
 ) -> str:
     run = read_dry_run(record_of(entries, source="dryrun"), ROLES)
-    drawn = dry_run_lines(run, "c.yaml", "DIR", held, "gradaudit fix c.yaml --record DIR", width)
+    run.in_file = dict.fromkeys(held, "")
+    drawn = dry_run_lines(run, "c.yaml", "DIR", "gradaudit fix c.yaml --record DIR", width)
     rows = [plain(line) for line in drawn]
     assert all(len(row) <= width for row in rows)
     return " ".join(" ".join(rows).split())

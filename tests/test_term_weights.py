@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from record_support import write_record
+from record_support import audit_recorded, record_of, write_record
 
+from gradaudit.audit import audit_source
+from gradaudit.evidence.dry_run import read_dry_run
 from gradaudit.evidence.record_reader import read_record
 from gradaudit.findings import RECOMMENDED, SAFE
 from gradaudit.fixing import fix_bytes
 from gradaudit.options import Options
+from gradaudit.plan.terms import shares_of
 from gradaudit.settings import Settings
+from gradaudit.source import Source
 
 CONFIG = """\
 optimizer: adamw
@@ -47,11 +51,15 @@ def lines(
     return found
 
 
-def fixed(tmp_path: Path, text: str, entries: list[dict[str, Any]]) -> tuple[str, list[str]]:
-    """The text after `fix --record`, and why findings of the loss have no fix."""
+def fixed(
+    tmp_path: Path, text: str, entries: list[dict[str, Any]], edited: bool = False
+) -> tuple[str, list[str]]:
+    """The text after `fix --record`, and why findings of the loss have no fix. `edited`: the record
+    was made before this text was."""
     options = Options()
     folder = write_record(tmp_path / "record", entries, source="dryrun")
     options.record = read_record(str(folder))
+    options.edited = edited
     done = fix_bytes(text.encode(), "c.yaml", options, Settings(), (SAFE, RECOMMENDED), True)
     text = done.outcome.text if done.outcome is not None else text
     return text, [f.no_fix for f in done.after.findings if f.rule.code in ("GA401", "GA961")]
@@ -67,14 +75,42 @@ def test_auxiliary_weights_come_down_by_the_formula_and_nothing_else(tmp_path: P
 
 def test_the_same_record_is_not_applied_twice(tmp_path: Path) -> None:
     once, said = fixed(tmp_path, CONFIG.format(calib="8.0"), lines())
-    assert fixed(tmp_path, once, lines())[0] == once
-    assert all("measure again" in text for text in said)
+    again, later = fixed(tmp_path, once, lines(), edited=True)
+    assert again == once
+    assert all("measure again" in text for text in [*said, *later])
 
 
 def test_a_weight_that_changed_since_is_left_alone(tmp_path: Path) -> None:
     text = CONFIG.format(calib="4.0")
-    after, _ = fixed(tmp_path, text, lines())
+    after, _ = fixed(tmp_path, text, lines(), edited=True)
     assert after == text.replace("10.0", "0.1")
+
+
+def test_a_weight_of_the_run_that_is_not_the_files_is_said(tmp_path: Path) -> None:
+    """The file was not changed: `calib` is 8 in the code, and the norms are those of 8."""
+    record = record_of(lines(), source="dryrun")
+    result = audit_recorded(CONFIG.format(calib="4.0"), record)
+    (unlike,) = [f for f in result.findings if f.rule.code == "GA907"]
+    assert unlike.message == "the run's weight of `calib` is 8, `calib` is 4"
+    assert unlike.severity == "warning"
+    shares = {share.name: share for share in shares_of(result.units[0].measured[0])}
+    assert shares["calib"].rms == 20.0
+    assert shares["calib"].weight == 8.0
+    entries = [{**e, "terms": e["terms"][:2]} if e["kind"] == "terms" else e for e in lines()]
+    text = CONFIG.format(calib="4.0").replace("  variance: 10.0\n", "")
+    after, said = fixed(tmp_path, text, entries)
+    assert after == text
+    assert any("find out which is meant" in reason for reason in said)
+
+
+def test_a_file_that_was_changed_since_differs_on_purpose(tmp_path: Path) -> None:
+    options = Options()
+    options.record, options.edited = record_of(lines(), source="dryrun"), True
+    source = Source("c.yaml", CONFIG.format(calib="4.0"))
+    result = audit_source(source, options, Settings())
+    assert "GA907" not in {f.rule.code for f in result.findings}
+    shares = {share.name: share for share in shares_of(result.units[0].measured[0])}
+    assert shares["calib"].rms == 10.0
 
 
 def test_steps_inside_the_warm_up_do_not_count(tmp_path: Path) -> None:
@@ -82,6 +118,41 @@ def test_steps_inside_the_warm_up_do_not_count(tmp_path: Path) -> None:
     after, said = fixed(tmp_path, text, lines(40, warmup=30))
     assert after == text
     assert any("more are needed" in reason for reason in said)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_screen_and_fix_count_the_same_steps(tmp_path: Path, told: bool) -> None:
+    """Penalties that sleep in the warm-up have 40 % of all steps, and lead the others; whether the
+    dry run says where it ended or only the rates show it."""
+    entries = lines(80, warmup=40)
+    for entry in entries:
+        for term in entry.get("terms", ()):
+            if entry["step"] < 40 and term["name"] != "mse":
+                term["gradient_norm"], term["active"] = 0.0, False
+            elif term["name"] == "mse":
+                term["gradient_norm"] = 400.0 if entry["step"] < 40 else 1.0
+    if told:
+        entries.append({"kind": "trajectory", "warmup_steps": 40})
+    record = record_of(entries, source="dryrun")
+    measured = audit_recorded(CONFIG.format(calib="8.0"), record).units[0].measured[0]
+    shares = {share.name: share.share for share in shares_of(measured)}
+    if told:
+        run = read_dry_run(record, {share.name: share.role for share in shares_of(measured)})
+        assert run.balance.to_apply
+        assert {term.name: term.share for term in run.terms} == pytest.approx(shares)
+    assert shares["mse"] < 0.01
+    text = CONFIG.format(calib="8.0")
+    assert fixed(tmp_path, text, entries)[0] == text.replace("8.0 ", "0.13 ").replace("10.0", "0.1")
+
+
+def test_why_a_weight_on_a_schedule_stays(tmp_path: Path) -> None:
+    entries = [
+        {**e, "terms": e["terms"][:2]} if e["kind"] == "terms" else e for e in lines(scheduled=True)
+    ]
+    text = CONFIG.format(calib="8.0").replace("  variance: 10.0\n", "")
+    after, said = fixed(tmp_path, text, entries)
+    assert after == text
+    assert any("`calib`: its weight changes during training (9 to 68)" in why for why in said)
 
 
 @pytest.mark.parametrize(("norm", "changes"), [(300.0, True), (40.0, False)])

@@ -291,12 +291,14 @@ def test_fix_lowers_auxiliary_weights_and_leaves_the_task(tmp_path: Path) -> Non
     assert "calibration: 0.13\n" in text
     assert "not fixed" not in said  # what is left of it is no contradiction
     assert "mended in part" in said
+    told = " ".join(said.split())
+    assert "nothing more to lower: measure again with the new weights" in told
     assert "variance: 0.06\n" in text  # no more than 100 times in one round
     again = run_cli("fix", *words, "--write")
     assert "Nothing to fix" in again.out
     assert config.read_text() == text
     left = " ".join(run_cli("check", *words).out.split())
-    assert "the weights are those that this record recommends: measure again with them" in left
+    assert "this record has nothing more to lower: measure again with the new weights" in left
     config.write_text(text.replace("0.13", "0.5").replace("0.06", "0.9"))
     left = " ".join(run_cli("check", *words).out.split())
     assert "changed since they were measured: measure again" in left

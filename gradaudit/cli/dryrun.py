@@ -101,7 +101,7 @@ def run_dryrun(arguments: CheckArguments, own: DryRunArguments) -> int:
     if isinstance(directory, int):
         return directory
     with told_where(directory):
-        return _show(arguments, unit, directory, result.path)
+        return _show(arguments, unit, directory, result.path, finder)
 
 
 def _simulate(arguments: CheckArguments, own: DryRunArguments) -> int:
@@ -248,7 +248,10 @@ def _config(result: FileResult, unit: TrainingUnit) -> Any:
     return Config(whole, section, unit.name)
 
 
-def _show(arguments: CheckArguments, unit: TrainingUnit, directory: str, path: str) -> int:
+def _show(
+    arguments: CheckArguments, unit: TrainingUnit, directory: str, path: str, finder: Finder
+) -> int:
+    from gradaudit.cli.dry_told import tell
     from gradaudit.evidence.dry_run import read_dry_run
     from gradaudit.evidence.record_reader import read_record
     from gradaudit.plan.measured import Measured
@@ -258,6 +261,8 @@ def _show(arguments: CheckArguments, unit: TrainingUnit, directory: str, path: s
     record = read_record(directory)
     shares = shares_of(Measured(unit, record, record.optimizers[0])) if record.terms else []
     run = read_dry_run(record, {share.name: share.role for share in shares})
+    with suppress(OSError):  # the training may have moved the file: nothing is promised then
+        tell(run, path, unit.name, record, finder)
     exit_code = 1 if is_wanting(run) and not arguments.exit_zero else 0
     if arguments.format == "json":
         from gradaudit.render.dryrun_json import as_json
@@ -265,11 +270,13 @@ def _show(arguments: CheckArguments, unit: TrainingUnit, directory: str, path: s
         document = as_json(run, path, unit.name, directory)
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
         return exit_code
-    held = {share.name for share in shares if share.setting is not None}
     again = f"gradaudit fix {quoted(path)} --record {quoted(directory)}"
     if unit.name != "main":
         again += f" --unit {quoted(unit.name)}"
-    lines = dry_run_lines(run, path, directory, held, again, width_of(sys.stdout))
+    if arguments.config is not None:
+        again += f" --config {quoted(arguments.config)}"
+    again += " --isolated" * arguments.isolated
+    lines = dry_run_lines(run, path, directory, again, width_of(sys.stdout))
     write_lines(lines, use_color(arguments.color, sys.stdout))
     return exit_code
 

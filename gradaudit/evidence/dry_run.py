@@ -19,6 +19,7 @@ from gradaudit.evidence.terms import (
     summarise,
     without_each,
 )
+from gradaudit.evidence.warmup import settled, told_warmup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,6 +92,10 @@ class DryRun:
                against: with accumulation the norm of a step is that of several. without: its 95th
                percentile had a term weighed nothing; without_largest: its largest.
     non_finite  the step before which the run stopped, as something was not finite, and what.
+    in_file    terms of the advice whose weight has a key in the file, each with why `fix` does not
+               write it; empty where it does.
+    clip_written  whether `fix` writes the threshold. clip_stays: whether no rule asks for another.
+    also       what else `fix` changes in the file, in words.
     rate_micro_batches  in each step of the rate test; None where it was not made, or is not known.
     """
 
@@ -113,6 +118,10 @@ class DryRun:
     clip_advice: float | None = None
     clip_interval: Interval | None = None
     clip_why: str = ""
+    clip_written: bool = False
+    clip_stays: bool = False
+    in_file: dict[str, str] = field(default_factory=dict)
+    also: list[str] = field(default_factory=list)
     update_ratio: float | None = None
     layers: list[tuple[str, float]] = field(default_factory=list)
     frozen: dict[str, Any] = field(default_factory=dict)
@@ -134,8 +143,8 @@ class DryRun:
 def read_dry_run(record: Record, roles: Mapping[str, str]) -> DryRun:
     """Sum up the record of a dry run. `roles`: of its terms, by name (`primary`, ...)."""
     run = DryRun(about=_only(record, "trajectory"))
-    warmup = run.about.get("warmup_steps") or 0
-    after = [terms for terms in record.terms if terms.step > warmup]
+    warmup = told_warmup(record) or 0
+    after = settled(record.terms, warmup)
     shown = after or record.terms
     if shown:
         run.first, run.last = shown[0].step, shown[-1].step

@@ -139,7 +139,16 @@ def _read_file(path: Path) -> Record:
     record.optimizers = [optimizers[index] for index in sorted(optimizers)]
     for optimizer in record.optimizers:
         optimizer.casts_unseen = optimizer.sharded or "deepspeed" in record.topics
+    _drop_unfinished(record)
     return record
+
+
+def _drop_unfinished(record: Record) -> None:
+    """Leave out the terms of a step that was not done: they are measured before it, and Ctrl-C or
+    a gradient that is not finite may come between."""
+    last = max((one.steps[-1].step for one in record.optimizers if one.steps), default=None)
+    if last is not None:
+        record.terms = [terms for terms in record.terms if terms.step <= last]
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

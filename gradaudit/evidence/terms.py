@@ -57,6 +57,9 @@ EVEN = 10.0
 series is made by a cause, and a threshold on it is a guess (p90 was the worse choice in
 docs/measurements.md)."""
 
+NEAR_SHARE = "its gradient is near its share, or below"
+"""Why a weight stays that is as it should be: of no interest beside others that change."""
+
 SPIKE = EVEN
 """Norm of a term, at every step at which it is active, over the median norm of all steps, from
 which it makes spikes: where it acts at one step in twenty, the tail is heavy. Even at one in a
@@ -158,7 +161,8 @@ class Balance:
     usual      median norm of all steps.
     why_not    why nothing can be said; empty where something can.
     missing    measured steps that are lacking.
-    dominated   whether auxiliary terms lead: their share together is above `DOMINATED`.
+    share       of all auxiliary terms together, of the sum of all terms' norms.
+    dominated   whether auxiliary terms lead: `share` is above `DOMINATED`.
     helpers_unnamed  there are several terms, and none is auxiliary by its role.
     """
 
@@ -169,6 +173,7 @@ class Balance:
     usual: float = 0.0
     why_not: str = ""
     missing: int = 0
+    share: float = 0.0
     dominated: bool = False
     helpers_unnamed: bool = False
 
@@ -176,6 +181,18 @@ class Balance:
     def to_apply(self) -> list[Advice]:
         """What is recommended: all of it where auxiliary terms lead, else what makes spikes."""
         return [advice for advice in self.advice if self.dominated or advice.spikes]
+
+    @property
+    def held_back(self) -> list[tuple[str, str]]:
+        """Terms that were judged and stay, with the reason that their user should know: of those
+        near their share only where auxiliary terms lead and nothing is recommended."""
+        rare = {term.name for term in self.rare}
+        alone = self.dominated and not self.to_apply
+        return [
+            (name, why)
+            for name, why in self.left
+            if name not in rare and (alone or why != NEAR_SHARE)
+        ]
 
 
 def balance(terms: Sequence[Terms], roles: Mapping[str, str]) -> Balance:
@@ -206,7 +223,8 @@ def balance(terms: Sequence[Terms], roles: Mapping[str, str]) -> Balance:
     few = [s for s in helpers if s.active < FEWEST_ACTIVE or s.active_share < LEAST_ACTIVE]
     result.rare = [s for s in few if not _is_judged(s, terms, result.usual)]
     counted = [s for s in helpers if s not in result.rare]
-    result.dominated = sum(s.share for s in helpers) > DOMINATED
+    result.share = sum(s.share for s in helpers)
+    result.dominated = result.share > DOMINATED
     target = (1 - PRIMARY_SHARE) / max(len(counted), 1) / PRIMARY_SHARE
     result.left += [(s.name, f"active at {s.active} of {s.steps} steps") for s in result.rare]
     for term in counted:
@@ -217,10 +235,11 @@ def balance(terms: Sequence[Terms], roles: Mapping[str, str]) -> Balance:
         else:
             low, high = _factor_interval(terms, reference.name, term.name, target)
         if high >= 1 or wanted > NEAR:
-            result.left.append((term.name, "its gradient is near its share, or below"))
+            result.left.append((term.name, NEAR_SHARE))
         elif term.weight is None:
             span = f"{min(term.weights):g} to {max(term.weights):g}"
-            result.left.append((term.name, f"its weight changes during training ({span})"))
+            why = f"its weight changes during training ({span}): lower the schedule itself"
+            result.left.append((term.name, why))
         else:
             factor = max(wanted, CAP)
             new = rounded(term.weight * factor)

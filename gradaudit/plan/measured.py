@@ -5,8 +5,9 @@ from __future__ import annotations
 from math import isfinite
 
 from gradaudit.evidence.compared import compared
-from gradaudit.evidence.series import BELOW_PEAK, REACHED, Warmup, climbs, find_warmup
+from gradaudit.evidence.series import BELOW_PEAK, REACHED, Warmup, climbs
 from gradaudit.evidence.statistics import series_share
+from gradaudit.evidence.warmup import settled, told_warmup, warmup_of
 from gradaudit.plan.values import optimizer_family
 
 TYPE_CHECKING = False
@@ -55,8 +56,9 @@ class Measured:
         self.older = older
         self.unsure = unsure
         self.series = optimizer.series()
-        self.warmup = find_warmup(self.series)
-        if self.warmup.over and self._may_be_inside_warmup():
+        self.warmup = warmup_of(record, self.series)
+        self._told = told_warmup(record)
+        if self._told is None and self.warmup.over and self._may_be_inside_warmup():
             self.warmup = Warmup(len(self.series), False)
         used = [step for step in optimizer.steps if not step.skipped]
         self.after: list[Step] = used[self.warmup.after :]
@@ -137,9 +139,10 @@ class Measured:
             self.wanted[code] = self.lacking(needed)
         return False
 
-    def lacking(self, needed: int) -> int | None:
-        """How many more steps a record must have; None where the warm-up's end is not known."""
-        missing = max(needed - len(self.norms), 0)
+    def lacking(self, needed: int, have: int | None = None) -> int | None:
+        """How many more steps a record must have that has `have` to judge by (default: norms); None
+        where the warm-up's end is not known."""
+        missing = max(needed - (len(self.norms) if have is None else have), 0)
         if self.warmup.over:
             return missing
         more = self.warmup.more
@@ -194,6 +197,15 @@ class Measured:
     def terms(self) -> list[Terms]:
         """What a dry run measured of the loss's terms."""
         return self.record.terms if self.comparable else []
+
+    @property
+    def settled_terms(self) -> list[Terms]:
+        """Those of the steps after the warm-up: the only ones by which weights are judged."""
+        if not self.warmup.over:
+            return []
+        before = self.series.steps[: self.warmup.after]
+        told = self._told if self._told is not None else before[-1] if before else 0
+        return settled(self.terms, told)
 
     def layer_norms(self) -> list[list[float]]:
         """For each layer its finite gradient norms over the judged steps."""

@@ -7,20 +7,23 @@ from math import isfinite, sqrt
 
 from gradaudit.dialects import GENERIC
 from gradaudit.plan.loss_terms import role_of
+from gradaudit.plan.measured import same
 from gradaudit.plan.term_keys import find_key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from gradaudit.evidence.record import Terms
     from gradaudit.plan.measured import Measured
     from gradaudit.plan.model import LossTerm, Setting
 
 
 @dataclass
 class TermShare:
-    """One term. share: mean of its gradient norm over all measured steps, over the sum of all
-    terms' means. rms: root mean square over the steps at which it is active; active: their share.
+    """One term. share: mean of its gradient norm over the judged steps, over the sum of all terms'
+    means. rms: root mean square over the steps at which it is active; active: their share.
 
-    Norms are of weight x gradient. weight: the file's, else the one that was measured with.
+    Norms are of weight x gradient. written: the file's weight. used: that of the run, where it was
+    the same at every step. weight: the one that the norms are of.
     """
 
     name: str
@@ -30,18 +33,31 @@ class TermShare:
     active: float
     rms: float
     share: float = 0.0
+    written: float | None = None
+    used: float | None = None
+
+    @property
+    def differs(self) -> bool:
+        """Whether the file has another weight than the run."""
+        return (
+            self.written is not None and self.used is not None and not same(self.used, self.written)
+        )
 
     @property
     def is_auxiliary(self) -> bool:
         return self.role in ("auxiliary", "regulariser")
 
 
-def shares_of(measured: Measured) -> list[TermShare]:
-    """What each term has of the gradient. A weight that the file has changed since scales the
-    measured norm, which is exact: the gradient is linear in it."""
-    steps = measured.terms
-    names = list(dict.fromkeys(name for step in steps for name in step.names))
-    own = _terms_of(names, measured.unit.loss_terms)
+def shares_of(measured: Measured, steps: list[Terms] | None = None) -> list[TermShare]:
+    """What each term has of the gradient, after the warm-up or at the steps that are given.
+
+    A weight that was changed in the file since scales the measured norm, which is exact: the
+    gradient is linear in it. Where the file is the one that was measured, a weight that differs is
+    not the run's, and the norms are those of the run.
+    """
+    steps = measured.settled_terms if steps is None else steps
+    names = list(dict.fromkeys(name for step in measured.terms for name in step.names))
+    own = _terms_of(names, measured)
     _add_unknown(own, measured)
     said = {line.get("name"): line.get("role") for line in measured.record.others.get("term", [])}
     beside = [_tokens(name) for name in names]
@@ -50,27 +66,29 @@ def shares_of(measured: Measured) -> list[TermShare]:
     for name in names:
         term = own.get(name)
         norms: list[float] = []
-        weight = None
+        used = _used(measured, name)
         for step in steps:
             if name not in step.names:
                 continue
-            at = step.names.index(name)
-            norm, used = step.norms[at], step.weights[at]
-            weight = used if used is not None else weight
+            norm = step.norms[step.names.index(name)]
             if norm is not None and isfinite(norm) and norm > 0:
                 norms.append(norm)
-        factor = 1.0
-        if term is not None and weight:
-            factor = abs(term.weight / weight)
-            weight = term.weight
+        factor, weight = 1.0, used
+        if term is not None and used and measured.older:
+            factor, weight = abs(term.weight / used), term.weight
         norms = [norm * factor for norm in norms if norm * factor > 0]
-        means.append(sum(norms) / len(steps))
+        count = len(steps) or 1
+        means.append(sum(norms) / count)
         rms = sqrt(sum(norm * norm for norm in norms) / len(norms)) if norms else 0.0
         role = said.get(name) or (
             term.role if term is not None else role_of(_tokens(name), _ROLES, beside)
         )
         setting = term.setting if term is not None else None
-        found.append(TermShare(name, role, weight, setting, len(norms) / len(steps), rms))
+        written = term.weight if term is not None else None
+        active = len(norms) / count
+        found.append(
+            TermShare(name, role, weight, setting, active, rms, written=written, used=used)
+        )
     total = sum(means)
     for share, mean in zip(found, means, strict=True):
         share.share = mean / total if total else 0.0
@@ -105,16 +123,8 @@ def norm_moved(measured: Measured) -> bool:
 
 
 def weights_changed(measured: Measured) -> bool:
-    """Whether the file has another weight for a term than it was measured with."""
-    shares = shares_of(measured)
-    recorded = dict(zip(measured.terms[-1].names, measured.terms[-1].weights, strict=True))
-    return any(
-        share.setting is not None
-        and share.weight is not None
-        and (used := recorded.get(share.name)) is not None
-        and abs(used - share.weight) > 0.01 * abs(used)
-        for share in shares
-    )
+    """Whether the file was changed since and has another weight for a term than the run."""
+    return bool(measured.older) and any(share.differs for share in shares_of(measured))
 
 
 _ROLES: dict[str, str] = GENERIC["loss_terms"]["roles"]
@@ -124,10 +134,20 @@ def _tokens(name: str) -> tuple[str, ...]:
     return tuple(_plain(name).split("_"))
 
 
-def _terms_of(names: list[str], terms: list[LossTerm]) -> dict[str, LossTerm]:
+def _used(measured: Measured, name: str) -> float | None:
+    """The weight that a term was measured with; None where it changed or is not known."""
+    weights = {
+        step.weights[step.names.index(name)] for step in measured.terms if name in step.names
+    }
+    return weights.pop() if len(weights) == 1 else None
+
+
+def _terms_of(names: list[str], measured: Measured) -> dict[str, LossTerm]:
     """Measured name -> the file's term: of that name or key, else the only one left that shares
-    all words with it. `uncertainty_bounds` is not `uncertainty` where that was measured, too."""
+    all words with it. `uncertainty_bounds` is not `uncertainty` where that was measured, too; nor
+    is a name of other words the run's where the file was not changed and has another number."""
     found = {}
+    terms = measured.unit.loss_terms
     for name in names:
         wanted = _plain(name)
         for term in terms:
@@ -140,7 +160,8 @@ def _terms_of(names: list[str], terms: list[LossTerm]) -> dict[str, LossTerm]:
             continue
         words = set(_tokens(name))
         close = [t for t in left if words <= set(_tokens(t.name)) or set(_tokens(t.name)) <= words]
-        if len(close) == 1:
+        used = _used(measured, name) if len(close) == 1 and not measured.older else None
+        if len(close) == 1 and (used is None or same(used, close[0].weight)):
             found[name] = close[0]
     return found
 

@@ -11,8 +11,6 @@ from gradaudit.rules.text import percent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from gradaudit.evidence.dry_run import DryRun, Spread
     from gradaudit.render.layout import Line
 
@@ -30,10 +28,8 @@ _SAMPLES = {
 }  # fmt: skip
 
 
-def dry_run_lines(
-    run: DryRun, path: str, directory: str, held: Collection[str], again: str, width: int
-) -> list[Line]:
-    """`held`: terms whose weight stands in the file. `again`: the command that applies it."""
+def dry_run_lines(run: DryRun, path: str, directory: str, again: str, width: int) -> list[Line]:
+    """`again`: the command that applies what is recommended."""
     width = max(width, NARROWEST)
     lines: list[Line] = _head(run, path, directory, width)
     lines += _terms(run, width)
@@ -42,7 +38,7 @@ def dry_run_lines(
     lines += _batch(run, width)
     lines += _rates(run, width)
     lines += causes(run, width)
-    lines += advice_lines(run, held, again, width)
+    lines += advice_lines(run, again, width)
     return lines
 
 

@@ -8,12 +8,10 @@ from gradaudit.evidence.dry_run import LEAST_COSINE
 from gradaudit.evidence.terms import CAP, EVEN, FEWEST_STEPS, SEEN
 from gradaudit.render.dryrun_text import number, prose
 from gradaudit.render.layout import clean, fit, piece
-from gradaudit.rules.text import percent, times
+from gradaudit.rules.text import listed, percent, times
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from gradaudit.evidence.dry_run import DryRun
     from gradaudit.evidence.terms import Advice
     from gradaudit.render.layout import Line
@@ -71,7 +69,7 @@ def _moved(p95: tuple[float, float], largest: tuple[float, float], verb: str) ->
     return f"{what} {verb} {number(after)}, not {number(before)}"
 
 
-def advice_lines(run: DryRun, held: Collection[str], again: str, width: int) -> list[Line]:
+def advice_lines(run: DryRun, again: str, width: int) -> list[Line]:
     """Weights, threshold, batch: each with what it rests on, or why there is none."""
     lines: list[Line] = [[], [piece("What to change", "heading")]]
     if run.non_finite is not None:
@@ -82,19 +80,38 @@ def advice_lines(run: DryRun, held: Collection[str], again: str, width: int) -> 
             "its batch",
             width,
         )
-    lines += _weights(run, held, width)
+    lines += _weights(run, width)
     lines += _clip(run, width)
     lines += _batch(run, width)
-    if any(a.name in held for a in run.balance.to_apply):
-        lines += prose(
+    return lines + _command(run, again, width)
+
+
+def _command(run: DryRun, again: str, width: int) -> list[Line]:
+    """What `fix` will do; nothing where it will do nothing."""
+    also = "; ".join(run.also)
+    if _writes_weights(run):
+        text = (
             f"`{again}` shows the new weights as a diff; with `--write` it writes them. Then dry "
-            "run again: gradients change when weights do.",
-            width,
+            "run again: gradients change when weights do."
         )
-    return lines
+        if also:
+            text += f" In the same diff, for other findings: {also}."
+    elif run.clip_written:
+        text = f"`{again}` shows the new threshold as a diff; with `--write` it writes it."
+        if also:
+            text += f" In the same diff, for other findings: {also}."
+    elif also:
+        text = f"`{again}` shows a diff: {also}; with `--write` it writes it."
+    else:
+        return []
+    return prose(text, width)
 
 
-def _weights(run: DryRun, held: Collection[str], width: int) -> list[Line]:
+def _writes_weights(run: DryRun) -> bool:
+    return any(run.in_file.get(advice.name) == "" for advice in run.balance.to_apply)
+
+
+def _weights(run: DryRun, width: int) -> list[Line]:
     balance = run.balance
     if balance.why_not:
         text = f"weights: none, {balance.why_not}"
@@ -106,18 +123,20 @@ def _weights(run: DryRun, held: Collection[str], width: int) -> list[Line]:
     assert balance.reference is not None
     advised = balance.to_apply
     if not advised:
-        lines = prose(
-            f"weights: none, the auxiliary terms do not lead the training (`"
-            f"{balance.reference.name}` has a norm of {number(balance.reference.rms)})",
-            width,
+        why = (
+            f"weights: none can be lowered, though the auxiliary terms lead the training with "
+            f"{percent(balance.share)} of the norms"
+            if balance.dominated
+            else "weights: none, the auxiliary terms do not lead the training"
         )
-        return lines + _rare(run, width)
+        norm = f"(`{balance.reference.name}` has a norm of {number(balance.reference.rms)})"
+        return prose(f"{why} {norm}", width) + _held_back(run, width) + _rare(run, width)
     what = "leads the training" if balance.dominated else "makes the spikes"
     lines = prose(f"weights: lower what {what}; primary weights stay", width)
     room = max(len(advice.name) for advice in advised)
     room = max(min(room, width - 60 if width >= WIDE else width - 38), 5)
     for advice in advised:
-        where = "" if advice.name in held else " *"
+        where = "" if run.in_file.get(advice.name) == "" else " *"
         low, high = max(advice.low, 1e-9), advice.high
         row = (
             f"    {fit(clean(advice.name), room):<{room}} {number(advice.weight):>7} -> "
@@ -126,17 +145,23 @@ def _weights(run: DryRun, held: Collection[str], width: int) -> list[Line]:
         if width >= WIDE and advice.few != 1:
             row += f" ({number(low)} to {number(high)})"
         lines.append([piece(row + where, "fix")])
-    if any(advice.name not in held for advice in advised):
+    if any(advice.name not in run.in_file for advice in advised):
         lines += prose(
             "* the file has no key that is known to be this weight: change it by hand",
             width,
             "    ",
             "dim",
         )
+    kept: dict[str, list[str]] = {}
+    for advice in advised:
+        if run.in_file.get(advice.name):
+            kept.setdefault(run.in_file[advice.name], []).append(f"`{advice.name}`")
+    for why, names in kept.items():
+        lines += prose(f"* `fix` does not write {listed(names)}: {why}", width, "    ", "dim")
     for advice in advised:
         if advice.few:
             lines += prose(_of_few(run, advice), width, "    ", "dim")
-    lines += _rare(run, width)
+    lines += _held_back(run, width) + _rare(run, width)
     capped = [f"`{advice.name}`" for advice in advised if advice.is_off]
     if capped:
         lines += prose(
@@ -175,6 +200,13 @@ def _of_few(run: DryRun, advice: Advice) -> str:
         f"({number(run.balance.usual)}). That it is too large is seen; how low it belongs is a "
         "rough guess"
     )
+
+
+def _held_back(run: DryRun, width: int) -> list[Line]:
+    lines: list[Line] = []
+    for name, why in run.balance.held_back:
+        lines += prose(f"`{name}` stays: {why}", width, "    ", "dim")
+    return lines
 
 
 def _rare(run: DryRun, width: int) -> list[Line]:
@@ -217,11 +249,22 @@ def _clip(run: DryRun, width: int) -> list[Line]:
             why += f" (95th percentile {times(tail)} the median)"
         return prose(f"clip threshold: none, {why}", width)
     text = f"clip threshold: {number(run.clip_advice)}, the 90th percentile"
+    if run.clip_stays and run.clip_norm is not None and run.norm is not None:
+        text = (
+            f"clip threshold: {number(run.clip_norm)} may stay, it acts at {run.clipped} of "
+            f"{run.norm.count} steps; "
+        )
+        text += "as a guard against spikes " * (not run.clipped)
+        text += f"the 90th percentile is {number(run.clip_advice)}"
     if run.clip_interval is not None:
         low, high = run.clip_interval
         text += f" ({number(low)} to {number(high)})"
-        if run.clip_norm is not None and low <= run.clip_norm <= high:
+        if run.clip_norm is not None and low <= run.clip_norm <= high and not run.clip_stays:
             return prose(f"{text}; {number(run.clip_norm)} is as good", width)
+    if run.clip_stays:
+        if run.clip_norm is None:
+            text += "; the file has none, and no rule asks for one: as a guard, by hand"
+        return prose(text, width)
     if run.clip_norm is not None and run.norm is not None:
         text += f"; {number(run.clip_norm)} acts at {run.clipped} of {run.norm.count} steps"
         if run.about.get("adaptive") and run.clipped == run.norm.count:

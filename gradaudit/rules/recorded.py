@@ -117,7 +117,7 @@ def differs(
         next = RECORD_AGAIN
     return report(
         measured, [setting.name], message, severity=severity, confidence=confidence, label=label,
-        why=[why], evidence=notes, next=next,
+        why=[why], evidence=notes, next=next, at=setting,
     )  # fmt: skip
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from gradaudit.findings import HIGH, INFO, MEDIUM, WARNING
 from gradaudit.plan.measured import same
 from gradaudit.plan.model import ADAPTIVE, LEARNING_RATE_FREE, SGD_LIKE, SIGN
+from gradaudit.plan.terms import shares_of
 from gradaudit.rules import rule
 from gradaudit.rules.recorded import ELSEWHERE, RECORD_PAGE, differs, said, written
+from gradaudit.rules.term_weights import unlike_text
 from gradaudit.rules.text import number
 
 TYPE_CHECKING = False
@@ -94,18 +96,20 @@ def recorded_optimizer_differs(measured: Measured, limits: Limits) -> Iterator[F
     "GA907",
     "recorded-hyperparameter-differs",
     scope="record",
-    needs=(("weight_decay", "momentum", "eps", "betas"),),
+    needs=(("weight_decay", "momentum", "eps", "betas", "loss_terms"),),
     severities=(WARNING, INFO),
     confidence=HIGH,
     limits={"tolerance": 0.01},
     references=("https://docs.pytorch.org/docs/stable/optim.html", RECORD_PAGE),
 )
 def recorded_hyperparameter_differs(measured: Measured, limits: Limits) -> Iterator[Finding]:
-    """Weight decay, momentum, betas or eps of the run are not those of the file.
+    """Weight decay, momentum, betas, eps or a loss weight of the run are not those of the file.
 
     Why:
         The defaults of torch's optimisers differ from one to the next (a decay of 0.01 in AdamW, 0
-        in Adam), and a value that does not reach the constructor is replaced by one silently.
+        in Adam), and a value that does not reach the constructor is replaced by one silently. A
+        weight of the loss that stands in the code is one that no config changes: whoever lowers
+        the key lowers nothing.
 
     Bad:
         optimizer: adamw
@@ -125,7 +129,8 @@ def recorded_hyperparameter_differs(measured: Measured, limits: Limits) -> Itera
         {"kind": "step", "step": 1, "to": 40, "events": "ZBS", "learning_rate": [1e-3]}
 
     Tell:
-        Print `optimizer.param_groups` without the parameters.
+        Print `optimizer.param_groups` without the parameters; a dry run says with which weight each
+        term of the loss was measured.
 
     Symptoms:
         worse than the published result
@@ -138,7 +143,9 @@ def recorded_hyperparameter_differs(measured: Measured, limits: Limits) -> Itera
         tolerance: relative difference up to which two numbers are one.
 
     False positives:
-        A value that any group has counts as read: norms and biases without decay are usual.
+        A value that any group has counts as read: norms and biases without decay are usual. A
+        loss weight is held against its key only where it was the same at every step and the file
+        was not changed since; one that the code scales on purpose differs.
     """
     for name in ("weight_decay", "momentum", "eps", "betas"):
         setting = written(measured, name)
@@ -159,6 +166,27 @@ def recorded_hyperparameter_differs(measured: Measured, limits: Limits) -> Itera
             why=ELSEWHERE,
             evidence=f"{said(setting)} is in no group of {measured.optimizer.class_name}",
             next="Pass the value to the optimiser's constructor.",
+        )
+    yield from _loss_weights(measured)
+
+
+def _loss_weights(measured: Measured) -> Iterator[Finding]:
+    """A file that was changed since has its say in GA961 and GA931."""
+    if measured.older or not measured.terms:
+        return
+    for share in shares_of(measured):
+        if share.setting is None or not share.differs:
+            continue
+        yield differs(
+            measured,
+            share.setting,
+            unlike_text(share),
+            severity=WARNING,
+            confidence=HIGH,
+            label=f"the run had {number(share.used or 0.0)}",
+            why=ELSEWHERE,
+            evidence=f"`{share.name}` was measured with {number(share.used or 0.0)} at each step",
+            next="Let the code read the file, or write into the file what the code does.",
         )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from gradaudit.evidence.statistics import levelled, median, steady_tail_ratio, tail_ratio
+from gradaudit.evidence.statistics import median, steady_tail_ratio, tail_ratio
 from gradaudit.findings import INFO, MEDIUM, WARNING
 from gradaudit.plan.measured import ENOUGH_TO_RECOMMEND
 from gradaudit.rules import rule
 from gradaudit.rules.recorded import RECORD_PAGE, report
-from gradaudit.rules.recorded_threshold import HEAVY, norms_text
+from gradaudit.rules.recorded_threshold import HEAVY, LARGEST, jumps, norms_text, stands_out
 from gradaudit.rules.text import times
 
 TYPE_CHECKING = False
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     scope="record",
     severities=(WARNING, INFO),
     confidence=MEDIUM,
-    limits={"tail": HEAVY, "largest": 50, "steps": ENOUGH_TO_RECOMMEND},
+    limits={"tail": HEAVY, "largest": LARGEST, "steps": ENOUGH_TO_RECOMMEND},
     references=(
         "https://arxiv.org/abs/2204.02311 (Chowdhery et al. 2022, PaLM: spikes, skipped batches)",
         "docs/measurements.md",
@@ -95,9 +95,9 @@ def heavy_tailed_gradient_norm(measured: Measured, limits: Limits) -> Iterator[F
     steady = steady_tail_ratio(measured.norms) or 0.0
     largest = max(measured.norms) / median(measured.norms)
     by_tail = steady >= limits["tail"]
-    if not by_tail and not _stands_out(measured.norms, limits["largest"]):
+    if not by_tail and not stands_out(measured.norms, limits["largest"]):
         return
-    if not by_tail and _begins(measured) and not _stands_out(measured.norms[1:], limits["largest"]):
+    if not by_tail and not jumps(measured, limits["largest"]):
         yield _first_alone(measured, largest)
         return
     yield report(
@@ -114,17 +114,6 @@ def heavy_tailed_gradient_norm(measured: Measured, limits: Limits) -> Iterator[F
         "steps saw. Set no threshold before.",
         cause="loss-weights",
     )
-
-
-def _stands_out(norms: list[float], factor: float) -> bool:
-    """Whether a norm is so many times the median, of all and of its neighbours."""
-    return max(norms) >= factor * median(norms) > 0 and max(levelled(norms), default=0.0) >= factor
-
-
-def _begins(measured: Measured) -> bool:
-    """Whether the first norm is that of the first step of the training."""
-    first = measured.after[0]
-    return first.step == 1 and first.pre_clip_norm == measured.norms[0]
 
 
 def _first_alone(measured: Measured, largest: float) -> Finding:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from gradaudit.evidence.statistics import wilson
 from gradaudit.findings import HIGH, INFO, MEDIUM, WARNING
-from gradaudit.plan.terms import TermShare, shares_of
+from gradaudit.plan.terms import shares_of
 from gradaudit.rules import load, rule
 from gradaudit.rules.recorded import RECORD_PAGE, report
-from gradaudit.rules.term_weights import weights_fix
+from gradaudit.rules.term_weights import shares_text, spiking, weights_fix
 from gradaudit.rules.text import listed, number, percent, times
 
 TYPE_CHECKING = False
@@ -22,9 +22,10 @@ GRADNORM = "https://arxiv.org/abs/1711.02257 (Chen et al. 2018, GradNorm)"
 
 
 def _enough(measured: Measured, code: str, needed: float) -> bool:
-    count = len(measured.terms)
-    if 0 < count < needed:
-        measured.wanted[code] = int(needed) - count
+    """Whether terms were measured at so many steps after the warm-up; else it is kept who asked."""
+    count = len(measured.settled_terms)
+    if measured.terms and count < needed:
+        measured.wanted[code] = measured.lacking(int(needed), count)
     return count >= needed
 
 
@@ -86,8 +87,8 @@ def term_dominates_gradient(measured: Measured, limits: Limits) -> Iterator[Find
 
     Limits:
         share: summed share of the auxiliary terms; a term's share is the mean of its norm over
-          all steps, over the sum of these means.
-        probes: fewest steps at which terms were measured.
+          all steps after the warm-up, over the sum of these means.
+        probes: fewest steps after the warm-up at which terms were measured.
 
     False positives:
         Phases in which a penalty is meant to lead. A term whose name has no known role counts as
@@ -111,7 +112,7 @@ def term_dominates_gradient(measured: Measured, limits: Limits) -> Iterator[Find
         confidence=HIGH,
         label=f"{percent(heaviest.share)} of the gradient",
         why=["The model is trained to satisfy the penalties; the task gets what is left."],
-        evidence=[shares_text(shares, len(measured.terms))],
+        evidence=[shares_text(shares, len(measured.settled_terms))],
         next="Lower their weights, then measure again.",
         fix=fix,
         no_fix=no_fix,
@@ -173,7 +174,7 @@ def primary_term_starved(measured: Measured, limits: Limits) -> Iterator[Finding
 
     Limits:
         share: a primary term's share, below which it is starved.
-        probes: fewest steps at which terms were measured.
+        probes: fewest steps after the warm-up at which terms were measured.
 
     False positives:
         A term that has converged has no gradient left. It is an info where other primary terms
@@ -196,7 +197,7 @@ def primary_term_starved(measured: Measured, limits: Limits) -> Iterator[Finding
         confidence=HIGH if together < limits["share"] else MEDIUM,
         label="hardly in the gradient",
         why=["What has no share in the gradient is learnt by way of the other terms, or not."],
-        evidence=[shares_text(shares, len(measured.terms))],
+        evidence=[shares_text(shares, len(measured.settled_terms))],
         next="If it is a task of its own, lower what drowns it before raising it.",
         cause="loss-weights",
         at=starved[0].setting,
@@ -256,14 +257,14 @@ def term_never_active(measured: Measured, limits: Limits) -> Iterator[Finding]:
 
     Limits:
         active: share of steps with a gradient, up to which it counts as never.
-        probes: fewest steps at which terms were measured.
+        probes: fewest steps after the warm-up at which terms were measured.
 
     False positives:
         A penalty that is satisfied from the start: keep it as a guard, or drop it.
     """
     if not _enough(measured, "GA963", limits["probes"]):
         return
-    for share in shares_of(measured):
+    for share in shares_of(measured, measured.terms):  # in the warm-up, too: it is not cut off
         if share.active > limits["active"] or share.weight == 0:
             continue
         count = len(measured.terms)
@@ -350,8 +351,9 @@ def term_makes_spikes(measured: Measured, limits: Limits) -> Iterator[Finding]:
     Limits:
         active: share of the steps at which it has a gradient, below which it is rare.
         over-others: root mean square norm over the steps at which it is active, over the largest
-          of the other terms'.
-        probes: fewest steps at which terms were measured.
+          of the other terms'. Whose weight is to come down for its spikes (see Fix) is told of
+          without these two.
+        probes: fewest steps after the warm-up at which terms were measured.
 
     False positives:
         A term that is switched on late by a schedule.
@@ -362,18 +364,21 @@ def term_makes_spikes(measured: Measured, limits: Limits) -> Iterator[Finding]:
     together = sum(share.share for share in shares if share.is_auxiliary)
     leads = together > load()["GA961"].limits["share"]  # then that finding has the fix
     fix, no_fix = (None, "") if leads else weights_fix(measured, shares)
+    spikes = {} if leads else spiking(measured, shares)
     for share in shares:
         others = [other.rms for other in shares if other is not share and other.rms > 0]
-        if not others or not 0 < share.active < limits["active"]:
+        if not others:
             continue
         ratio = share.rms / max(others)
-        if ratio < limits["over_others"]:
-            continue
+        than = f"{times(ratio)} any other term"
+        if ratio < limits["over_others"] or not 0 < share.active < limits["active"]:
+            if share.name not in spikes:
+                continue
+            than = f"{times(spikes[share.name])} the norm of the usual step"
         yield report(
             measured,
             [],
-            f"`{share.name}` is active at {percent(share.active)} of the steps, and then "
-            f"{times(ratio)} any other term",
+            f"`{share.name}` is active at {percent(share.active)} of the steps, and then {than}",
             severity=WARNING,
             confidence=MEDIUM,
             label="makes the spikes",
@@ -381,7 +386,7 @@ def term_makes_spikes(measured: Measured, limits: Limits) -> Iterator[Finding]:
             evidence=[
                 (
                     f"root mean square norm {number(share.rms)} where it is active, of the others "
-                    f"at most {number(max(others))}; {len(measured.terms)} steps measured"
+                    f"at most {number(max(others))}; {len(measured.settled_terms)} steps measured"
                 )
             ],
             next="Make the penalty smooth at its bound, or lower its weight.",
@@ -390,10 +395,3 @@ def term_makes_spikes(measured: Measured, limits: Limits) -> Iterator[Finding]:
             cause="loss-weights",
             at=share.setting,
         )
-
-
-def shares_text(shares: list[TermShare], count: int) -> str:
-    """`mse 11 %, calibration 89 % of the gradient (mean norm over 40 steps)`."""
-    ordered = sorted(shares, key=lambda share: -share.share)
-    named = ", ".join(f"{share.name} {percent(share.share)}" for share in ordered[:8])
-    return f"{named} of the summed norms, mean over {count} steps"

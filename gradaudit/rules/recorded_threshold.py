@@ -1,8 +1,10 @@
-"""The threshold that the measured norms recommend, and how these norms are told."""
+"""The threshold that the measured norms recommend (what `fix --record` writes, and the screen of a
+dry run says), and how these norms are told."""
 
 from __future__ import annotations
 
 from gradaudit.evidence.statistics import (
+    levelled,
     median,
     quantile,
     series_quantile,
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from gradaudit.plan.measured import Measured
     from gradaudit.rules import Limits
 
+NOT_PLAIN = "the threshold does not stand in this file as a plain number"
+"""Why a threshold that is recommended is not written."""
+
 PERCENTILE = 0.9
 DOMINATED = 0.5
 """Share of the gradient that auxiliary terms have where GA961 lowers their weights."""
@@ -33,6 +38,9 @@ USUAL = 1e-3
 HEAVY = 10
 """A 95th percentile at this many times the median: 38 on the reconstructed training as written, 8
 with its heavy penalties lowered; a looser clip there was worse (docs/measurements.md)."""
+
+LARGEST = 50
+"""A single norm at this many times the median, of all and of its neighbours, likewise."""
 
 
 def median_move(measured: Measured) -> float | None:
@@ -96,6 +104,26 @@ def recommended(measured: Measured) -> float:
     return next((value for value in values if low <= value <= high), exact)
 
 
+def stands_out(norms: list[float], factor: float) -> bool:
+    """Whether a norm is so many times the median, of all and of its neighbours."""
+    return max(norms) >= factor * median(norms) > 0 and max(levelled(norms), default=0.0) >= factor
+
+
+def begins(measured: Measured) -> bool:
+    """Whether the first norm is that of the first step of the training."""
+    first = measured.after[0]
+    return first.step == 1 and first.pre_clip_norm == measured.norms[0]
+
+
+def jumps(measured: Measured, factor: float = LARGEST) -> bool:
+    """Whether a norm stands out so far that a few steps decide; that of the initial weights alone
+    does not."""
+    norms = measured.norms
+    if not stands_out(norms, factor):
+        return False
+    return not begins(measured) or stands_out(norms[1:], factor)
+
+
 def clip_fix(measured: Measured, limits: Limits) -> tuple[Fix | None, str]:
     """The threshold that the measured norms recommend, or why there is none.
 
@@ -140,6 +168,12 @@ def clip_fix(measured: Measured, limits: Limits) -> tuple[Fix | None, str]:
             f"the 95th percentile is {times(tail or 0)} the median: mend what makes the spikes "
             "first, then record again"
         )
+    if jumps(measured):
+        ratio = times(max(measured.norms) / median(measured.norms))
+        return None, (
+            f"the largest norm is {ratio} the median: find out which term or which samples make "
+            "such steps first, then record again"
+        )
     setting = measured.unit.settings.get("clip_norm") if measured.comparable else None
     interval = series_quantile(norms, PERCENTILE)
     value = recommended(measured)
@@ -152,7 +186,7 @@ def clip_fix(measured: Measured, limits: Limits) -> tuple[Fix | None, str]:
         return None, ""
     edit = change(setting, int(value) if value == int(value) and "." not in setting.raw else value)
     if edit is None:
-        return None, "the threshold does not stand in this file as a plain number"
+        return None, NOT_PLAIN
     low, high = map(number, interval)
     what = f" ({measured.compared.what})" if measured.compared.what else ""
     notes = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gradaudit.evidence.terms import CAP, balance, norms_with, percentiles
 from gradaudit.findings import RECOMMENDED, Fix
 from gradaudit.rules.repair import change
-from gradaudit.rules.text import listed, number, times
+from gradaudit.rules.text import listed, number, percent, times
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,21 +19,13 @@ SAME = 1e-6
 """Relative difference within which a weight of the file is the one that was measured with."""
 
 
-def settled_terms(measured: Measured) -> list[Terms]:
-    """The measured steps after the warm-up."""
-    if not measured.after:
-        return []
-    first = measured.after[0].step
-    return [step for step in measured.terms if step.step >= first]
-
-
 def weights_fix(measured: Measured, shares: list[TermShare]) -> tuple[Fix | None, str]:
     """Lower each auxiliary weight to what its measured gradient recommends (`evidence.terms`).
 
     A weight is set, not scaled: one that the file has changed since the record was made is left
     alone, so that the same record is never applied twice. Returns the fix, or why there is none.
     """
-    steps = settled_terms(measured)
+    steps = measured.settled_terms
     by_name = {share.name: share for share in shares}
     found = balance(steps, {share.name: share.role for share in shares})
     if found.why_not:
@@ -42,16 +34,22 @@ def weights_fix(measured: Measured, shares: list[TermShare]) -> tuple[Fix | None
     edits: list[Edit] = []
     keys: list[str] = []
     done: list[Advice] = []
-    changed = mended = False
+    why = _Why()
     for advice in found.to_apply:
         share = by_name[advice.name]
-        if share.setting is None or share.weight is None:
+        if share.setting is None or share.written is None:
+            why.by_hand.append(
+                f"`{advice.name}` has no key here: in the code, {number(advice.weight)} to "
+                f"{number(advice.new)}"
+            )
             continue
-        if abs(share.weight - advice.weight) > SAME * abs(advice.weight):
-            if abs(share.weight - advice.new) <= SAME * abs(advice.new):
-                mended = True
+        if abs(share.written - advice.weight) > SAME * abs(advice.weight):
+            if not measured.older:
+                why.unlike.append(unlike_text(share))
+            elif abs(share.written - advice.new) <= SAME * abs(advice.new):
+                why.mended = True
             else:
-                changed = True
+                why.changed = True
             continue
         edit = change(share.setting, advice.new)
         if edit is not None:
@@ -59,25 +57,66 @@ def weights_fix(measured: Measured, shares: list[TermShare]) -> tuple[Fix | None
             keys.append(f"`{share.setting.last_key}`")
             done.append(advice)
     if not edits:
-        if changed:
-            return None, "the weights were changed since they were measured: measure again"
-        if mended:
-            return (
-                None,
-                "the weights are those that this record recommends: measure again with them",
-            )
-        if not found.to_apply:
-            return None, "no auxiliary term is clearly above its share"
-        return None, "no weight of these terms stands in this file as a plain number"
-    notes = _notes(steps, found, done)
-    notes += [
-        f"`{advice.name}` has no key here: in the code, {number(advice.weight)} to "
-        f"{number(advice.new)}"
-        for advice in found.to_apply
-        if by_name[advice.name].setting is None
-    ]
+        return None, why.text(found)
+    notes = _notes(steps, found, done) + why.unlike + why.by_hand
+    notes += [f"`{name}` stays: {reason}" for name, reason in found.held_back]
     notes.append("primary weights stay; it changes the objective: compare the task's own metric")
     return Fix(RECOMMENDED, f"lower {listed(keys)} by the measured norms", edits, notes), ""
+
+
+def spiking(measured: Measured, shares: list[TermShare]) -> dict[str, float]:
+    """The terms that are to come down because their steps are spikes -> how many times the norm of
+    the usual step theirs is."""
+    found = balance(measured.settled_terms, {share.name: share.role for share in shares})
+    rms = {share.name: share.rms for share in shares}
+    return {
+        advice.name: rms[advice.name] / found.usual
+        for advice in found.to_apply
+        if advice.spikes and found.usual
+    }
+
+
+class _Why:
+    """What keeps the file from being edited.
+
+    unlike   weights that the file has and the run had not. by_hand: those that no key holds.
+    changed  whether the file has had another weight since; mended: the recommended one.
+    """
+
+    def __init__(self) -> None:
+        self.unlike: list[str] = []
+        self.by_hand: list[str] = []
+        self.changed = False
+        self.mended = False
+
+    def text(self, found: Balance) -> str:
+        if self.unlike:
+            return f"{listed(self.unlike)}: find out which is meant, then measure again"
+        if self.changed:
+            return "the weights were changed since they were measured: measure again"
+        if self.by_hand:
+            return f"{'; '.join(self.by_hand)}; then measure again"
+        if self.mended:
+            return "this record has nothing more to lower: measure again with the new weights"
+        if found.to_apply:
+            return "no weight of these terms stands in this file as a plain number"
+        stay = [f"`{name}`: {reason}" for name, reason in found.held_back]
+        stay += [
+            f"`{term.name}`: it acted at {term.active} of {term.steps} steps only"
+            for term in found.rare
+        ]
+        return "no weight can be lowered by the measured norms" + (
+            f": {'; '.join(stay)}" if stay else ", the auxiliary terms do not lead"
+        )
+
+
+def unlike_text(share: TermShare) -> str:
+    """That a weight is not the file's, where the file is the one that was measured."""
+    assert share.setting is not None
+    return (
+        f"the run's weight of `{share.name}` is {number(share.used or 0.0)}, "
+        f"`{share.setting.last_key}` is {number(share.written or 0.0)}"
+    )
 
 
 def _notes(steps: list[Terms], found: Balance, done: list[Advice]) -> list[str]:
@@ -117,3 +156,10 @@ def _spread(advice: Advice) -> str:
 def short(value: float) -> str:
     """Three significant digits: more is not known of a measured norm."""
     return number(float(f"{value:.3g}"))
+
+
+def shares_text(shares: list[TermShare], count: int) -> str:
+    """`mse 11 %, calibration 89 % of the gradient (mean norm over 40 steps)`."""
+    ordered = sorted(shares, key=lambda share: -share.share)
+    named = ", ".join(f"{share.name} {percent(share.share)}" for share in ordered[:8])
+    return f"{named} of the summed norms, mean over {count} steps"

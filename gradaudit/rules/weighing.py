@@ -15,8 +15,8 @@ from gradaudit.rules import load
 from gradaudit.rules.batch import GAN
 from gradaudit.rules.recorded import PARTIAL, share_text, source, steps_by_gradient
 from gradaudit.rules.recorded_layers import update_ratios
-from gradaudit.rules.recorded_terms import shares_text
 from gradaudit.rules.recorded_threshold import clip_fix, clip_norms_text, norms_text
+from gradaudit.rules.term_weights import shares_text, weights_fix
 from gradaudit.rules.text import listed, number, percent, rounded, times
 
 TYPE_CHECKING = False
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Withdrawn = tuple[Finding, str]
 
-MOVE_THE_NORM = ("GA301", "GA303", "GA304", "GA401", "GA402", "GA403", "GA961")
+MOVE_THE_NORM = ("GA301", "GA303", "GA304", "GA401", "GA402", "GA403", "GA961", "GA964")
 """Rules whose fix changes the batch or the weights of the loss, and with them the norm."""
 
 RATIO = "a step changes the weights by"
@@ -208,14 +208,16 @@ def _calls(one: Measured) -> int | None:
 
 def _weights(finding: Finding, one: Measured) -> Verdict | None:
     """GA401: auxiliary terms by their gradients. Above one half, GA961 tells it."""
-    if len(one.terms) < ENOUGH_TO_JUDGE:
+    if len(one.settled_terms) < ENOUGH_TO_JUDGE:
+        if one.terms and finding.fix is not None:
+            finding.fix, finding.no_fix = weights_fix(one, shares_of(one))
         return None
     shares = shares_of(one)
     together = sum(share.share for share in shares if share.is_auxiliary)
     if together > load()["GA961"].limits["share"] or not any(s.is_auxiliary for s in shares):
         return None
     text = f"auxiliary terms have {percent(together)} of the gradient: "
-    text += shares_text(shares, len(one.terms))
+    text += shares_text(shares, len(one.settled_terms))
     if together < 0.2:
         return Verdict(text, against=True)
     # What was measured decides over what the numbers look like: no weight is lowered on a guess.
@@ -226,7 +228,7 @@ def _weights(finding: Finding, one: Measured) -> Verdict | None:
 def _balance(finding: Finding, one: Measured) -> Verdict | None:
     """GA402: unbalanced where an auxiliary term has four fifths, or a term has 100 times the norm
     of a task. A task that leads is as it should be, and a satisfied penalty has no norm."""
-    if len(one.terms) < ENOUGH_TO_JUDGE:
+    if len(one.settled_terms) < ENOUGH_TO_JUDGE:
         return None
     shares = [share for share in shares_of(one) if share.rms > 0]
     tasks = [share for share in shares if not share.is_auxiliary]
@@ -249,7 +251,7 @@ def _balance(finding: Finding, one: Measured) -> Verdict | None:
 def _hinge(finding: Finding, one: Measured) -> Verdict | None:
     """GA403: a steep penalty harms where its gradient comes now and then, and larger than the
     task's."""
-    if len(one.terms) < ENOUGH_TO_JUDGE:
+    if len(one.settled_terms) < ENOUGH_TO_JUDGE:
         return None
     shares = shares_of(one)
     own = [share for share in shares if share.setting is not None
@@ -259,8 +261,8 @@ def _hinge(finding: Finding, one: Measured) -> Verdict | None:
         return None
     share = own[0]
     if not share.rms:
-        text = f"`{share.name}` had no gradient at any of {len(one.terms)} steps"
-        most = 1 - 0.05 ** (1 / len(one.terms))  # 95 %, for a share of which none was seen
+        text = f"`{share.name}` had no gradient at any of {len(one.settled_terms)} steps"
+        most = 1 - 0.05 ** (1 / len(one.settled_terms))  # 95 %, for a share of which none was seen
         if most <= SELDOM:
             return Verdict(text, against=True)
         text += f"; it may still act at up to {percent(most)} of such steps"

@@ -53,7 +53,7 @@ def _one(measured: Measured, several: bool) -> list[str]:
         ]
     if figures.layers:
         lines += [*_layers(figures), ""]
-    if measured.terms:
+    if measured.settled_terms:
         lines += [*_terms(measured), ""]
     lacking = lacking_text(measured)
     if lacking:
@@ -160,8 +160,9 @@ def _terms(measured: Measured) -> list[str]:
         for share in shares
     ]
     heads = ("term", "role", "weight", "share of the gradient", "norm where active", "active")
+    weights = ", with the file's weights" if measured.older else ""
     return [
-        f"Terms of the loss, at {len(measured.terms)} measured steps, with the file's weights:",
+        f"Terms of the loss, at {len(measured.settled_terms)} steps after the warm-up{weights}:",
         "",
         *table(heads, rows),
     ]

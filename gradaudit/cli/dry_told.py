@@ -1,0 +1,98 @@
+"""What `fix` makes of the record of a dry run: the screen promises that, and nothing else."""
+
+from __future__ import annotations
+
+from gradaudit.findings import RECOMMENDED, SAFE
+from gradaudit.fixing import fix_bytes
+from gradaudit.options import Options
+from gradaudit.plan.terms import shares_of
+from gradaudit.rules import load
+from gradaudit.rules.recorded_threshold import NOT_PLAIN, clip_fix
+from gradaudit.rules.term_weights import unlike_text
+from gradaudit.rules.text import listed
+from gradaudit.rules.weighing import MOVE_THE_NORM
+from gradaudit.source import MAX_BYTES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gradaudit.evidence.dry_run import DryRun
+    from gradaudit.evidence.record import Record
+    from gradaudit.findings import Finding
+    from gradaudit.fixing import Fixed
+    from gradaudit.plan.measured import Measured
+    from gradaudit.plan.terms import TermShare
+    from gradaudit.settings import Finder
+
+WEIGHTS = ("GA961", "GA964", "GA401", "GA402", "GA403")
+"""Rules whose findings say why a measured weight is not written, those that know most first."""
+
+
+def tell(run: DryRun, path: str, unit: str, record: Record, finder: Finder) -> None:
+    """Run the fix that the screen names on the file as it is now, and write into `run` what it
+    does and what it leaves.
+
+    Raises: OSError where the file cannot be read any more; settings.BadSettings.
+    """
+    options = Options()
+    options.record, options.named = record, (path,)
+    options.unit = unit if unit != "main" else None
+    with open(path, "rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    fixed = fix_bytes(data, path, options, finder.for_file(path), (SAFE, RECOMMENDED), True)
+    measured = _measured(fixed, unit)
+    if measured is None:
+        return
+    findings = [f for f in fixed.before.findings if f.unit in (unit, None)]
+    applied = fixed.outcome.applied if fixed.outcome is not None else []
+    edited = {edit.key for one in applied for edit in one.fix.edits}
+    shares = {share.name: share for share in shares_of(measured)} if measured.terms else {}
+    weights = {share.setting.key for share in shares.values() if share.setting is not None}
+    for advice in run.balance.to_apply:
+        share = shares.get(advice.name)
+        if share is not None and share.setting is not None:
+            run.in_file[advice.name] = (
+                "" if share.setting.key in edited else _why_kept(share, findings)
+            )
+    setting = measured.unit.settings.get("clip_norm")
+    clip = setting.key if setting is not None else None
+    _tell_clip(run, measured, findings, clip is not None and clip in edited)
+    run.also = list(dict.fromkeys(
+        one.fix.title for one in applied if {edit.key for edit in one.fix.edits} - weights - {clip}
+    ))  # fmt: skip
+
+
+def _measured(fixed: Fixed, unit: str) -> Measured | None:
+    every = (one for other in fixed.before.units if other.name == unit for one in other.measured)
+    return next(every, None)
+
+
+def _why_kept(share: TermShare, findings: list[Finding]) -> str:
+    """Why `fix` leaves a weight that has a key."""
+    if share.differs:
+        return f"{unlike_text(share)}: find out which is meant, then measure again"
+    for code in WEIGHTS:
+        for finding in findings:
+            if finding.rule.code == code and finding.no_fix:
+                return finding.no_fix
+    return "no rule that is on asks for it"
+
+
+def _tell_clip(run: DryRun, measured: Measured, findings: list[Finding], is_written: bool) -> None:
+    """Hold the threshold that the norms alone recommend against what the rules say of it."""
+    if run.clip_advice is None or run.balance.to_apply:
+        return
+    moving = {
+        finding.rule.code
+        for finding in findings
+        if finding.rule.code in MOVE_THE_NORM
+        and finding.fix is not None
+        and finding.fix.applicability == RECOMMENDED
+    }
+    why = clip_fix(measured, load()["GA931"].limits)[1]
+    if moving:
+        why = f"mend {listed(sorted(moving))} first and measure again: it changes the norm"
+    if why and why != NOT_PLAIN:
+        run.clip_advice, run.clip_interval, run.clip_why = None, None, why
+        return
+    run.clip_written = is_written
+    run.clip_stays = not is_written and not any(f.rule.code in ("GA931", "GA101") for f in findings)

@@ -1,0 +1,158 @@
+"""The screen of a dry run promises what `fix` does with its record, and gives the reasons that
+`check` gives: no torch needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from record_support import write_record
+from support import run_cli
+from test_dryrun_screen import lines
+
+from gradaudit.cli.dry_told import tell
+from gradaudit.evidence.dry_run import DryRun, read_dry_run
+from gradaudit.evidence.record_reader import read_record
+from gradaudit.render.dryrun import dry_run_lines
+from gradaudit.render.layout import plain
+from gradaudit.settings import Finder
+
+CONFIG = """\
+optimizer: adamw
+learning_rate: 1.0e-3
+gradient_clip_norm: {clip}
+batch_size: 64
+loss_weights:
+  mse: 1.0
+  calib: {calib}
+"""
+ROLES = {"mse": "primary", "calib": "auxiliary", "var": "auxiliary"}
+
+
+def record(norms: list[float] | None = None, calib: float = 4.0) -> list[dict[str, Any]]:
+    """Of `mse` and `calib`, whose weight is 2; with these norms of the whole."""
+    entries = lines(calib=calib, var_every=1000)
+    for entry in entries:
+        if entry["kind"] == "terms":
+            entry["terms"] = entry["terms"][:2]
+            entry["cosines"] = [[1.0, 0.0], [0.0, 1.0]]
+        elif entry["kind"] == "step" and norms is not None:
+            entry["pre_clip_norm"] = norms[entry["step"] - 1]
+            entry["clips"] = [{"what": "norm", "clip_norm": 2.0}]
+    return entries
+
+
+def told(tmp_path: Path, text: str, entries: list[dict[str, Any]]) -> tuple[DryRun, str, str]:
+    """The summary, the screen, and what `fix` says of the same."""
+    config = tmp_path / "c.yaml"
+    config.write_text(text)
+    later = "2099-01-01T00:00:00+00:00"  # than the file: it was not changed since
+    folder = str(write_record(tmp_path / "r", entries, source="dryrun", started=later))
+    run = read_dry_run(read_record(folder), ROLES)
+    tell(run, str(config), "main", read_record(folder), Finder(None, True))
+    drawn = dry_run_lines(run, "c.yaml", "r", "gradaudit fix c.yaml --record r", 80)
+    screen = " ".join(" ".join(plain(line) for line in drawn).split())
+    fix = " ".join(run_cli("fix", str(config), "--record", folder, "--isolated").out.split())
+    return run, screen[screen.index("What to change") :], fix
+
+
+def test_a_weight_that_fix_writes_is_promised(tmp_path: Path) -> None:
+    run, screen, fix = told(tmp_path, CONFIG.format(clip=2.0, calib=2.0), record())
+    assert "calib 2 -> 0.33" in screen
+    assert "shows the new weights as a diff" in screen
+    assert run.in_file == {"calib": ""}
+    assert "+ calib: 0.33" in fix
+
+
+def test_a_weight_that_is_not_the_files_is_not_promised(tmp_path: Path) -> None:
+    """In the code it is 2, in a file that nobody changed 0.5."""
+    _, screen, fix = told(tmp_path, CONFIG.format(clip=2.0, calib=0.5), record())
+    why = "the run's weight of `calib` is 2, `calib` is 0.5: find out which is meant"
+    assert f"* `fix` does not write `calib`: {why}" in screen
+    assert "shows the new weights" not in screen
+    assert "no key that is known" not in screen
+    assert "Nothing to fix" in fix
+    assert why in fix
+
+
+def spread(low: float, high: float) -> list[float]:
+    """Norms in no order, so that neighbours are not alike."""
+    return [low + (high - low) * (step * 61 % 120) / 119 for step in range(120)]
+
+
+@pytest.mark.parametrize(
+    ("clip", "norms", "said"),
+    [
+        ("1.0", spread(2, 4), "clip threshold: 3.8, the 90th percentile"),
+        ("3.5", spread(2, 4), "clip threshold: 3.5 may stay, it acts at 30 of 120 steps; the 90th"),
+        ("50.0", spread(2, 4), "as a guard against spikes the 90th percentile is 3.8"),
+        ("1.0", [*spread(2, 4)[:60], 300.0, *spread(2, 4)[61:]],
+         "clip threshold: none, the largest norm is 100 times the median: find out which term"),
+    ],
+)  # fmt: skip
+def test_a_threshold_is_what_the_rules_say_of_it(
+    tmp_path: Path, clip: str, norms: list[float], said: str
+) -> None:
+    entries = record(norms, calib=0.1)
+    entries[-1]["clip_norm"] = float(clip)
+    run, screen, fix = told(tmp_path, CONFIG.format(clip=clip, calib=2.0), entries)
+    assert said in screen
+    written = "shows the new threshold as a diff" in screen
+    assert written is run.clip_written
+    assert written is ("+gradient_clip_norm" in fix)
+    assert written is (said.startswith("clip threshold: 3.8"))
+
+
+def test_no_threshold_beside_a_batch_that_is_to_change(tmp_path: Path) -> None:
+    text = CONFIG.format(clip=1.0, calib=2.0).replace("64", "4") + "norm: batch\n"
+    entries = record(spread(2, 4), calib=0.1)
+    for entry in entries:
+        if entry["kind"] == "step":
+            entry["batch_norm"] = [{"mode": "train", "batch": 4, "calls": 1}]
+    run, screen, fix = told(tmp_path, text, entries)
+    assert "clip threshold: none, mend GA301" in screen
+    assert run.also == ["raise `batch_size` from 4 to 16"]
+    assert "shows a diff: raise `batch_size` from 4 to 16" in screen
+    assert "+batch_size: 16" in fix
+    assert "+gradient_clip_norm" not in fix
+
+
+def test_a_weight_on_a_schedule_says_so(tmp_path: Path) -> None:
+    entries = record()
+    for entry in entries:
+        if entry["kind"] == "terms":
+            entry["terms"][1]["weight"] = 0.1 * entry["step"]
+    _, screen, fix = told(tmp_path, CONFIG.format(clip=2.0, calib=2.0), entries)
+    why = "its weight changes during training (0.1 to 12)"
+    assert "none can be lowered, though the auxiliary terms lead the training with 80 %" in screen
+    assert f"`calib` stays: {why}" in screen
+    assert f"`calib`: {why}" in fix
+
+
+def test_terms_of_a_step_that_was_not_done_do_not_count(tmp_path: Path) -> None:
+    """Ctrl-C between the measurement of a step and the step: 25 stood beside 24 steps."""
+    entries = [
+        entry
+        for entry in record()
+        if entry.get("step", 0) <= 24 or (entry["kind"], entry["step"]) == ("terms", 25)
+    ]
+    assert sum(entry["kind"] == "terms" for entry in entries) == 25
+    _, screen, _ = told(tmp_path, CONFIG.format(clip=2.0, calib=2.0), entries)
+    assert "weights: none, 24 steps after the warm-up; 6 more are needed (30)" in screen
+
+
+def test_two_terms_that_spike_alike_are_both_lowered(tmp_path: Path) -> None:
+    """Neither is ten times the other; each is eleven times the usual norm, and the task leads."""
+    entries = lines(var_every=40)
+    for entry in entries:
+        if entry["kind"] == "terms":
+            acts = entry["step"] % 40 == 0
+            for term, norm in zip(entry["terms"], (10.0, 110.0 * acts, 120.0 * acts), strict=True):
+                term["gradient_norm"], term["active"] = norm, norm > 0
+            entry["total_norm"], entry["cosines"] = 170.0 if acts else 10.0, []
+    run, _, fix = told(tmp_path, CONFIG.format(clip=2.0, calib=2.0) + "  var: 10.0\n", entries)
+    assert not run.balance.dominated
+    assert {advice.name for advice in run.balance.to_apply} == {"calib", "var"}
+    assert run.in_file == {"calib": "", "var": ""}
+    assert "GA964 (recommended): lower" in fix
