@@ -20,7 +20,7 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
-from gradaudit_recorder import engines, graphs, state, stepping, steps
+from gradaudit_recorder import engines, forwards, graphs, state, stepping, steps
 from gradaudit_recorder.clips import wrap_clips, wrap_deepspeed, wrap_fully_sharded
 from gradaudit_recorder.listen import (
     STEP,
@@ -171,7 +171,9 @@ def _backward_begins(tensors: Any) -> tuple[dict[int, list[Any]], Any]:
     for optimizer, watched in known:
         if watched.step and not watched.zeroed:
             _look_for_stale(optimizer, watched)
-    return _signatures(), _root_of(tensors)
+    forwards.backward_begins(tensors)
+    now.root, now.stepped_inside = _root_of(tensors), []
+    return _signatures(), now.root
 
 
 @capture_listener
@@ -210,7 +212,8 @@ def _signature(optimizer: Any) -> list[Any]:
 @listener
 def _backward_ends(before: tuple[dict[int, list[Any]], Any] | None) -> None:
     signatures, root = before or (None, None)
-    _reached(_reached_since(signatures), root)
+    inside = state.current.stepped_inside
+    _reached([one for one in _reached_since(signatures) if one not in inside], root)
 
 
 def _reached_since(before: dict[int, list[Any]] | None) -> list[Watched]:
@@ -320,7 +323,7 @@ def _wrap_autocast(autocast: Any) -> None:
 
 @listener
 def _autocast_entered(device: str, dtype: str) -> None:
-    state.current.autocast.add((device, dtype.removeprefix("torch.")))
+    forwards.autocast_entered(device, dtype.removeprefix("torch."))
 
 
 def _wrap_batch_norm(layer: Any) -> None:
@@ -357,8 +360,7 @@ def batch_norm_called(layer: Any, words: Any) -> None:
         )
     except (AttributeError, IndexError, TypeError):  # no batch: the layer itself says so
         return
-    seen = state.current.batch_norm
-    seen[key] = seen.get(key, 0) + 1
+    forwards.batch_norm_called(key)
 
 
 def _synced_over(layer: Any) -> int:
