@@ -37,8 +37,8 @@ PATIENCE_SECONDS = 5.0
 """After Ctrl-C with nothing recorded: how long the command has to end by itself."""
 
 SILENT_SECONDS = 30.0
-"""Without a Python that has loaded the recorder, which it does as it starts: then a word is due, for
-a training that is not recorded runs to its end."""
+"""Without a Python that has loaded the recorder, which it does as it starts: then a word is due. A
+training that is not recorded runs to its end."""
 
 
 UNREACHED = (

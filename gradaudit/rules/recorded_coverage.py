@@ -205,11 +205,9 @@ def parameters_never_updated(measured: Measured, limits: Limits) -> Iterator[Fin
             f"gradient: {some(unreached)}",
             severity=WARNING if told else INFO,
             confidence=MEDIUM if told else LOW,
-            why=["The loss does not reach them: they stay as they were initialised."]
-            if told
-            else [
-                "They stay as they were initialised: the loss does not reach them, or they are "
-                "frozen on purpose, which this older record does not tell."
+            why=[
+                "They stay as they were initialised: the loss does not reach them"
+                + ("." if told else ", or they are frozen on purpose: this older record is silent.")
             ],
             evidence=[f"no gradient at any of {len(seen)} steps"],
             next="A branch that is never called, a `detach()`, or a layer replaced after the "
