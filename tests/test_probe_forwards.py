@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from probe_support import assert_faithful, needs, run_both
+from probe_support import assert_faithful, needs, read, run_both, run_recorded
 
 pytestmark = [pytest.mark.torch, needs("torch")]
 
@@ -57,3 +57,39 @@ def test_optimizers_that_step_inside_a_backward_are_of_it(tmp_path: Path, device
         ]
         assert all(step["batch_norm"][0]["batch"] == 6 for step in seen)
         assert all(step["autocast"] for step in seen)
+
+
+SCHEDULERS = """
+import warnings
+import torch
+warnings.simplefilter("always")
+model = torch.nn.Linear(2, 2)
+kinds = torch.optim.lr_scheduler
+for made in (
+    lambda o: kinds.StepLR(o, 1),
+    lambda o: kinds.ReduceLROnPlateau(o),
+    lambda o: kinds.SequentialLR(o, [kinds.ConstantLR(o), kinds.ExponentialLR(o, 0.9)], [2]),
+    lambda o: kinds.CosineAnnealingWarmRestarts(o, 2),
+):
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scheduler = made(optimizer)
+    for step in range(4):
+        with warnings.catch_warnings(record=True) as caught:
+            scheduler.step(*([1.0] if type(scheduler) is kinds.ReduceLROnPlateau else []))
+        files = [one.filename for one in caught]
+        assert not any("gradaudit_recorder" in file for file in files), files
+        assert step or type(scheduler) is not kinds.StepLR or files == [__file__]
+        optimizer.zero_grad()
+        model(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+"""
+
+
+def test_a_scheduler_is_seen_and_warns_in_the_name_of_the_script(tmp_path: Path) -> None:
+    """Programs choose by module which warnings they see."""
+    run_recorded(tmp_path, SCHEDULERS)
+    record = read(tmp_path / "record" / "rank-0.jsonl")
+    for index in range(4):
+        assert [step["events"].count("L") for step in record.steps_of(index)] == [1] * 4

@@ -49,8 +49,7 @@ def install() -> None:
     _wrap_autocast(torch.amp.autocast_mode.autocast)
     for layer in (torch.nn.modules.batchnorm._BatchNorm, torch.nn.SyncBatchNorm):
         _wrap_batch_norm(layer)
-    for scheduler in ("LRScheduler", "ReduceLROnPlateau"):
-        _wrap_scheduler(getattr(torch.optim.lr_scheduler, scheduler))
+    _wrap_schedulers(torch.optim.lr_scheduler)
     graphs.wrap()
 
 
@@ -373,16 +372,34 @@ def _synced_over(layer: Any) -> int:
     return int(distributed.get_world_size(layer.process_group or distributed.group.WORLD))
 
 
-def _wrap_scheduler(scheduler: Any) -> None:
+def _wrap_schedulers(module: Any) -> None:
+    """What their `step` calls, once each time, and not `step`: torch names its caller's file in
+    warnings, and programs choose by that which they see. One frame of ours between, and it is us.
+    """
+
+    def make_enter(original: Any) -> Any:
+        def enter(self: Any) -> Any:
+            if not getattr(self.o, "_is_initial", False):  # a scheduler's own first call
+                _scheduler_stepped(self.o)
+            return original(self)
+
+        return enter
+
     def make(original: Any) -> Any:
-        def step(self: Any, *words: Any, **named: Any) -> Any:
-            if not getattr(self, "_is_initial", False):  # a scheduler's own first call
+        def called(self: Any, *words: Any, **named: Any) -> Any:
+            if not getattr(self, "_is_initial", False):
                 _scheduler_stepped(self)
             return original(self, *words, **named)
 
-        return step
+        return called
 
-    replace(scheduler, "step", make)
+    if hasattr(module, "_enable_get_lr_call"):
+        replace(module._enable_get_lr_call, "__enter__", make_enter)
+    else:  # another torch than 2.11 to 2.15
+        replace(module.LRScheduler, "step", make)
+    plateau = module.ReduceLROnPlateau
+    names = [name for name in ("_is_better", "is_better") if hasattr(plateau, name)]
+    replace(plateau, names[0] if names else "step", make)
 
 
 @listener
