@@ -26,6 +26,7 @@ from probe_support import (
 
 from gradaudit.cli import records
 from gradaudit.probe import closing, launch, processes
+from gradaudit.probe.prepared import prepared
 
 
 @pytest.fixture
@@ -300,6 +301,30 @@ def test_a_record_without_an_end_is_given_one(tmp_path: Path) -> None:
     assert (tmp_path / "rank-1.jsonl").read_text() == header + step + stop
     assert (tmp_path / "rank-2.jsonl").read_text() == ""
     assert (tmp_path / "other.jsonl").read_text() == step
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("export PYTHONPATH=$PWD; {python} -c '{waits}'; true", 1),
+        ("{python} -c '{waits}'; sleep 0.1", 0),  # one that is long in importing what it needs
+        ("sleep 0.1", 0),
+    ],
+)
+def test_a_command_that_hides_from_the_recorder_is_told_of_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, words: int
+) -> None:
+    """Not at its end, which may be days away. A Python says that it has the recorder as it starts,
+    whatever it imports then."""
+    monkeypatch.setattr(launch, "SILENT_SECONDS", 1.0)
+    said: list[str] = []
+    line = script.format(python=PYTHON, waits="import time; time.sleep(2)")
+    request = launch.Request(["sh", "-c", line], str(tmp_path / "r"), steps=5, cwd=str(tmp_path))
+    with prepared(request):
+        outcome = launch.run(request, launch.Listener(lambda seen: None, said.append, {}))
+    assert len(said) == words
+    assert all("no Python of the command has loaded the recorder in 1 s;" in one for one in said)
+    assert outcome.why == "nothing"
 
 
 CLOSING = """

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from probe_support import Lines, assert_faithful, needs, run_both
+from probe_support import Lines, assert_faithful, needs, read, run_both, run_recorded
 from support import needs_gpus
 
 pytestmark = [pytest.mark.torch, needs("torch")]
@@ -311,3 +311,22 @@ def test_accelerate(tmp_path: Path, device: str) -> None:
     assert settled(both.record, "events") == {"LZBBBBCS"}
     assert settled(both.record, "backward_calls") == {4}
     assert both.record.steps[2]["autocast"] == [{"device": device, "dtype": "bfloat16"}]
+
+
+FROZEN = """
+import torch
+body, head = torch.nn.Linear(4, 4), torch.nn.Linear(4, 2)
+body.requires_grad_(False)
+optimizer = torch.optim.AdamW([*body.parameters(), *head.parameters()])
+for step in range(3):
+    optimizer.zero_grad()
+    head(body(torch.ones(2, 4))).sum().backward()
+    optimizer.step()
+"""
+
+
+def test_tensors_that_ask_for_no_gradient_are_named(tmp_path: Path) -> None:
+    run_recorded(tmp_path, FROZEN)
+    record = read(tmp_path / "record" / "rank-0.jsonl")
+    assert record.optimizers[0]["frozen"] == [0, 1]
+    assert {step["with_gradient"] for step in record.steps} == {2}

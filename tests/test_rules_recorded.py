@@ -162,6 +162,17 @@ def test_frozen_groups_and_shards_need_no_gradient() -> None:
     assert "GA922" not in found(ADAMW, run(9, layer_norms=[0.5, None]))
 
 
+def test_what_is_frozen_on_purpose_is_no_fault() -> None:
+    """The tensor asks for no gradient. A record that does not tell is judged less surely."""
+    steps = run(20, layer_norms=[0.5, None])
+    assert "GA922" not in found(ADAMW, steps, {"frozen": [1]})
+    reached = found(ADAMW, steps, {"frozen": []})["GA922"]
+    assert (reached.severity, reached.confidence) == ("warning", "medium")
+    older = found(ADAMW, steps)["GA922"]
+    assert (older.severity, older.confidence) == ("info", "low")
+    assert "or they are frozen on purpose" in older.why[0]
+
+
 def test_a_gradient_of_zero_is_told_once() -> None:
     steps = run(30, layer_norms=[0.5, 0.0], update_ratio=[1e-3, 0.0], weight_norms=[1.0, 1.0])
     codes = found(ADAMW, steps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from gradaudit.cli.common import UsageError, fault
@@ -59,9 +60,14 @@ def run_probe(arguments: ProbeArguments) -> int:
 
 def _run(request: Request) -> Outcome:
     progress, terminal, output = _progress(request.skip_steps)
+    resized = getattr(signal, "SIGWINCH", None)
+    if terminal is not None and resized is not None:
+        signal.signal(resized, lambda number, frame: terminal.copy_size())
     try:
         return run(request, Listener(progress.show, progress.say, output))
     finally:
+        if terminal is not None and resized is not None:
+            signal.signal(resized, signal.SIG_DFL)
         if terminal is not None:
             terminal.close()
         progress.close()
@@ -79,7 +85,7 @@ def _progress(
 
     bar = BarProgress(left_out)
     try:
-        terminal = Terminal(bar.line)
+        terminal = Terminal(bar.line, bar.unfinished)
     except (OSError, ImportError):
         bar.close()
         return PlainProgress(), None, {}

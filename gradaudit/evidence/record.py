@@ -194,8 +194,9 @@ class OptimizerRecord:
     """One optimizer with its steps. groups: its hyperparameters as torch has them.
 
     layers  names of all its tensors in order; shapes beside them. shared_tensors: how many of them
-            another optimizer holds too. bias_before_batch_norm: positions
-            of biases whose gradient is 0 by construction. replicas: of shards, how many ranks hold
+            another optimizer holds too. bias_before_batch_norm: positions of biases whose gradient
+            is 0 by construction. frozen: positions of tensors that ask for no gradient; None in a
+            record that does not say. replicas: of shards, how many ranks hold
             the same piece of each layer; empty where that is not known. casts_unseen: whether the
             weights' dtype does not tell in which precision the model computes.
     """
@@ -211,6 +212,7 @@ class OptimizerRecord:
     not_in_optimizer: list[str] = field(default_factory=list)
     batch_norm_layers: int | None = None
     bias_before_batch_norm: list[int] = field(default_factory=list)
+    frozen: list[int] | None = None
     shared_tensors: int = 0
     sharded: bool = False
     casts_unseen: bool = False

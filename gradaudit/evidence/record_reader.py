@@ -229,6 +229,9 @@ def _take_optimizer(entry: dict[str, Any], optimizers: dict[int, OptimizerRecord
     found.batch_norm_layers = _integer(entry.get("batch_norm_layers"))
     biases = [_integer(position) for position in _list(entry.get("bias_before_batch_norm"))]
     found.bias_before_batch_norm = [position for position in biases if position is not None]
+    if isinstance(entry.get("frozen"), list):
+        positions = [_integer(position) for position in entry["frozen"]]
+        found.frozen = [position for position in positions if position is not None]
     found.shared_tensors = _integer(entry.get("shared_tensors")) or 0
     found.sharded = entry.get("sharded") is True
     replicas = [_integer(count) for count in _list(entry.get("replicas"))]

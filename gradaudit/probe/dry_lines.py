@@ -63,6 +63,7 @@ def optimizer_line(training: Training, optimizer: torch.optim.Optimizer) -> dict
             if p.requires_grad and id(p) not in inside
         ],
         "batch_norm_layers": len(batch_norms(training.model)),
+        "frozen": [at for at, p in enumerate(held) if not p.requires_grad],
         "bias_before_batch_norm": [at for at, p in enumerate(held) if id(p) in subtracted],
         "sharded": False,
     }  # fmt: skip

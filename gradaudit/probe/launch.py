@@ -36,6 +36,15 @@ POLL_SECONDS = 0.1
 PATIENCE_SECONDS = 5.0
 """After Ctrl-C with nothing recorded: how long the command has to end by itself."""
 
+SILENT_SECONDS = 30.0
+"""Without a Python that has loaded the recorder, which it does as it starts: then a word is due. A
+training that is not recorded runs to its end."""
+
+
+UNREACHED = (
+    "it cleared PYTHONPATH, ran isolated (-I, -E, -S) or in a container, or is no Python program"
+)
+
 
 class CannotRun(Exception):
     """The command cannot be recorded; the message says why and what to do."""
@@ -236,6 +245,7 @@ class _Running:
 
 
 def _follow(running: _Running, tail: Tail, listener: Listener) -> None:
+    until = time.monotonic() + SILENT_SECONDS
     while running.process.poll() is None:
         try:
             listener.progress(tail.read())
@@ -245,6 +255,13 @@ def _follow(running: _Running, tail: Tail, listener: Listener) -> None:
                 running.ended_here = True
                 running.end(signal.SIGKILL)
                 break
+            if time.monotonic() >= until:
+                until = float("inf")
+                if running.state("python") is None:
+                    listener.say(
+                        f"no Python of the command has loaded the recorder in {SILENT_SECONDS:.0f} "
+                        f"s; if it trains already, it is not recorded: {UNREACHED}. Ctrl-C ends it"
+                    )
             time.sleep(POLL_SECONDS)
         except KeyboardInterrupt:
             _interrupted(running, tail, listener)
@@ -308,8 +325,7 @@ def _why_nothing(running: _Running, request: Request, code: int | None) -> str:
         return f"the command {_ended_with(code)} before its first optimizer step"
     if running.state("python") is None:
         return (
-            "no Python of the command loaded the recorder: it cleared PYTHONPATH, ran isolated "
-            "(-I, -E, -S) or in a container, or is no Python program; start its Python directly"
+            f"no Python of the command loaded the recorder: {UNREACHED}; start its Python directly"
         )
     if running.state("torch") is None:
         return "the command never imported torch: is it the training?"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from math import isfinite
 
@@ -74,44 +75,106 @@ class PlainProgress:
 
 
 class BarProgress:
-    """A bar at the foot of the terminal; the command's own output goes by above it."""
+    """A bar at the foot of the terminal; the command's own output goes by above it.
+
+    A line that stands unfinished is shown above the bar: dots, a bar that overwrites itself. One
+    that stands still while no step is done may be a prompt: the bar gives way to it, so that what
+    is typed stands beside it, until the line ends or a step is done. Called from two threads.
+    """
 
     def __init__(self, left_out: int = 0) -> None:
         """left_out: steps that go by at the beginning without being recorded."""
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
 
         self._console = Console(stderr=True, highlight=False, emoji=False)
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            TextColumn("{task.fields[facts]}"),
-            console=self._console,
-            transient=True,
-            expand=True,
-        )
+        self._lock = threading.RLock()
         waiting = f"leaving out {left_out} steps" if left_out else "waiting for the first step"
-        self._task: Any = self._progress.add_task(waiting, total=None, facts="")
-        self._progress.start()
+        self._shown: dict[str, Any] = {"description": waiting, "total": None, "facts": ""}
+        self._steps = 0
+        self._steps_then: int | None = None  # when the unfinished line was first shown
+        self._written = ""  # of it, in place of the bar
+        self._bar: Any = None
+        self._begin()
+
+    def _begin(self) -> None:
+        """A new one each time: rich's own goes up by as many lines as it had when it was left."""
+        from gradaudit.render.bar import Bar
+
+        self._bar = Bar(self._console, self._shown)
+        self._bar.start()
+
+    def _leave(self) -> None:
+        self._bar.stop()
+        self._bar = None
+
+    def _write(self, text: str) -> None:
+        """As the command wrote it, without the bar."""
+        self._console.file.write(text)
+        self._console.file.flush()
+
+    def _come_back(self) -> None:
+        """On a line of its own."""
+        if self._bar is None:
+            self._write("\n")
+            self._begin()
 
     def show(self, seen: Seen) -> None:
-        if seen.recorded:
-            self._progress.update(
-                self._task,
-                description=f"step {seen.steps}/{seen.wanted}",
-                total=seen.wanted,
-                completed=min(seen.steps, seen.wanted),
-                facts=facts_of(seen),
-            )
+        if not seen.recorded:
+            return
+        with self._lock:
+            self._shown = {
+                "description": f"step {seen.steps}/{seen.wanted}",
+                "total": seen.wanted,
+                "completed": min(seen.steps, seen.wanted),
+                "facts": facts_of(seen),
+            }
+            self._steps = seen.steps
+            if self._bar is None and self._goes_on():
+                self._come_back()
+            if self._bar is not None:
+                self._bar.show(self._shown)
+
+    def _goes_on(self) -> bool:
+        """Whether a step was done since the unfinished line was first shown: it is no prompt."""
+        return self._steps_then is not None and self._steps > self._steps_then
 
     def say(self, text: str) -> None:
-        self._console.print(f"gradaudit: {text}", markup=False)
+        with self._lock:
+            self._come_back()
+            self._console.print(f"gradaudit: {text}", markup=False)
 
     def line(self, text: str) -> None:
         """One line of the command's output; of what it overwrote itself (\\r) the last."""
         from rich.text import Text
 
-        self._console.print(Text.from_ansi(text.rstrip("\r").rpartition("\r")[2]), soft_wrap=True)
+        with self._lock:
+            new = text.removeprefix(self._written).rstrip("\r")
+            if self._bar is None:
+                self._write(new)
+                self._come_back()
+            else:
+                self._bar.above(None)
+                if new or not self._written:
+                    shown = Text.from_ansi(new.rpartition("\r")[2])
+                    self._console.print(shown, soft_wrap=True)
+            self._written, self._steps_then = "", None
+
+    def unfinished(self, text: str, stands: bool) -> None:
+        """The command's last line, which has no end yet, and whether it has stood like that."""
+        with self._lock:
+            if self._steps_then is None:
+                self._steps_then = self._steps
+            new = text.removeprefix(self._written)
+            if self._bar is not None:
+                overwrites = text.startswith("\r")
+                if not stands or overwrites or self._goes_on():
+                    self._bar.above(new.rstrip("\r").rpartition("\r")[2])
+                    return
+                self._leave()
+            self._write(new)
+            self._written = text
 
     def close(self) -> None:
-        self._progress.stop()
+        with self._lock:
+            if self._bar is not None:
+                self._leave()

@@ -138,7 +138,8 @@ def _batch_norm(measured: Measured) -> str:
     if optimizer.batch_norm_modes == {"eval"}:
         return "in eval mode: nothing from the batch"
     if optimizer.batch_norm_layers:
-        return "its batch was not seen (a compiled model hides it)"
+        never = "batch_norm_unseen" in measured.record.topics
+        return "its batch was not seen" + (": none was called from Python" if never else "")
     return "no such layer" if optimizer.batch_norm_layers == 0 else ""
 
 

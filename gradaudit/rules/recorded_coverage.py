@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradaudit.findings import HIGH, INFO, MEDIUM, WARNING
+from gradaudit.findings import HIGH, INFO, LOW, MEDIUM, WARNING
 from gradaudit.rules import load, rule
 from gradaudit.rules.recorded import PARTIAL, RECORD_PAGE, report, some
 from gradaudit.rules.recorded_layers import cancelled_biases
@@ -138,7 +138,8 @@ def parameters_never_updated(measured: Measured, limits: Limits) -> Iterator[Fin
         optimizer: adamw
         learning_rate: 1.0e-3
         --- record
-        {"kind": "optimizer", "class": "AdamW", "layers": ["body.weight", "head.weight"]}
+        {"kind": "optimizer", "class": "AdamW", "layers": ["body.weight", "head.weight"],
+         "frozen": []}
         {"kind": "step", "step": 1, "to": 40, "events": "ZBS", "learning_rate": [1e-3],
          "layer_norms": [0.7, null]}
 
@@ -165,14 +166,16 @@ def parameters_never_updated(measured: Measured, limits: Limits) -> Iterator[Fin
         updates: fewest measured updates, all of them 0.
 
     False positives:
-        Experts that no token reached, heads of tasks that are rare, layers frozen by a rate of 0
-        (not reported where the group says so). Shards (FSDP) are not judged.
+        Experts that no token reached, heads of tasks that are rare. Layers that are frozen, by
+        `requires_grad_(False)` or a group with a rate of 0, are not reported; an older record does
+        not tell the first: an info then. Shards (FSDP) are not judged.
     """
     optimizer = measured.optimizer
     steps = [step for step in optimizer.settled_steps if not step.skipped]
     if optimizer.sharded or len(steps) < limits["steps"] or measured.record.topics & PARTIAL:
         return
-    frozen = _frozen(measured)
+    told = optimizer.frozen is not None  # whether the record knows what asks for a gradient
+    frozen = _without_rate(measured) | set(optimizer.frozen or ())
     seen = [step for step in steps if step.layer_norms]
     unreached = [
         name
@@ -200,12 +203,20 @@ def parameters_never_updated(measured: Measured, limits: Limits) -> Iterator[Fin
             ["optimizer"],
             f"{len(unreached)} of {len(optimizer.layers)} tensors of the optimizer never have a "
             f"gradient: {some(unreached)}",
-            severity=WARNING,
-            confidence=MEDIUM,
-            why=["The loss does not reach them: they stay as they were initialised."],
+            severity=WARNING if told else INFO,
+            confidence=MEDIUM if told else LOW,
+            why=[
+                "They stay as they were initialised: the loss does not reach them"
+                + ("." if told else ", or they are frozen on purpose: this older record is silent.")
+            ],
             evidence=[f"no gradient at any of {len(seen)} steps"],
             next="A branch that is never called, a `detach()`, or a layer replaced after the "
-            "optimizer was made? Freeze on purpose with `requires_grad_(False)`.",
+            "optimizer was made? "
+            + (
+                "Freeze on purpose with `requires_grad_(False)`."
+                if told
+                else "Where they have `requires_grad_(False)`, all is well; a new record tells."
+            ),
         )
     if still:
         yield report(
@@ -222,7 +233,7 @@ def parameters_never_updated(measured: Measured, limits: Limits) -> Iterator[Fin
         )
 
 
-def _frozen(measured: Measured) -> set[int]:
+def _without_rate(measured: Measured) -> set[int]:
     """Positions of tensors whose group has a learning rate of 0 throughout."""
     groups = measured.optimizer.groups
     counts = [group.get("tensors") for group in groups]

@@ -7,6 +7,7 @@ standard library, torch and itself. A folder: as one file it would have over two
     tensors  norms, pieces of sharded tensors, names of parameters
     hooks    where torch is listened to; stepping: the steps of its optimizers; clips: its clips;
              graphs: what CUDA graphs replay; engines: DeepSpeed; listen: the guard around it all
+    forwards which of them a step is of: autocast, BatchNorm
     steps    from an optimizer step to a line of the record; reading: from tensors to numbers;
              described: the optimizer's own line
     output   the file

@@ -174,8 +174,9 @@ def _look_before_clip(call: ClipCall) -> None:
                 watched.unknown_before = True
     if not touched:
         now.happened("C", None)
-        if len(now.clips) < MOST_CLIPS:
-            now.clips.append(call)
+        for watched in now.optimizers.values():
+            if len(watched.clips) < MOST_CLIPS:
+                watched.clips.append(call)
 
 
 @listener

@@ -52,6 +52,7 @@ def describe(optimizer: Any, watched: Watched) -> None:
         "groups": [_group(group) for group in groups],
         "layers": layers,
         "shapes": [list(tensor.shape) for tensor in parameters],
+        "frozen": [i for i, tensor in enumerate(parameters) if not tensor.requires_grad],
         "dtypes": _counted([str(tensor.dtype) for tensor in parameters]),
     }
     apart = [o for o in now.optimizers if o.param_groups is not optimizer.param_groups]

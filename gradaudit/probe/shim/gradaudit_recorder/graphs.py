@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gradaudit_recorder import output, state, steps, stop
+from gradaudit_recorder import forwards, output, state, steps, stop
 from gradaudit_recorder.described import called
 from gradaudit_recorder.listen import capture_listener, listener, replace
 
@@ -135,6 +135,8 @@ def _capture_ended() -> None:
 def _replayed(graph: Any) -> None:
     now = state.current
     before = now.stepped
+    if now.stepped_since:
+        forwards.forget()  # what it replays is not of the forward before
     for act in _graphs.acts[graph]:
         act()
     if now.stepped == before:

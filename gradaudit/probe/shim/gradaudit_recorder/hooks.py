@@ -20,7 +20,7 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
-from gradaudit_recorder import engines, graphs, state, stepping, steps
+from gradaudit_recorder import engines, forwards, graphs, state, stepping, steps
 from gradaudit_recorder.clips import wrap_clips, wrap_deepspeed, wrap_fully_sharded
 from gradaudit_recorder.listen import (
     STEP,
@@ -49,8 +49,7 @@ def install() -> None:
     _wrap_autocast(torch.amp.autocast_mode.autocast)
     for layer in (torch.nn.modules.batchnorm._BatchNorm, torch.nn.SyncBatchNorm):
         _wrap_batch_norm(layer)
-    for scheduler in ("LRScheduler", "ReduceLROnPlateau"):
-        _wrap_scheduler(getattr(torch.optim.lr_scheduler, scheduler))
+    _wrap_schedulers(torch.optim.lr_scheduler)
     graphs.wrap()
 
 
@@ -171,7 +170,9 @@ def _backward_begins(tensors: Any) -> tuple[dict[int, list[Any]], Any]:
     for optimizer, watched in known:
         if watched.step and not watched.zeroed:
             _look_for_stale(optimizer, watched)
-    return _signatures(), _root_of(tensors)
+    forwards.backward_begins(tensors)
+    now.root, now.stepped_inside = _root_of(tensors), []
+    return _signatures(), now.root
 
 
 @capture_listener
@@ -210,7 +211,8 @@ def _signature(optimizer: Any) -> list[Any]:
 @listener
 def _backward_ends(before: tuple[dict[int, list[Any]], Any] | None) -> None:
     signatures, root = before or (None, None)
-    _reached(_reached_since(signatures), root)
+    inside = state.current.stepped_inside
+    _reached([one for one in _reached_since(signatures) if one not in inside], root)
 
 
 def _reached_since(before: dict[int, list[Any]] | None) -> list[Watched]:
@@ -320,7 +322,7 @@ def _wrap_autocast(autocast: Any) -> None:
 
 @listener
 def _autocast_entered(device: str, dtype: str) -> None:
-    state.current.autocast.add((device, dtype.removeprefix("torch.")))
+    forwards.autocast_entered(device, dtype.removeprefix("torch."))
 
 
 def _wrap_batch_norm(layer: Any) -> None:
@@ -357,8 +359,7 @@ def batch_norm_called(layer: Any, words: Any) -> None:
         )
     except (AttributeError, IndexError, TypeError):  # no batch: the layer itself says so
         return
-    seen = state.current.batch_norm
-    seen[key] = seen.get(key, 0) + 1
+    forwards.batch_norm_called(key)
 
 
 def _synced_over(layer: Any) -> int:
@@ -371,16 +372,34 @@ def _synced_over(layer: Any) -> int:
     return int(distributed.get_world_size(layer.process_group or distributed.group.WORLD))
 
 
-def _wrap_scheduler(scheduler: Any) -> None:
+def _wrap_schedulers(module: Any) -> None:
+    """What their `step` calls, once each time, and not `step`: torch names its caller's file in
+    warnings, and programs choose by that which they see. One frame of ours between, and it is us.
+    """
+
+    def make_enter(original: Any) -> Any:
+        def enter(self: Any) -> Any:
+            if not getattr(self.o, "_is_initial", False):  # a scheduler's own first call
+                _scheduler_stepped(self.o)
+            return original(self)
+
+        return enter
+
     def make(original: Any) -> Any:
-        def step(self: Any, *words: Any, **named: Any) -> Any:
-            if not getattr(self, "_is_initial", False):  # a scheduler's own first call
+        def called(self: Any, *words: Any, **named: Any) -> Any:
+            if not getattr(self, "_is_initial", False):
                 _scheduler_stepped(self)
             return original(self, *words, **named)
 
-        return step
+        return called
 
-    replace(scheduler, "step", make)
+    if hasattr(module, "_enable_get_lr_call"):
+        replace(module._enable_get_lr_call, "__enter__", make_enter)
+    else:  # another torch than 2.11 to 2.15
+        replace(module.LRScheduler, "step", make)
+    plateau = module.ReduceLROnPlateau
+    names = [name for name in ("_is_better", "is_better") if hasattr(plateau, name)]
+    replace(plateau, names[0] if names else "step", make)
 
 
 @listener

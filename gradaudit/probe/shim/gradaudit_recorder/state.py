@@ -62,12 +62,13 @@ class Pieces:
                 self.groups.append({**group, "params": list(group["params"])})
 
 
-@dataclass
+@dataclass(eq=False)
 class Watched:
     """One optimizer. index: its number, given at its first step.
 
     events          the calls that concerned it since its last step
     last_of_all     how many steps all optimizers together had done at its last one
+    forward         which forwards its last step was of, as the state counts them
     before_clip     the norm before the first clip since the last backward: a tensor, Norms, or None
     before_scale    the loss scale in it
     unknown_before  a clip acted on gradients whose norm before it cannot be known here
@@ -93,6 +94,7 @@ class Watched:
     step: int = 0
     events: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_EVENTS))
     last_of_all: int = 0
+    forward: int = -1
     backward_calls: int = 0
     closure_calls: int = 0
     roots: list[Any] = field(default_factory=list)
@@ -149,10 +151,16 @@ class Watched:
 
 
 class State:
-    """Of the process. `batch_norm` and `autocast`: what came since the last step of any optimizer.
+    """Of the process.
 
-    clips  those that were given no parameter of any optimizer.
-    hidden calls that went into a graph where they are not seen.
+    root           what the last backward was called on
+    stepped_inside optimizers that stepped before it was over
+    hidden         calls that went into a graph where they are not seen
+    batch_norm     calls by mode, samples, ranks and whether with autograd, and
+    autocast       regions entered, of the forwards that the next step is of (see `forwards`)
+    forward        how often these were forgotten
+    stepped_since  whether an optimizer has stepped since they began
+    nodes_at_step  how many nodes of graphs there were at the last step
     """
 
     def __init__(self) -> None:
@@ -165,13 +173,17 @@ class State:
         self.pid = os.getpid()
         self.active = True
         self.in_backward = False
+        self.root: Any = None
+        self.stepped_inside: list[Watched] = []
         self.in_clip = False
         self.stepping: list[weakref.ref[Any]] = []
-        self.clips: list[ClipCall] = []
         self.hidden: set[str] = set()
         self.batch_norm: dict[tuple[str, int, int, bool], int] = {}
         self.batch_norm_seen = False
         self.autocast: set[tuple[str, str]] = set()
+        self.forward = 0
+        self.stepped_since = False
+        self.nodes_at_step: int | None = None
         self.scaler: Callable[[], Any] = lambda: None
         self.optimizers: weakref.WeakKeyDictionary[Any, Watched] = weakref.WeakKeyDictionary()
         self.stepped = 0

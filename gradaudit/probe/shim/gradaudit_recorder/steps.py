@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gradaudit_recorder import engines, output, state, stop, undone
+from gradaudit_recorder import engines, forwards, output, state, stop, undone
 from gradaudit_recorder.described import describe, is_new
 from gradaudit_recorder.reading import Sent, kept
 from gradaudit_recorder.tensors import (
@@ -179,6 +179,9 @@ def record(optimizer: Any, watched: Watched, skipped: bool) -> None:
     watched.events.append("K" if skipped else "S")
     if watched.look is not None:
         undone.end(watched.look)
+    forwards.at_step(watched)
+    if now.in_backward:
+        forwards.stepped_inside_backward(watched)
     if watched.step > now.skip_steps:
         if watched.index is None:
             watched.index = next(now.indices)
@@ -193,7 +196,6 @@ def record(optimizer: Any, watched: Watched, skipped: bool) -> None:
 
 def begin_next(watched: Watched) -> None:
     """A step is over, seen or not: what comes now is of the next one."""
-    now = state.current
     watched.forget_gradients()
     watched.zeroed = False
     watched.unscaled = True  # by the scaler's step at the latest; the next backward scales again
@@ -203,9 +205,7 @@ def begin_next(watched: Watched) -> None:
     watched.measured = watched.weights = watched.fused_scale = watched.found_inf = None
     watched.compared = None
     watched.events.clear()
-    now.clips = []
-    now.batch_norm_seen = now.batch_norm_seen or bool(now.batch_norm)
-    now.batch_norm, now.autocast = {}, set()
+    forwards.stepped()
 
 
 def _line(optimizer: Any, watched: Watched, skipped: bool) -> dict[str, Any]:
@@ -216,7 +216,6 @@ def _line(optimizer: Any, watched: Watched, skipped: bool) -> dict[str, Any]:
     held = watched.held
     scaler = now.scaler()
     norms = watched.measured or Norms(len(parameters))
-    calls = (*now.clips, *watched.clips)
     hidden_clip = watched.hidden_clip or "a clip" in now.hidden
     line: dict[str, Any] = {
         "kind": "step",
@@ -228,7 +227,7 @@ def _line(optimizer: Any, watched: Watched, skipped: bool) -> dict[str, Any]:
         "learning_rate": [kept(group.get("lr")) for group in groups],
         "pre_clip_norm": None,
         "post_clip_norm": None,
-        "clips": [_clip(call, held) for call in calls],
+        "clips": [_clip(call, held) for call in watched.clips],
         "with_gradient": sum(len(positions) for positions, _ in norms.parts),
         "layer_norms": norms,
         "layer_norms_are": "local" if watched.sharded else "global",
