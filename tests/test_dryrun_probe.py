@@ -333,7 +333,7 @@ def test_batch_norm_at_two_samples_turns_the_gradient(size: int, turns: bool) ->
 
 def test_what_does_not_fit_is_done_in_part_or_left_out() -> None:
     assert frozen.kept_batches(1000, 4, 24, kept_bytes=4 * 1000 * 4 * 5) == 5
-    made, some = training(), batches(12)
+    made, some = training(), batches(24)
     parameters = list(made.model.parameters())
     assert "too many to keep" in frozen.frozen_products(made, some, parameters, DEVICE, 100).why
     assert "too many parameters" in frozen.size_bias(

@@ -24,7 +24,8 @@ class Ended(Exception):
 class Stream:
     """Batches of a loader on the device, begun anew at the end of each epoch where that works.
 
-    given   batches so far. restarts: how often it began anew.
+    given   batches so far. restarts: how often it began anew. of_a_pass: batches until the first
+            time that it did, 0 before.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Stream:
         self._iterator: Iterator[Any] | None = None
         self.given = 0
         self.restarts = 0
+        self.of_a_pass = 0
 
     def take(self) -> Any:
         """The next batch.
@@ -57,6 +59,7 @@ class Stream:
                 raise Ended(self.given) from None
             self._iterator = None
             self.restarts += 1
+            self.of_a_pass = self.of_a_pass or self.given
             return self.take()
         except Exception as error:
             raise DryRunError(
