@@ -39,14 +39,17 @@ class Coupling(NamedTuple):
     why: str = ""
 
 
-def batch_norms(model: torch.nn.Module) -> list[torch.nn.Module]:
-    """The BatchNorm layers that normalise with the statistics of the batch."""
+def norm_layers(model: torch.nn.Module) -> list[torch.nn.Module]:
+    """The BatchNorm layers, whatever they normalise with."""
     from torch.nn.modules.batchnorm import _BatchNorm
 
+    return [module for module in model.modules() if isinstance(module, _BatchNorm)]
+
+
+def batch_norms(model: torch.nn.Module) -> list[torch.nn.Module]:
+    """The BatchNorm layers that normalise with the statistics of the batch."""
     return [
-        module
-        for module in model.modules()
-        if isinstance(module, _BatchNorm) and (module.training or not module.track_running_stats)
+        module for module in norm_layers(model) if module.training or not module.track_running_stats
     ]
 
 

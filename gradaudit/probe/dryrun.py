@@ -28,7 +28,13 @@ from gradaudit.probe.dry_lines import header_line, optimizer_line, to_json
 from gradaudit.probe.entry import LESS_MEMORY, is_out_of_memory, users_fault
 from gradaudit.probe.fetch import memory_for
 from gradaudit.probe.gradients import KEPT_BYTES
-from gradaudit.probe.preparing import optimizer_for, precision_for, rates_for, see_to_ranks
+from gradaudit.probe.preparing import (
+    modes_for,
+    optimizer_for,
+    precision_for,
+    rates_for,
+    see_to_ranks,
+)
 from gradaudit.probe.protocol import DryRunError
 from gradaudit.probe.trajectory import Trajectory
 
@@ -120,7 +126,7 @@ def _run(
         write(to_json(line))
 
     training.model.to(device)
-    training.model.train()
+    modes_for(training, recipe)
     optimizer = optimizer_for(training, recipe)
     out(header_line(about, steps, device))
     out(optimizer_line(training, optimizer))

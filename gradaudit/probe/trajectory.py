@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from gradaudit.probe.batches import Ended, size_of
-from gradaudit.probe.coupling import batch_norms
+from gradaudit.probe.coupling import batch_norms, norm_layers
 from gradaudit.probe.entry import is_out_of_memory
 from gradaudit.probe.fetch import memory_for, norms_of, numbers_of
 from gradaudit.probe.gradients import (
@@ -110,7 +110,8 @@ class Trajectory:
         self.parameters = [p for p in training.model.parameters() if p.requires_grad]
         self.held = [p for group in optimizer.param_groups for p in group["params"]]
         self.rates = rates
-        self._norm_layers = len(batch_norms(training.model))
+        every, active = len(norm_layers(training.model)), len(batch_norms(training.model))
+        self._norm_modes = {"train": active, "eval": every - active}
         self._started = time.monotonic()
 
     @property
@@ -125,7 +126,6 @@ class Trajectory:
 
         Raises: DryRunError where not even the first step can be taken.
         """
-        self.training.model.train()
         try:
             self._run(steps, progress)
         except KeyboardInterrupt:
@@ -197,9 +197,12 @@ class Trajectory:
             "layer_norms": after, "layer_norms_are": "global",
         }  # fmt: skip
         size = size_of(batches[0])
-        if self._norm_layers and size is not None:
-            calls = self._norm_layers * len(first)
-            line["batch_norm"] = [{"mode": "train", "batch": size, "calls": calls}]
+        modes = {mode: layers for mode, layers in self._norm_modes.items() if layers}
+        if modes and size is not None:
+            line["batch_norm"] = [
+                {"mode": mode, "batch": size, "calls": layers * len(first)}
+                for mode, layers in modes.items()
+            ]
         if self.precision.name:
             cast = {"device": self.device.type, "dtype": self.precision.name}
             line["autocast"] = [cast]
