@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -90,7 +91,66 @@ def test_products_are_those_of_the_flat_gradients(device: str, kept_bytes: int) 
     cosine = found.cosines()[0][1]
     assert cosine is not None
     assert isclose(cosine, float(nn.functional.cosine_similarity(flat[0], flat[1], dim=0)))
-    assert len(gradients.blocks(parameters, 3, 64)) == len(parameters)  # one at a time
+
+
+def test_large_tensors_are_cut_and_small_ones_share_a_block() -> None:
+    tensors = [torch.zeros(size) for size in (3, 5, 20, 4, 0, 30)]
+    found = gradients.blocks(tensors, 2, 8 * 12)  # 12 elements a block
+    assert found == [
+        [(0, 0, 3), (1, 0, 5)], [(2, 0, 12)], [(2, 12, 20), (3, 0, 4), (4, 0, 0)],
+        [(5, 0, 12)], [(5, 12, 24)], [(5, 24, 30)],
+    ]  # fmt: skip
+    assert gradients.blocks(tensors, 2, 10**6) == [
+        [(at, 0, len(tensor)) for at, tensor in enumerate(tensors)]
+    ]
+
+
+@pytest.mark.parametrize("most", [8 * 3 * 2, 1 << 20])
+def test_products_do_not_depend_on_how_they_are_cut(
+    monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(gradients, "DOUBLE_BYTES", most)
+    model = tiny(dropout=0.0)
+    made = Training(model, [], two_losses)
+    (batch,) = batches(1)
+    parameters = list(model.parameters())
+    found = []
+    for kept_bytes in (1 << 20, 40):
+        terms = gradients.read_terms(made.losses(model, batch))
+        loss = [gradients.weighted_sum(terms)]
+        found.append(gradients.products(terms, parameters, loss, kept_bytes))
+    whole, cut_up = found
+    for before, after in ((whole.gram, cut_up.gram), (whole.layers, cut_up.layers)):
+        for a, b in zip(before, after, strict=True):
+            assert a == pytest.approx(b, rel=1e-12, abs=1e-15)
+    assert len(whole.layers[0]) == len(parameters)
+    assert whole.total_norm == pytest.approx(cut_up.total_norm, rel=1e-12)
+    some = [torch.randn(2, 50, generator=torch.Generator().manual_seed(at)) for at in range(3)]
+    together = torch.cat(some).double()
+    assert torch.allclose(torch.tensor(gradients.dots_of(some)).double(), together @ together.T)
+
+
+PEAK = """
+import resource, torch
+from gradaudit.probe import gradients
+
+weight = torch.zeros(2**24, requires_grad=True)
+terms = [gradients.Term(str(at), (weight * (at + 1.0)).sum(), 1.0) for at in range(5)]
+loss = gradients.weighted_sum(terms)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+found = gradients.products(terms, [weight], [loss], 2**26)
+assert found.norm(1) == 2 * 2**12, found.norm(1)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**16)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kilobytes on Linux only")
+def test_no_more_of_a_large_gradient_is_held_than_was_said() -> None:
+    """In times of one gradient of 64 MiB, of which so much may be kept: all six at once were 16."""
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK], capture_output=True, text=True, check=True
+    )  # fmt: skip
+    assert float(done.stdout) < 6
 
 
 def test_a_term_without_graph_has_no_gradient_and_no_cosine() -> None:

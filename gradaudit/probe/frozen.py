@@ -111,7 +111,7 @@ def _products(
     if len(rows) < FEWEST_BATCHES:
         why = f"gradients are finite on {len(rows)} of {len(batches)} batches"
         return Frozen(names, [], f"{why if rows else NOT_FINITE}; it takes {FEWEST_BATCHES}")
-    return Frozen(names, dots_of(torch.cat(rows)))
+    return Frozen(names, dots_of(rows))
 
 
 class SizeBias(NamedTuple):
@@ -162,7 +162,7 @@ def size_bias(
                 large = join(batches[start : start + JOINED])
                 rows.append(_total(training, large, parameters, scale))
             finite = all(bool(torch.isfinite(row).all()) for row in rows)
-            dots = dots_of(torch.stack(rows)) if finite else []
+            dots = dots_of(rows) if finite else []
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 why = f"out of memory with {JOINED} micro-batches in one: {LESS_MEMORY}"
