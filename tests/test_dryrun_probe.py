@@ -335,8 +335,6 @@ def test_how_terms_treat_samples_is_measured() -> None:
 
     found = couplings(Training(model, [], losses), batches(3), DEVICE)
     assert found.kinds == {"mean": MEAN, "sum": SUM, "pairs": COUPLED, "hinge": UNKNOWN}
-    ragged = [["text", batches(1)[0][0]]]
-    assert size_of(ragged[0]) is None
 
 
 def test_a_small_batch_that_turns_the_gradient_is_told_from_noise() -> None:
@@ -717,8 +715,81 @@ def test_batches_of_all_kinds() -> None:
         assert size_of(batch) == 6
         assert size_of(cut(batch, 0, 2)) == 2
         assert size_of(join([batch, batch])) == 12
-    assert size_of((x, "name")) is None
     assert size_of((x, torch.zeros(()))) is None
+
+
+def test_lists_of_texts_and_arrays_are_cut_and_joined_too() -> None:
+    numpy = pytest.importorskip("numpy")
+    x = torch.arange(6.0).reshape(6, 1)
+    names = [f"{at}.png" for at in range(6)]
+    batch = {"x": x, "path": names, "id": tuple(range(6)), "set": "train", "mask": None,
+             "y": numpy.arange(6)}  # fmt: skip
+    assert size_of(batch) == 6
+    part = cut(batch, 1, 3)
+    assert (part["path"], part["id"], part["set"], part["mask"]) == (
+        ["1.png", "2.png"], (1, 2), "train", None,
+    )  # fmt: skip
+    assert part["y"].tolist() == [1, 2]
+    both = join([part, cut(batch, 4, 6)])
+    assert both["path"] == ["1.png", "2.png", "4.png", "5.png"]
+    assert both["id"] == (1, 2, 4, 5)
+    assert both["y"].tolist() == [1, 2, 4, 5]
+    assert both["set"] == "train"
+    assert size_of(both) == 4
+    with pytest.raises(RuntimeError, match="differs from batch to batch"):
+        join([part, {**part, "set": "test"}])
+    with pytest.raises(RuntimeError):
+        join([{"y": numpy.ones((2, 3))}, {"y": numpy.ones((2, 4))}])
+
+
+class Own:
+    """A batch of a class that only the user's code can take apart."""
+
+    def __init__(self, x: Any, y: Any) -> None:
+        self.x, self.y = x, y
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda x, y: {"x": x, "y": y, "id": 3}, "`id` is a single number"),
+        (lambda x, y: (x, y, torch.tensor(3)), "`[2]` is a tensor of a single number"),
+        (lambda x, y: {"x": x, "y": {"z": [y, y[:2]]}}, "`x` has a length of 6, `y.z[1]` of 2"),
+        (lambda x, y: {"x": x, "names": ["a", "b"]}, "`x` has a length of 6, `names` of 2"),
+        (Own, "it is a Own"),
+        (lambda x, y: {"x": x[:1], "y": y[:1]}, "it has one sample"),
+    ],
+)
+def test_of_a_batch_that_cannot_be_cut_it_is_said_why(change: Any, said: str) -> None:
+    """Not that the model does not run on half of it."""
+    made = training(norm=False)
+    made.batches = [change(*old) for old in batches(30)]
+
+    def losses(model: nn.Module, batch: Any) -> dict[str, Any]:
+        held = vars(batch) if isinstance(batch, Own) else batch
+        x = held["x"] if isinstance(held, dict) else held[0]
+        return {"mse": (model(x).square().mean(), 1.0)}
+
+    made.losses = losses
+    (line,) = [line for line in run(made, steps=2) if line["kind"] == "noise"]
+    assert line["refused"] == (
+        f"whether the terms couple samples is not known: a batch cannot be cut in halves: {said}"
+    )
+
+
+def test_a_term_that_was_not_active_is_named() -> None:
+    made = training(norm=False)
+
+    def losses(model: nn.Module, batch: Any) -> dict[str, Any]:
+        out = model(batch[0])
+        hinge = torch.relu(out.mean() - 1e6)
+        return {"mse": (out.square().mean(), 1.0), "hinge": (hinge, 1.0)}
+
+    made.losses = losses
+    (line,) = [line for line in run(made, steps=2) if line["kind"] == "noise"]
+    assert line["refused"] == (
+        "whether `hinge` couples samples is not known: it was not active on the batches looked at"
+    )
 
 
 class Endless:

@@ -13,7 +13,7 @@ import torch
 
 from gradaudit.evidence import gram
 from gradaudit.probe import frozen
-from gradaudit.probe.batches import Stream, size_of
+from gradaudit.probe.batches import Stream, size_of, why_whole
 from gradaudit.probe.coupling import (
     COUPLED,
     RANDOM,
@@ -222,7 +222,8 @@ def _measure_frozen(trajectory: Trajectory, drawn: Drawn, coupling: Coupling, ou
     if not found.names:  # not one pass had room: none of the pairs of the steps is known
         found = found._replace(names=list(trajectory.values))
     out(_frozen_line(found, size))
-    out(_noise_line(found, size, bool(layers), coupling))
+    uncut = why_whole(drawn.every[0])
+    out(_noise_line(found, size, bool(layers), coupling, uncut))
     if layers and few:
         text = f"no noise of BatchNorm: {few}"
         out({"kind": "note", "topic": "batch_norm_noise", "text": text})
@@ -301,9 +302,9 @@ def _frozen_line(found: frozen.Frozen, size: int | None) -> dict[str, Any]:
 
 
 def _noise_line(
-    found: frozen.Frozen, size: int | None, has_batch_norm: bool, coupling: Coupling
+    found: frozen.Frozen, size: int | None, has_batch_norm: bool, coupling: Coupling, uncut: str
 ) -> dict[str, Any]:
-    """The gradient noise scale, or why there is none."""
+    """The gradient noise scale, or why there is none. `uncut`: why a batch has no `size`."""
     kinds = coupling.kinds
     line: dict[str, Any] = {"kind": "noise", "micro_batch": size}
     coupled = sorted(name for name, kind in kinds.items() if kind == COUPLED)
@@ -317,11 +318,16 @@ def _noise_line(
     if drawn:
         why = f"whether {drawn} couples samples is not known: random numbers are drawn in `losses`"
         return {**line, "refused": why}
-    if size is None or unknown or not kinds:
-        why = "batches differ in size or cannot be cut" if size is None else "it was not active"
-        if not kinds:  # no pass succeeded, on a half of a batch or without autocast
-            why = coupling.why or "the model does not run on half a batch in full precision"
+    if size is None or size < 2:
+        why = f"a batch cannot be cut in halves: {uncut if size is None else 'it has one sample'}"
         return {**line, "refused": f"whether the terms couple samples is not known: {why}"}
+    if not kinds:  # no pass succeeded, on a half of a batch or without autocast
+        why = coupling.why or "the model does not run on half a batch in full precision"
+        return {**line, "refused": f"whether the terms couple samples is not known: {why}"}
+    if unknown:
+        names = ", ".join(f"`{name}`" for name in unknown)
+        why = f"{'they were' if len(unknown) > 1 else 'it was'} not active on the batches looked at"
+        return {**line, "refused": f"whether {names} couples samples is not known: {why}"}
     if SUM in kinds.values():
         return {**line, "refused": "a term is summed over the batch, so its scale grows with it"}
     if not found.dots:
