@@ -53,6 +53,13 @@ def batch_norms(model: torch.nn.Module) -> list[torch.nn.Module]:
     ]
 
 
+def norm_modes(model: torch.nn.Module) -> dict[str, int]:
+    """How many BatchNorm layers are in `train` and how many in `eval` mode; none with none."""
+    every, active = len(norm_layers(model)), len(batch_norms(model))
+    modes = {"train": active, "eval": every - active}
+    return {mode: count for mode, count in modes.items() if count}
+
+
 def biases_before_batch_norm(model: torch.nn.Module) -> set[int]:
     """The ids of biases whose layer is followed by a BatchNorm, which subtracts them again: they
     have no gradient by construction. By the order of the children, as the recorder tells them."""

@@ -25,7 +25,7 @@ from gradaudit.probe.coupling import (
 )
 from gradaudit.probe.distinct import Drawn, draw, told_of_repeats
 from gradaudit.probe.dry_lines import header_line, optimizer_line, to_json
-from gradaudit.probe.entry import LESS_MEMORY, is_out_of_memory, users_fault
+from gradaudit.probe.entry import LESS_MEMORY, is_out_of_memory, said_of
 from gradaudit.probe.fetch import memory_for
 from gradaudit.probe.gradients import KEPT_BYTES
 from gradaudit.probe.preparing import (
@@ -94,18 +94,18 @@ def run_dry(
     Ctrl-C (KeyboardInterrupt) ends it with what was measured so far, once a step is done. `closing`
     is called when none of the training's code runs any more, before the last lines are written.
 
-    Raises: DryRunError for what its user can mend. KeyboardInterrupt before the first step is done.
+    Raises: DryRunError for what its user can mend, unless it came up after the steps: then these
+    are kept, and `failed` of the trajectory says what it was. KeyboardInterrupt before the first
+    step is done.
     """
     try:
         return _run(training, recipe, steps, seed, device, write, about, progress, closing)
     except DryRunError:
         raise
-    except SystemExit as error:
-        raise DryRunError(users_fault(error) or f"the program was ended ({error})") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if is_out_of_memory(error):
             raise _too_large(training, device, error) from error
-        fault = users_fault(error)
+        fault = said_of(error)
         if fault:
             raise DryRunError(fault) from error
         raise
@@ -164,7 +164,7 @@ def _run(
     drawn = Drawn([], [])
     coupling = Coupling({})
     if not trajectory.interrupted:
-        with _until_interrupted(trajectory, out, closing):
+        with _kept_steps(trajectory, out, closing):
             count = max(FROZEN_BATCHES, RATE_STEPS * _rate_micro_batches(recipe))
             drawn = draw(stream, count, memory_for(device, KEPT_BYTES), FROZEN_BATCHES)
             coupling = couplings(trajectory.plain, drawn.every[:COUPLING_BATCHES], device)
@@ -175,30 +175,37 @@ def _run(
             "median_value": statistics.median(values), "role": _role(name, training.primary),
         })  # fmt: skip
     goes_on = not trajectory.stopped or "loader" in trajectory.stopped
-    if drawn.every and goes_on and not trajectory.interrupted:
-        with _until_interrupted(trajectory, out, closing):
+    if drawn.every and goes_on and not (trajectory.interrupted or trajectory.failed):
+        with _kept_steps(trajectory, out, closing):
             _measure_frozen(trajectory, drawn, coupling, out)
     closing()
     why = "steps" if trajectory.done == steps else "script_ended"
     if trajectory.interrupted:
         why = "interrupted"
+    elif trajectory.failed:
+        why = "error"
     out({"kind": "stop", "why": why, "steps": trajectory.done})
     return trajectory
 
 
 @contextmanager
-def _until_interrupted(
-    trajectory: Trajectory, out: Write, closing: Callable[[], None]
-) -> Iterator[None]:
-    """Ctrl-C ends what is measured at the last weights, and the record says so: what the steps
-    showed is whole without it."""
+def _kept_steps(trajectory: Trajectory, out: Write, closing: Callable[[], None]) -> Iterator[None]:
+    """Ctrl-C, or a failure of the training's code, ends what is measured at the last weights, and
+    the record says so: what the steps showed is whole without it."""
+    lost = "what is measured at the last weights is not complete"
     try:
         yield
     except KeyboardInterrupt:
         closing()
         trajectory.interrupted = True
-        text = "interrupted after the steps: what is measured at the last weights is not complete"
+        text = f"interrupted after the steps: {lost}"
         out({"kind": "note", "topic": "interrupted", "text": text})
+    except (Exception, SystemExit) as error:
+        said = said_of(error)
+        if not said:
+            raise
+        trajectory.failed = f"after the {trajectory.done} steps, {said}"
+        out({"kind": "note", "topic": "failed", "text": f"{trajectory.failed}; {lost}"})
 
 
 def _role(name: str, primary: Collection[str]) -> str:

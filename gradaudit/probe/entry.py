@@ -187,6 +187,16 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
+def said_of(error: BaseException) -> str:
+    """What to say of an error that its user can mend; empty for a fault of gradaudit."""
+    if isinstance(error, DryRunError):
+        return str(error)
+    if is_out_of_memory(error):
+        return f"memory ran out: {LESS_MEMORY}"
+    ended = f"the program was ended ({error})" if isinstance(error, SystemExit) else ""
+    return users_fault(error) or ended
+
+
 def users_fault(error: BaseException) -> str:
     """What to say of an error that came up under the user's own code, or in torch on its behalf;
     empty for one that is gradaudit's."""

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from gradaudit.probe.batches import Ended, size_of
-from gradaudit.probe.coupling import batch_norms, norm_layers
+from gradaudit.probe.coupling import norm_modes
 from gradaudit.probe.entry import is_out_of_memory
 from gradaudit.probe.fetch import memory_for, norms_of, numbers_of
 from gradaudit.probe.gradients import (
@@ -60,7 +60,7 @@ CHECKED = 3
 terms against their sum, in full precision."""
 
 RATIO_EVERY = 10
-"""Every so many steps the update is compared with the weights, which costs a copy of them."""
+"""Every so many steps the update is held against the weights, which costs a copy of them."""
 
 
 class Trajectory:
@@ -68,6 +68,7 @@ class Trajectory:
 
     done        steps taken, with those that a loss scaler skipped. stopped: why it ended before its
                 time, empty where it did not. interrupted: whether by Ctrl-C, then or later.
+                failed: what went wrong behind the steps, else empty.
     plain       the training as it was handed over. training: the same in the run's precision.
     self_check  the largest relative difference between the sum of the terms' gradients and the
                 loss's. rounding: the same under autocast, whose backward pass rounds each of them.
@@ -100,6 +101,7 @@ class Trajectory:
         self.done = 0
         self.stopped = ""
         self.interrupted = False
+        self.failed = ""
         self.self_check = 0.0
         self.rounding = 0.0
         self.checks = 0
@@ -110,8 +112,7 @@ class Trajectory:
         self.parameters = [p for p in training.model.parameters() if p.requires_grad]
         self.held = [p for group in optimizer.param_groups for p in group["params"]]
         self.rates = rates
-        every, active = len(norm_layers(training.model)), len(batch_norms(training.model))
-        self._norm_modes = {"train": active, "eval": every - active}
+        self._norm_modes = norm_modes(training.model)
         self._started = time.monotonic()
 
     @property
@@ -197,15 +198,13 @@ class Trajectory:
             "layer_norms": after, "layer_norms_are": "global",
         }  # fmt: skip
         size = size_of(batches[0])
-        modes = {mode: layers for mode, layers in self._norm_modes.items() if layers}
-        if modes and size is not None:
+        if self._norm_modes and size is not None:
             line["batch_norm"] = [
-                {"mode": mode, "batch": size, "calls": layers * len(first)}
-                for mode, layers in modes.items()
+                {"mode": mode, "batch": size, "calls": count * len(first)}
+                for mode, count in self._norm_modes.items()
             ]
         if self.precision.name:
-            cast = {"device": self.device.type, "dtype": self.precision.name}
-            line["autocast"] = [cast]
+            line["autocast"] = [{"device": self.device.type, "dtype": self.precision.name}]
         if self.precision.scales:
             line |= {"loss_scale": loss_scale, "unscaled": True, "skipped": not taken}
         if kept and taken:
