@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 from gradaudit.probe import dryrun, fetch, frozen, gradients  # noqa: E402
 from gradaudit.probe.batches import Stream  # noqa: E402
+from gradaudit.probe.distinct import draw  # noqa: E402
 from gradaudit.probe.fetch import memory_for, norms_of, numbers_of  # noqa: E402
 from gradaudit.probe.protocol import DryRunError, Training  # noqa: E402
 from gradaudit.probe.recipe import Recipe, make_optimizer  # noqa: E402
@@ -155,8 +156,8 @@ def test_memory_is_a_share_of_what_a_gpu_has_free(monkeypatch: pytest.MonkeyPatc
 def test_no_more_batches_are_kept_than_fit() -> None:
     size = sum(part.numel() * 4 for part in batches(1)[0])
     stream = Stream(batches(40), torch.device("cpu"))
-    assert len(dryrun._some(stream, 30, 10 * size)) == 11
-    assert len(dryrun._some(stream, 30, 100 * size)) == 30
+    assert len(draw(stream, 30, 10 * size, 30).every) == 11
+    assert len(draw(stream, 30, 100 * size, 30).every) == 30
 
 
 def test_without_memory_for_the_last_measurement_the_others_stay(

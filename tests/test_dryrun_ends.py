@@ -18,6 +18,19 @@ from probe_support import PYTHON, ROOT, environment
 from gradaudit.__main__ import main
 from gradaudit.cli.dryrun import Progress
 
+GONE = """
+import torch
+from gradaudit.probe.protocol import Training
+
+def given():
+    yield from torch.randn(10, 8, 4).unbind()
+    raise OSError("disk gone")
+
+def build(config):
+    losses = lambda model, batch: {"task": (model(batch).square().mean(), 1.0)}
+    return Training(torch.nn.Linear(4, 1), given(), losses)
+"""
+
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 folder = pytest.fixture(folder_of_a_run)
 
@@ -27,8 +40,6 @@ folder = pytest.fixture(folder_of_a_run)
     [
         ("raise ValueError('mine')", 7),
         ("sys.exit(0)", 7),
-        ("raise KeyError('mine')", 13),  # after the steps
-        ("sys.exit('enough')", 13),
     ],
 )
 def test_what_the_users_code_ends_leaves_no_record(
@@ -40,6 +51,38 @@ def test_what_the_users_code_ends_leaves_no_record(
     assert "your code failed: " in said.err
     assert not said.out
     assert not (folder / "record").exists()
+
+
+@pytest.mark.parametrize("call", [13, 45], ids=["which terms couple samples", "gradients"])
+@pytest.mark.parametrize("what", ["raise KeyError('mine')", "sys.exit('enough')"])
+def test_what_fails_after_the_steps_keeps_them(
+    folder: Path, what: str, call: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All of them were lost for what came behind them."""
+    assert dryrun(folder, what, call) == 2
+    said = capsys.readouterr()
+    assert "after the 6 steps, your code failed: " in said.err
+    assert "(ends_" in said.err
+    assert "; the steps are kept, the record is in record: " in said.err
+    out = " ".join(said.out.split())
+    assert "note: after the 6 steps, your code failed: " in out
+    assert "what is measured at the last weights is not complete" in out
+    lines = lines_of(folder)
+    assert len(lines["step"]) == 6
+    assert {line["name"] for line in lines["term"]} == {"task", "spread"}
+    assert "rate_test" not in lines
+    assert lines["stop"] == [{"kind": "stop", "why": "error", "steps": 6}]
+    assert main(["check", "c.yaml", "--record", "record"]) in (0, 1)
+
+
+def test_a_loader_that_fails_after_the_steps_keeps_them(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "gone.py").write_text(GONE)
+    assert main(["dryrun", "c.yaml", "--entry", "gone.py:build", *WORDS[4:]]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "after the 6 steps, the loader failed at batch 11: OSError: disk gone" in said
+    assert len(lines_of(folder)["step"]) == 6
 
 
 def test_a_fault_of_gradaudit_leaves_no_record(

@@ -95,13 +95,17 @@ def run_dryrun(arguments: CheckArguments, own: DryRunArguments) -> int:
         return _not_as_asked(path, result.problems)
     if arguments.format == "json":
         with redirect_stdout(sys.stderr):  # what the user's code prints is no JSON
-            directory = _measure(own, result, unit)
+            measured = _measure(own, result, unit)
     else:
-        directory = _measure(own, result, unit)
-    if isinstance(directory, int):
-        return directory
+        measured = _measure(own, result, unit)
+    if isinstance(measured, int):
+        return measured
+    directory, failed = measured
     with told_where(directory):
-        return _show(arguments, unit, directory, result.path, finder)
+        code = _show(arguments, unit, directory, result.path, finder)
+    if failed:
+        return fault(f"{failed}; the steps are kept, {where(directory)}")
+    return code
 
 
 def _simulate(arguments: CheckArguments, own: DryRunArguments) -> int:
@@ -167,15 +171,17 @@ def _unit_of(result: FileResult, own: DryRunArguments) -> TrainingUnit:
     raise UsageError(f"--unit: {result.path} has no unit `{wanted}`{hint}")
 
 
-def _measure(own: DryRunArguments, result: FileResult, unit: TrainingUnit) -> str | int:
-    """The directory of the record, or the exit code where there is nothing to judge.
+def _measure(own: DryRunArguments, result: FileResult, unit: TrainingUnit) -> tuple[str, str] | int:
+    """The directory of the record and what failed after the steps, empty where nothing did; or the
+    exit code where there is nothing to judge.
 
     What a signal ended is not judged, as under `probe`: who sent it will not wait for that.
     """
+    code, failed = 0, ""
     with told_by_signals() as told:
         try:
             with record_directory(own.output, "dryrun") as directory:
-                code = _measure_into(directory, own, result, unit, told)
+                code, failed = _measure_into(directory, own, result, unit, told)
         except UsageError as error:
             return fault(str(error))
         except KeyboardInterrupt:  # a later one ends the run, with a record of what was measured
@@ -183,7 +189,7 @@ def _measure(own: DryRunArguments, result: FileResult, unit: TrainingUnit) -> st
             with suppress(OSError):  # the terminal may be gone
                 fault(f"{told.how} before the first step was done: nothing was measured")
     if not told.number:
-        return code or directory
+        return code or (directory, failed)
     if not code:
         with suppress(OSError):
             sys.stderr.write(f"gradaudit: {told.how}; {where(directory)}\n")
@@ -192,8 +198,8 @@ def _measure(own: DryRunArguments, result: FileResult, unit: TrainingUnit) -> st
 
 def _measure_into(
     directory: str, own: DryRunArguments, result: FileResult, unit: TrainingUnit, told: Told
-) -> int:
-    """Returns the exit code; 0 where there is a record.
+) -> tuple[int, str]:
+    """Returns the exit code, 0 where there is a record, and what failed after the steps.
 
     Raises: KeyboardInterrupt before the first step is done.
     """
@@ -226,17 +232,17 @@ def _measure_into(
                 recipe.precision = ""
             bar = Progress(own.steps, sys.stderr)
             try:
-                run_dry(
+                trajectory = run_dry(
                     training, recipe, steps=own.steps, seed=own.seed, device=device, write=write,
                     about=about, progress=bar.show, closing=told.closing,
                 )  # fmt: skip
             finally:
                 bar.end()
     except (DryRunError, TooLarge, BadRecord) as error:
-        return fault(str(error))
+        return fault(str(error)), ""
     except OSError as error:
-        return fault(f"{error.filename or directory}: {error.strerror or error}")
-    return 0
+        return fault(f"{error.filename or directory}: {error.strerror or error}"), ""
+    return 0, trajectory.failed
 
 
 def _config(result: FileResult, unit: TrainingUnit) -> Any:

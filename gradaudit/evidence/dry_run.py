@@ -45,7 +45,7 @@ is said to train another objective. 0.97 is what sampling alone left at 9600 sam
 
 TOP_LAYERS = 5
 
-SAID = ("rate_test", "batch_norm_noise", "interrupted")
+SAID = ("rate_test", "batch_norm_noise", "interrupted", "failed")
 """Topics of the record's notes that the screen of a dry run has no other place for."""
 
 

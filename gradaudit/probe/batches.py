@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,7 +28,8 @@ class Ended(Exception):
 class Stream:
     """Batches of a loader on the device, begun anew at the end of each epoch where that works.
 
-    given   batches so far. restarts: how often it began anew.
+    given   batches so far. restarts: how often it began anew. of_a_pass: batches until the first
+            time that it did, 0 before.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Stream:
         self._iterator: Iterator[Any] | None = None
         self.given = 0
         self.restarts = 0
+        self.of_a_pass = 0
 
     def take(self) -> Any:
         """The next batch.
@@ -62,6 +66,7 @@ class Stream:
                 raise Ended(self.given) from None
             self._iterator = None
             self.restarts += 1
+            self.of_a_pass = self.of_a_pass or self.given
             return self.take()
         except Exception as error:
             raise DryRunError(
@@ -102,9 +107,14 @@ def _alike(batch: Mapping[Any, Any], values: dict[Any, Any]) -> Any:
 
 
 def tensors_of(batch: Any) -> list[torch.Tensor]:
-    """All tensors of a batch, in order."""
+    """All tensors of a batch, in order, with arrays of numpy's numbers among them."""
     if isinstance(batch, torch.Tensor):
         return [batch]
+    if _is_array(batch):
+        try:
+            return [torch.from_numpy(batch.copy())]
+        except (TypeError, ValueError):  # texts, objects, another byte order
+            return []
     if isinstance(batch, Mapping):
         return [tensor for value in batch.values() for tensor in tensors_of(value)]
     if isinstance(batch, (list, tuple)):
@@ -113,45 +123,96 @@ def tensors_of(batch: Any) -> list[torch.Tensor]:
 
 
 def size_of(batch: Any) -> int | None:
-    """Samples in a batch: the first dimension that all its tensors share. None where they share
-    none (graphs, ragged batches), and so a batch cannot be cut or joined."""
-    sizes = {tensor.shape[0] if tensor.dim() else -1 for tensor in tensors_of(batch)}
-    if len(sizes) != 1 or not _only_tensors(batch):
-        return None
-    size = sizes.pop()
-    return size if size > 0 else None
+    """Samples in a batch: the first dimension of all its tensors and arrays, and the length of its
+    lists of texts or numbers. None where they share none (graphs, ragged batches) or where it holds
+    what cannot be cut: `why_whole` says what."""
+    sizes = {size for _, size, _ in _parts(batch)}
+    size = sizes.pop() if len(sizes) == 1 else None
+    return size or None
 
 
-def _only_tensors(batch: Any) -> bool:
-    if isinstance(batch, Mapping):
-        return all(_only_tensors(value) for value in batch.values())
-    if isinstance(batch, (list, tuple)):
-        return all(_only_tensors(value) for value in batch)
-    return isinstance(batch, torch.Tensor)
+def why_whole(batch: Any) -> str:
+    """What of a batch that has no `size_of` cannot be cut."""
+    parts = list(_parts(batch))
+    for place, size, what in parts:
+        if size is None:
+            return f"{place} is {what}"
+    first = next(iter(parts), None)
+    for place, size, _ in parts:
+        if first is not None and size != first[1]:
+            return f"{first[0]} has a length of {first[1]}, {place} of {size}"
+    return "it is empty"
+
+
+def _parts(batch: Any, place: str = "") -> Iterator[tuple[str, int | None, str]]:
+    """For each part of a batch where it stands and its length, None with what it is where it has
+    none. A text by itself, and None, are of all samples, and no part."""
+    name = f"`{place}`" if place else "it"
+    if isinstance(batch, torch.Tensor) or _is_array(batch):
+        whole = not batch.ndim
+        yield name, None if whole else batch.shape[0], "a tensor of a single number"
+    elif isinstance(batch, Mapping):
+        for key, value in batch.items():
+            yield from _parts(value, f"{place}.{key}" if place else str(key))
+    elif _is_plain(batch):
+        yield name, len(batch), ""
+    elif isinstance(batch, (list, tuple)):
+        for at, value in enumerate(batch):
+            key = batch._fields[at] if hasattr(batch, "_fields") else f"[{at}]"
+            yield from _parts(value, f"{place}{key}")
+    elif isinstance(batch, (int, float, complex)):
+        yield name, None, "a single number"
+    elif batch is not None and not isinstance(batch, (str, bytes)):
+        yield name, None, f"a {type(batch).__name__}"
+
+
+def _is_array(batch: Any) -> bool:
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(batch, numpy.ndarray)
+
+
+def _is_plain(batch: Any) -> bool:
+    """Whether it is a list of one text or number a sample: names, paths, ids."""
+    if not isinstance(batch, (list, tuple)) or hasattr(batch, "_fields") or not batch:
+        return False
+    return all(isinstance(one, (str, bytes, int, float, PurePath)) for one in batch)
 
 
 def cut(batch: Any, start: int, end: int) -> Any:
     """The samples from `start` to `end`; only for a batch that has a `size_of`."""
-    if isinstance(batch, torch.Tensor):
+    if isinstance(batch, torch.Tensor) or _is_array(batch) or _is_plain(batch):
         return batch[start:end]
     if isinstance(batch, Mapping):
         values = {key: cut(value, start, end) for key, value in batch.items()}
         return values if type(batch) is dict else _alike(batch, values)
-    if hasattr(batch, "_fields"):
-        return type(batch)(*(cut(value, start, end) for value in batch))
-    return type(batch)(cut(value, start, end) for value in batch)
+    if not isinstance(batch, (list, tuple)):
+        return batch
+    parts = [cut(value, start, end) for value in batch]
+    return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
 
 
 def join(batches: Sequence[Any]) -> Any:
     """Several batches as one; only for batches that have a `size_of`.
 
-    Raises: RuntimeError where their shapes differ (sequences padded to different lengths).
+    Raises: RuntimeError where their shapes differ (sequences padded to different lengths), or a
+    text that is of all samples of one.
     """
     first = batches[0]
     if isinstance(first, torch.Tensor):
         return torch.cat(list(batches))
+    if _is_array(first):
+        try:
+            return sys.modules["numpy"].concatenate(batches)
+        except ValueError as error:
+            raise RuntimeError(str(error)) from error
+    if _is_plain(first):
+        return type(first)(one for batch in batches for one in batch)
     if isinstance(first, Mapping):
         values = {key: join([batch[key] for batch in batches]) for key in first}
         return values if type(first) is dict else _alike(first, values)
+    if not isinstance(first, (list, tuple)):
+        if any(batch != first for batch in batches):
+            raise RuntimeError("a text that is of all samples differs from batch to batch")
+        return first
     parts = [join([batch[at] for batch in batches]) for at in range(len(first))]
     return type(first)(*parts) if hasattr(first, "_fields") else type(first)(parts)

@@ -39,15 +39,25 @@ class Coupling(NamedTuple):
     why: str = ""
 
 
-def batch_norms(model: torch.nn.Module) -> list[torch.nn.Module]:
-    """The BatchNorm layers that normalise with the statistics of the batch."""
+def norm_layers(model: torch.nn.Module) -> list[torch.nn.Module]:
+    """The BatchNorm layers, whatever they normalise with."""
     from torch.nn.modules.batchnorm import _BatchNorm
 
+    return [module for module in model.modules() if isinstance(module, _BatchNorm)]
+
+
+def batch_norms(model: torch.nn.Module) -> list[torch.nn.Module]:
+    """The BatchNorm layers that normalise with the statistics of the batch."""
     return [
-        module
-        for module in model.modules()
-        if isinstance(module, _BatchNorm) and (module.training or not module.track_running_stats)
+        module for module in norm_layers(model) if module.training or not module.track_running_stats
     ]
+
+
+def norm_modes(model: torch.nn.Module) -> dict[str, int]:
+    """How many BatchNorm layers are in `train` and how many in `eval` mode; none with none."""
+    every, active = len(norm_layers(model)), len(batch_norms(model))
+    modes = {"train": active, "eval": every - active}
+    return {mode: count for mode, count in modes.items() if count}
 
 
 def biases_before_batch_norm(model: torch.nn.Module) -> set[int]:

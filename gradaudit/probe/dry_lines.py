@@ -11,7 +11,7 @@ import torch
 
 from gradaudit.evidence.record import spelled
 from gradaudit.evidence.record_reader import SCHEMA
-from gradaudit.probe.coupling import batch_norms, biases_before_batch_norm
+from gradaudit.probe.coupling import biases_before_batch_norm, norm_layers
 
 if TYPE_CHECKING:
     from gradaudit.probe.protocol import Training
@@ -62,7 +62,7 @@ def optimizer_line(training: Training, optimizer: torch.optim.Optimizer) -> dict
             name for name, p in training.model.named_parameters()
             if p.requires_grad and id(p) not in inside
         ],
-        "batch_norm_layers": len(batch_norms(training.model)),
+        "batch_norm_layers": len(norm_layers(training.model)),
         "frozen": [at for at, p in enumerate(held) if not p.requires_grad],
         "bias_before_batch_norm": [at for at, p in enumerate(held) if id(p) in subtracted],
         "sharded": False,

@@ -13,8 +13,7 @@ import torch
 
 from gradaudit.evidence import gram
 from gradaudit.probe import frozen
-from gradaudit.probe.batches import Ended, Stream, size_of, tensors_of
-from gradaudit.probe.blame import users_fault
+from gradaudit.probe.batches import Stream, size_of, why_whole
 from gradaudit.probe.coupling import (
     COUPLED,
     RANDOM,
@@ -24,11 +23,18 @@ from gradaudit.probe.coupling import (
     batch_norms,
     couplings,
 )
+from gradaudit.probe.distinct import Drawn, draw, told_of_repeats
 from gradaudit.probe.dry_lines import header_line, optimizer_line, to_json
-from gradaudit.probe.entry import LESS_MEMORY, is_out_of_memory
+from gradaudit.probe.entry import LESS_MEMORY, is_out_of_memory, said_of
 from gradaudit.probe.fetch import memory_for
 from gradaudit.probe.gradients import KEPT_BYTES
-from gradaudit.probe.preparing import optimizer_for, precision_for, rates_for, see_to_ranks
+from gradaudit.probe.preparing import (
+    modes_for,
+    optimizer_for,
+    precision_for,
+    rates_for,
+    see_to_ranks,
+)
 from gradaudit.probe.protocol import DryRunError
 from gradaudit.probe.trajectory import Trajectory
 
@@ -88,18 +94,18 @@ def run_dry(
     Ctrl-C (KeyboardInterrupt) ends it with what was measured so far, once a step is done. `closing`
     is called when none of the training's code runs any more, before the last lines are written.
 
-    Raises: DryRunError for what its user can mend. KeyboardInterrupt before the first step is done.
+    Raises: DryRunError for what its user can mend, unless it came up after the steps: then these
+    are kept, and `failed` of the trajectory says what it was. KeyboardInterrupt before the first
+    step is done.
     """
     try:
         return _run(training, recipe, steps, seed, device, write, about, progress, closing)
     except DryRunError:
         raise
-    except SystemExit as error:
-        raise DryRunError(users_fault(error) or f"the program was ended ({error})") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if is_out_of_memory(error):
             raise _too_large(training, device, error) from error
-        fault = users_fault(error)
+        fault = said_of(error)
         if fault:
             raise DryRunError(fault) from error
         raise
@@ -120,7 +126,7 @@ def _run(
         write(to_json(line))
 
     training.model.to(device)
-    training.model.train()
+    modes_for(training, recipe)
     optimizer = optimizer_for(training, recipe)
     out(header_line(about, steps, device))
     out(optimizer_line(training, optimizer))
@@ -135,6 +141,7 @@ def _run(
     trajectory.run(steps, progress)
     if trajectory.interrupted:
         closing()
+    notes = [*recipe.notes, *told_of_repeats(stream)]
     told = {name: value for name, value in about.items() if name != "configs"}
     out({
         "kind": "trajectory", **told, "seed": seed, "steps": trajectory.done,
@@ -142,7 +149,7 @@ def _run(
         "optimizer": type(optimizer).__name__,
         "accumulation": recipe.accumulation, "micro_batch": recipe.micro_batch,
         "clip_norm": recipe.clip_norm, "warmup_steps": rates.warmup,
-        "total_steps": recipe.clock.steps, "notes": recipe.notes, "adaptive": adaptive,
+        "total_steps": recipe.clock.steps, "notes": notes, "adaptive": adaptive,
         "elements": sum(p.numel() for p in trajectory.parameters),
         "self_check": trajectory.self_check if trajectory.checks else None,
         "total_checked": trajectory.total_checked,
@@ -154,13 +161,13 @@ def _run(
     if unknown:
         known = ", ".join(trajectory.values)
         raise DryRunError(f"`primary` names {unknown[0]!r}, which is no term; terms: {known}")
-    batches: list[Any] = []
+    drawn = Drawn([], [])
     coupling = Coupling({})
     if not trajectory.interrupted:
-        with _until_interrupted(trajectory, out, closing):
+        with _kept_steps(trajectory, out, closing):
             count = max(FROZEN_BATCHES, RATE_STEPS * _rate_micro_batches(recipe))
-            batches = _some(stream, count, memory_for(device, KEPT_BYTES))
-            coupling = couplings(trajectory.plain, batches[:COUPLING_BATCHES], device)
+            drawn = draw(stream, count, memory_for(device, KEPT_BYTES), FROZEN_BATCHES)
+            coupling = couplings(trajectory.plain, drawn.every[:COUPLING_BATCHES], device)
     for name, values in trajectory.values.items():
         out({
             "kind": "term", "name": name, "samples": coupling.kinds.get(name, UNKNOWN),
@@ -168,32 +175,39 @@ def _run(
             "median_value": statistics.median(values), "role": _role(name, training.primary),
         })  # fmt: skip
     goes_on = not trajectory.stopped or "loader" in trajectory.stopped
-    if batches and goes_on and not trajectory.interrupted:
-        with _until_interrupted(trajectory, out, closing):
-            _measure_frozen(trajectory, batches, coupling, out)
+    if drawn.every and goes_on and not (trajectory.interrupted or trajectory.failed):
+        with _kept_steps(trajectory, out, closing):
+            _measure_frozen(trajectory, drawn, coupling, out)
     closing()
     why = "steps" if trajectory.done == steps else "script_ended"
     if trajectory.non_finite:
         why = "non_finite"
     if trajectory.interrupted:
         why = "interrupted"
+    elif trajectory.failed:
+        why = "error"
     out({"kind": "stop", "why": why, "steps": trajectory.done})
     return trajectory
 
 
 @contextmanager
-def _until_interrupted(
-    trajectory: Trajectory, out: Write, closing: Callable[[], None]
-) -> Iterator[None]:
-    """Ctrl-C ends what is measured at the last weights, and the record says so: what the steps
-    showed is whole without it."""
+def _kept_steps(trajectory: Trajectory, out: Write, closing: Callable[[], None]) -> Iterator[None]:
+    """Ctrl-C, or a failure of the training's code, ends what is measured at the last weights, and
+    the record says so: what the steps showed is whole without it."""
+    lost = "what is measured at the last weights is not complete"
     try:
         yield
     except KeyboardInterrupt:
         closing()
         trajectory.interrupted = True
-        text = "interrupted after the steps: what is measured at the last weights is not complete"
+        text = f"interrupted after the steps: {lost}"
         out({"kind": "note", "topic": "interrupted", "text": text})
+    except (Exception, SystemExit) as error:
+        said = said_of(error)
+        if not said:
+            raise
+        trajectory.failed = f"after the {trajectory.done} steps, {said}"
+        out({"kind": "note", "topic": "failed", "text": f"{trajectory.failed}; {lost}"})
 
 
 def _role(name: str, primary: Collection[str]) -> str:
@@ -203,22 +217,26 @@ def _role(name: str, primary: Collection[str]) -> str:
     return "primary" if name in primary else "auxiliary"
 
 
-def _measure_frozen(
-    trajectory: Trajectory, every: list[Any], coupling: Coupling, out: Write
-) -> None:
-    batches = every[:FROZEN_BATCHES]
+def _measure_frozen(trajectory: Trajectory, drawn: Drawn, coupling: Coupling, out: Write) -> None:
+    batches = drawn.distinct
     training, device = trajectory.training, trajectory.device
-    sizes = {size_of(batch) for batch in batches}
-    size = sizes.pop() if len(sizes) == 1 else None
+    size = size_of(drawn.every[0])
     layers, scale = batch_norms(training.model), trajectory.pass_scale
-    found = frozen.frozen_products(
-        training, batches[:TERM_BATCHES], trajectory.parameters, device, scale=scale
-    )
+    few = drawn.too_few(gram.FEWEST_BATCHES)
+    found = frozen.Frozen([], [], few)
+    if not few:
+        found = frozen.frozen_products(
+            training, batches[:TERM_BATCHES], trajectory.parameters, device, scale=scale
+        )
     if not found.names:  # not one pass had room: none of the pairs of the steps is known
         found = found._replace(names=list(trajectory.values))
     out(_frozen_line(found, size))
-    out(_noise_line(found, size, bool(layers), coupling))
-    if layers:
+    uncut = why_whole(drawn.every[0])
+    out(_noise_line(found, size, bool(layers), coupling, uncut))
+    if layers and few:
+        text = f"no noise of BatchNorm: {few}"
+        out({"kind": "note", "topic": "batch_norm_noise", "text": text})
+    elif layers:
         try:
             noise = frozen.batch_norm_noise(training, batches, device)
             out({"kind": "batch_norm_noise", "micro_batch": size, "layers": noise})
@@ -228,8 +246,8 @@ def _measure_frozen(
             text = f"no noise of BatchNorm: out of memory: {LESS_MEMORY}"
             out({"kind": "note", "topic": "batch_norm_noise", "text": text})
     if layers or COUPLED in coupling.kinds.values():
-        out(_bias_line(trajectory, batches, size, bool(layers)))
-    _test_rates(trajectory, every, out)
+        out(_bias_line(trajectory, drawn, size, bool(layers)))
+    _test_rates(trajectory, drawn.every, out)
 
 
 def _rate_micro_batches(recipe: Recipe) -> int:
@@ -293,9 +311,9 @@ def _frozen_line(found: frozen.Frozen, size: int | None) -> dict[str, Any]:
 
 
 def _noise_line(
-    found: frozen.Frozen, size: int | None, has_batch_norm: bool, coupling: Coupling
+    found: frozen.Frozen, size: int | None, has_batch_norm: bool, coupling: Coupling, uncut: str
 ) -> dict[str, Any]:
-    """The gradient noise scale, or why there is none."""
+    """The gradient noise scale, or why there is none. `uncut`: why a batch has no `size`."""
     kinds = coupling.kinds
     line: dict[str, Any] = {"kind": "noise", "micro_batch": size}
     coupled = sorted(name for name, kind in kinds.items() if kind == COUPLED)
@@ -309,18 +327,21 @@ def _noise_line(
     if drawn:
         why = f"whether {drawn} couples samples is not known: random numbers are drawn in `losses`"
         return {**line, "refused": why}
-    if size is None or unknown or not kinds:
-        why = "batches differ in size or cannot be cut" if size is None else "it was not active"
-        if not kinds:  # no pass succeeded, on a half of a batch or without autocast
-            why = coupling.why or "the model does not run on half a batch in full precision"
+    if size is None or size < 2:
+        why = f"a batch cannot be cut in halves: {uncut if size is None else 'it has one sample'}"
         return {**line, "refused": f"whether the terms couple samples is not known: {why}"}
+    if not kinds:  # no pass succeeded, on a half of a batch or without autocast
+        why = coupling.why or "the model does not run on half a batch in full precision"
+        return {**line, "refused": f"whether the terms couple samples is not known: {why}"}
+    if unknown:
+        names = ", ".join(f"`{name}`" for name in unknown)
+        why = f"{'they were' if len(unknown) > 1 else 'it was'} not active on the batches looked at"
+        return {**line, "refused": f"whether {names} couples samples is not known: {why}"}
     if SUM in kinds.values():
         return {**line, "refused": "a term is summed over the batch, so its scale grows with it"}
     if not found.dots:
         return {**line, "refused": found.why}
     dots = gram.summed(found.dots, len(found.names))
-    if len(dots) < gram.FEWEST_BATCHES:
-        return {**line, "refused": f"{len(dots)} batches; it takes {gram.FEWEST_BATCHES}"}
     scale = gram.noise_scale(dots, size)
     return {
         **line, "batches": len(dots), "noise_scale": scale.value, "low": scale.low,
@@ -329,14 +350,18 @@ def _noise_line(
 
 
 def _bias_line(
-    trajectory: Trajectory, batches: list[Any], size: int | None, has_batch_norm: bool
+    trajectory: Trajectory, drawn: Drawn, size: int | None, has_batch_norm: bool
 ) -> dict[str, Any]:
     """Where the expected gradient of a micro-batch points beside that of four in one."""
     training, device = trajectory.training, trajectory.device
+    batches = drawn.distinct
     line: dict[str, Any] = {
         "kind": "batch_size_bias", "micro_batch": size,
         "large": size * frozen.JOINED if size else None,
     }  # fmt: skip
+    few = drawn.too_few(frozen.BIAS_BATCHES)
+    if few and size:
+        return {**line, "batches": 0, "why": few}
     scale = trajectory.pass_scale
     bias = frozen.size_bias(training, batches, trajectory.parameters, device, scale=scale)
     line["batches"] = bias.small
@@ -354,22 +379,6 @@ def _bias_line(
                 None if cosine is None else [cosine.value, cosine.low, cosine.high]
             )
     return line
-
-
-def _some(stream: Stream, count: int, most_bytes: int) -> list[Any]:
-    """The next batches, or as many as fit into these bytes, of the commonest size: the last one of
-    an epoch is often smaller."""
-    batches: list[Any] = []
-    held = 0
-    try:
-        while len(batches) < count and held <= most_bytes:
-            batches.append(stream.take())
-            held += sum(t.numel() * t.element_size() for t in tensors_of(batches[-1]))
-    except Ended:
-        pass
-    sizes = [size_of(batch) for batch in batches]
-    most = max(set(sizes), key=sizes.count) if sizes else None
-    return [batch for batch, size in zip(batches, sizes, strict=True) if size == most]
 
 
 def _too_large(training: Training, device: torch.device, error: BaseException) -> DryRunError:

@@ -8,7 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from gradaudit.probe.blame import said
+from gradaudit.probe.blame import said, users_fault
 from gradaudit.probe.protocol import DryRunError, Training
 from gradaudit.probe.signatures import check_fields
 
@@ -183,3 +183,13 @@ def is_out_of_memory(error: BaseException) -> bool:
         isinstance(error, RuntimeError)
         and ("can't allocate memory" in said or "out of memory" in said)
     )
+
+
+def said_of(error: BaseException) -> str:
+    """What to say of an error that its user can mend; empty for a fault of gradaudit."""
+    if isinstance(error, DryRunError):
+        return str(error)
+    if is_out_of_memory(error):
+        return f"memory ran out: {LESS_MEMORY}"
+    ended = f"the program was ended ({error})" if isinstance(error, SystemExit) else ""
+    return users_fault(error) or ended

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import nn
 
+from gradaudit.evidence.gram import FEWEST_BATCHES
 from gradaudit.probe.batches import join, size_of
 from gradaudit.probe.coupling import batch_norms
 from gradaudit.probe.entry import LESS_MEMORY, is_out_of_memory
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 JOINED = 4
 """Micro-batches that make one large batch: enough to see a bias, few enough to fit in memory."""
+
+BIAS_BATCHES = JOINED * FEWEST_BATCHES
+"""Micro-batches below which no cosine of small and large ones has an interval."""
 
 NOT_FINITE = "gradients are not finite"
 
@@ -94,9 +98,9 @@ def _products(
             if not names:
                 names = [term.name for term in terms]
                 fit = kept_batches(elements, len(names), len(batches), kept_bytes)
-                if fit < 2:
+                if fit < min(FEWEST_BATCHES, len(batches)):
                     return Frozen(names, [], f"{elements:,} elements x {len(names)} terms are too "
-                                  "many to keep for several batches")  # fmt: skip
+                                  f"many to keep for {FEWEST_BATCHES} batches")  # fmt: skip
             if [term.name for term in terms] != names:
                 return Frozen(names, [], "the terms change from batch to batch")
             row = term_gradients(terms, parameters, scale)
@@ -104,9 +108,10 @@ def _products(
                 rows.append(row)
             if len(rows) == fit:
                 break
-    if len(rows) < 2:
-        return Frozen(names, [], NOT_FINITE if len(batches) > 1 else "it takes two batches")
-    return Frozen(names, dots_of(torch.cat(rows)))
+    if len(rows) < FEWEST_BATCHES:
+        why = f"gradients are finite on {len(rows)} of {len(batches)} batches"
+        return Frozen(names, [], f"{why if rows else NOT_FINITE}; it takes {FEWEST_BATCHES}")
+    return Frozen(names, dots_of(rows))
 
 
 class SizeBias(NamedTuple):
@@ -142,8 +147,11 @@ def size_bias(
     count -= count % JOINED
     if any(size_of(batch) is None for batch in batches):
         return SizeBias(0, JOINED, [], "batches of this kind cannot be joined")
-    if count < 2 * JOINED:
-        return SizeBias(0, JOINED, [], "too few batches, or too many parameters to keep")
+    if len(batches) < BIAS_BATCHES:
+        return SizeBias(0, JOINED, [], f"{len(batches)} batches; it takes {BIAS_BATCHES}")
+    if count < BIAS_BATCHES:
+        why = f"{elements:,} elements are too many parameters to keep for {BIAS_BATCHES} batches"
+        return SizeBias(0, JOINED, [], why)
     with same_buffers(training.model, device):
         if frozen_norm:
             for module in batch_norms(training.model):
@@ -154,7 +162,7 @@ def size_bias(
                 large = join(batches[start : start + JOINED])
                 rows.append(_total(training, large, parameters, scale))
             finite = all(bool(torch.isfinite(row).all()) for row in rows)
-            dots = dots_of(torch.stack(rows)) if finite else []
+            dots = dots_of(rows) if finite else []
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 why = f"out of memory with {JOINED} micro-batches in one: {LESS_MEMORY}"

@@ -17,15 +17,16 @@ from gradaudit.probe.fetch import HALVES, numbers_of, wide
 from gradaudit.probe.protocol import DryRunError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
 KEPT_BYTES = 512 * 2**20
-"""Gradients kept at a time. What needs more is done in parts: blocks of parameters, each with its
-own backward passes."""
+"""Gradients kept at a time. What needs more is done in parts: blocks of parameters, or of pieces of
+a large one, each with its own backward passes. On top comes the one gradient of a block's tensors
+that a pass makes before it is cut."""
 
-DOUBLE_BYTES = 128 * 2**20
+DOUBLE_BYTES = 32 * 2**20
 """Of gradients in double precision at a time, while their products are summed."""
 
 
@@ -214,29 +215,26 @@ def products(
     """
     count = len(terms)
     gram = [[0.0] * count for _ in terms]
-    layers: list[list[float]] = [[] for _ in terms]
+    layers = [[0.0] * len(parameters) for _ in terms]
     sums: list[tuple[Tensor, list[Tensor]]] = []
     graphs = [*(term.tensor if term.has_graph else None for term in terms), *extra]
     scales = [*_scales(terms, scale), *[scale] * len(extra)]
+    last = max((at for at, graph in enumerate(graphs) if graph is not None), default=-1)
     every = blocks(parameters, len(graphs), kept_bytes)
     for place, block in enumerate(every):
-        last_block = place == len(every) - 1
-        columns = list(_gradients(graphs, block, keep=not last_block, scales=scales))
-        for at, parameter in enumerate(block):
-            rows = [_flat(column[at], parameter) for column in columns]
-            own = torch.stack(rows[:count]) if count else torch.zeros(0)
-            weights = torch.tensor([term.weight for term in terms], dtype=own.dtype)
-            own = own * weights.to(own.device)[:, None]
-            together = own.sum(0)
-            squares = [_square(together)]
-            for row in rows[count:]:
-                squares += [_square(row - together), _square(row)]
-            sums.append((_dots(own), squares))
+        whole = [parameters[piece.at] for piece in block]
+        columns = []
+        for at, graph in enumerate(graphs):
+            keep = at < last or place < len(every) - 1
+            # no name for the whole gradient: it is gone before the next is made
+            columns.append(_cut(_gradient(graph, whole, keep, scales[at]), whole, block))
+        for at in range(len(block)):
+            sums.append(_sums([column[at] for column in columns], terms))
         del columns
     dots = _tables([table for table, _ in sums], count)
-    for table in dots:
+    for piece, table in zip([piece for block in every for piece in block], dots, strict=True):
         for i in range(count):
-            layers[i].append(table[i][i])
+            layers[i][piece.at] += table[i][i]
             for j in range(count):
                 gram[i][j] += table[i][j]
     each = 1 + 2 * len(extra)
@@ -245,10 +243,31 @@ def products(
     return Products(gram, total, others[::2], others[1::2], layers)
 
 
+def _sums(rows: Sequence[Tensor], terms: Sequence[Term]) -> tuple[Tensor, list[Tensor]]:
+    """Of one piece's gradients, the terms' first and without their weights: the products of these,
+    weighted, and squared norms, of their sum and of each other row's distance from it and size."""
+    count = len(terms)
+    weights = torch.tensor([term.weight for term in terms], dtype=rows[0].dtype)
+    weights = weights.to(rows[0].device)[:, None]
+    dots, squares = None, None
+    for part in _parts(len(rows), rows[0].shape[0]):
+        own = torch.stack([row[part] for row in rows[:count]]) * weights
+        together = own.sum(0)
+        found = [_square(together)]
+        for row in rows[count:]:
+            found += [_square(row[part] - together), _square(row[part])]
+        table = _product(own)
+        dots = table if dots is None else dots + table
+        squares = found if squares is None else [a + b for a, b in zip(squares, found, strict=True)]
+    assert dots is not None
+    assert squares is not None
+    return dots, squares
+
+
 def total_gradient(loss: Tensor, parameters: Sequence[Tensor], scale: float = 1.0) -> Tensor:
-    """The gradient as one flat vector in float32."""
-    (column,) = _gradients([loss], parameters, keep=False, scales=[scale])
-    return torch.cat([_flat(g, p) for g, p in zip(column, parameters, strict=True)])
+    """[1, elements]: the gradient as one flat vector in float32."""
+    found = _gradient(loss, parameters, False, scale)
+    return torch.cat([_flat(g, p) for g, p in zip(found, parameters, strict=True)])[None]
 
 
 def term_gradients(
@@ -256,29 +275,41 @@ def term_gradients(
 ) -> Tensor:
     """[T, elements]: the weighted gradient of each term as a flat vector in float32."""
     graphs = [term.tensor if term.has_graph else None for term in terms]
-    rows = []
-    columns = _gradients(graphs, parameters, keep=False, scales=_scales(terms, scale))
-    for term, column in zip(terms, columns, strict=True):
-        flat = torch.cat([_flat(g, p) for g, p in zip(column, parameters, strict=True)])
-        rows.append(term.weight * flat)
-    return torch.stack(rows)
+    last = max((at for at, graph in enumerate(graphs) if graph is not None), default=-1)
+    rows: Tensor | None = None
+    for at, (term, own) in enumerate(zip(terms, _scales(terms, scale), strict=True)):
+        found = _gradient(graphs[at], parameters, at < last, own)
+        flat = torch.cat([_flat(g, p) for g, p in zip(found, parameters, strict=True)])
+        if rows is None:
+            rows = flat.new_empty(len(terms), flat.shape[0])
+        torch.mul(flat, term.weight, out=rows[at])
+    assert rows is not None
+    return rows
 
 
-def dots_of(vectors: Tensor) -> list[list[float]]:
-    """All inner products of the rows of `vectors`, summed in double precision."""
-    return _dots(vectors).tolist()  # type: ignore[no-any-return]
+def dots_of(rows: Sequence[Tensor]) -> list[list[float]]:
+    """All inner products of the rows of these tensors, one below the other, summed in double
+    precision. They are not put together: that would be a copy."""
+    count = sum(len(row) for row in rows)
+    total: Tensor | None = None
+    for part in _parts(count, rows[0].shape[1]):
+        table = _product(torch.cat([row[:, part] for row in rows]))
+        total = table if total is None else total + table
+    assert total is not None
+    return total.tolist()  # type: ignore[no-any-return]
 
 
-def _dots(vectors: Tensor, most_bytes: int = DOUBLE_BYTES) -> Tensor:
-    """The same, still on the device. In double precision also because float32 products may be made
-    in TF32 on a GPU, where the user's script allowed it: three digits."""
-    count = vectors.shape[0]
-    columns = max(most_bytes // (8 * max(count, 1)), 1)
-    total = wide(vectors.new_zeros(count, count))
-    for start in range(0, vectors.shape[1], columns):
-        part = wide(vectors[:, start : start + columns])
-        total += part @ part.T
-    return total
+def _parts(rows: int, columns: int) -> list[slice]:
+    """Ranges of columns that fit in double precision, one at least."""
+    each = max(DOUBLE_BYTES // (8 * max(rows, 1)), 1)
+    return [slice(start, start + each) for start in range(0, max(columns, 1), each)]
+
+
+def _product(vectors: Tensor) -> Tensor:
+    """Their inner products, still on the device. In double precision also because float32 products
+    may be made in TF32 on a GPU, where the user's script allowed it: three digits."""
+    part = wide(vectors)
+    return part @ part.T
 
 
 def _tables(tables: Sequence[Tensor], count: int) -> list[list[list[float]]]:
@@ -289,38 +320,56 @@ def _tables(tables: Sequence[Tensor], count: int) -> list[list[list[float]]]:
     return torch.stack([table.to(first) for table in tables]).tolist()  # type: ignore[no-any-return]
 
 
-def blocks(parameters: Sequence[Tensor], columns: int, kept_bytes: int) -> list[list[Tensor]]:
-    """Runs of parameters whose gradients, `columns` times over, fit; one at least in each."""
-    found: list[list[Tensor]] = [[]]
-    size = 0
-    for parameter in parameters:
-        need = parameter.numel() * 4 * columns
-        if found[-1] and size + need > kept_bytes:
-            found.append([])
-            size = 0
-        found[-1].append(parameter)
-        size += need
+class Piece(NamedTuple):
+    """A range of the elements of the parameter at a place of a list."""
+
+    at: int
+    start: int
+    end: int
+
+
+def blocks(parameters: Sequence[Tensor], columns: int, kept_bytes: int) -> list[list[Piece]]:
+    """Runs of parameters whose gradients, `columns` times over, fit; a large one is cut."""
+    found: list[list[Piece]] = [[]]
+    free = kept_bytes
+    for at, parameter in enumerate(parameters):
+        each = (8 if parameter.dtype == torch.float64 else 4) * max(columns, 1)
+        most, end = max(kept_bytes // each, 1), 0
+        while not end or end < parameter.numel():
+            start = end
+            if found[-1] and (parameter.numel() - start) * each > free:
+                found.append([])
+                free = kept_bytes
+            end = min(start + most, parameter.numel())
+            found[-1].append(Piece(at, start, end))
+            free -= (end - start) * each
+            if not end:
+                break  # without elements
     return found
 
 
-def _gradients(
-    graphs: Sequence[Tensor | None],
-    parameters: Sequence[Tensor],
-    keep: bool,
-    scales: Sequence[float],
-) -> Iterator[Sequence[Tensor | None]]:
-    """The gradients of each graph; backward passes run at its scale, which is taken off again."""
-    last = max((at for at, graph in enumerate(graphs) if graph is not None), default=-1)
-    for at, (graph, scale) in enumerate(zip(graphs, scales, strict=True)):
-        if graph is None:
-            yield [None] * len(parameters)
-        else:
-            # in float32, as a scaler multiplies: a scale of 65,536 is infinite in float16
-            scaled = graph if scale == 1 else graph.float() * scale
-            found = torch.autograd.grad(
-                scaled, list(parameters), retain_graph=keep or at < last, allow_unused=True
-            )
-            yield found if scale == 1 else [None if g is None else g / scale for g in found]
+def _cut(
+    gradients: Sequence[Tensor | None], whole: Sequence[Tensor], block: Sequence[Piece]
+) -> list[Tensor]:
+    """The pieces of a block, flat. Copied where they are not the whole, which would live on."""
+    rows = []
+    for gradient, parameter, piece in zip(gradients, whole, block, strict=True):
+        flat = _flat(gradient, parameter)
+        row = flat[piece.start : piece.end]
+        rows.append(row.clone() if gradient is not None and len(row) < len(flat) else row)
+    return rows
+
+
+def _gradient(
+    graph: Tensor | None, parameters: Sequence[Tensor], keep: bool, scale: float
+) -> Sequence[Tensor | None]:
+    """The gradient of a graph; its backward pass runs at the scale, which is taken off again."""
+    if graph is None:
+        return [None] * len(parameters)
+    # in float32, as a scaler multiplies: a scale of 65,536 is infinite in float16
+    scaled = graph if scale == 1 else graph.float() * scale
+    found = torch.autograd.grad(scaled, list(parameters), retain_graph=keep, allow_unused=True)
+    return found if scale == 1 else [None if g is None else g / scale for g in found]
 
 
 def _scales(terms: Sequence[Term], scale: float) -> list[float]:
@@ -332,7 +381,7 @@ def _scales(terms: Sequence[Term], scale: float) -> list[float]:
 def _flat(gradient: Tensor | None, parameter: Tensor) -> Tensor:
     if gradient is None:
         dtype = torch.float64 if parameter.dtype == torch.float64 else torch.float32
-        return torch.zeros(parameter.numel(), dtype=dtype, device=parameter.device)
+        return torch.zeros((), dtype=dtype, device=parameter.device).expand(parameter.numel())
     if gradient.is_sparse:
         gradient = gradient.to_dense()
     kept = gradient.detach().reshape(-1)

@@ -46,6 +46,30 @@ def optimizer_for(training: Training, recipe: Recipe) -> torch.optim.Optimizer:
     return optimizer
 
 
+def modes_for(training: Training, recipe: Recipe) -> None:
+    """Train mode, as a training's loop has it; a part that `build` put into eval mode stays so. A
+    model that is in eval mode as a whole (transformers hands them over like this) was forgotten."""
+    model = training.model
+    in_eval = [name for name, module in model.named_modules() if not module.training]
+    count = sum(1 for _ in model.modules())
+    if len(in_eval) in (0, count):
+        model.train()
+    if len(in_eval) == count:
+        recipe.notes.append(
+            "`build` handed over a model in eval mode as a whole: it was put into train mode, as a "
+            "training's loop does. To keep a part in eval mode, call `model.train()` and then "
+            "`.eval()` on that part"
+        )
+    elif in_eval:
+        outer = [name for name in in_eval if name.rpartition(".")[0] not in in_eval or not name]
+        shown = ", ".join(f"`{name or 'the model itself'}`" for name in outer[:3])
+        more = f" and {len(outer) - 3} more" if len(outer) > 3 else ""
+        recipe.notes.append(
+            f"in eval mode, as `build` left it: {shown}{more}; no dropout there, and BatchNorm on "
+            "its running statistics. Where your loop calls `model.train()`, so must `build`"
+        )
+
+
 def rates_for(
     training: Training, recipe: Recipe, optimizer: torch.optim.Optimizer, steps: int
 ) -> Rates:

@@ -15,7 +15,7 @@ from torch import nn
 
 from gradaudit.probe.batches import Ended, size_of
 from gradaudit.probe.blame import users_fault
-from gradaudit.probe.coupling import batch_norms
+from gradaudit.probe.coupling import norm_modes
 from gradaudit.probe.entry import is_out_of_memory
 from gradaudit.probe.fetch import layer_norms, memory_for, update_ratios
 from gradaudit.probe.gradients import (
@@ -51,7 +51,7 @@ CHECKED = 3
 terms against their sum, in full precision."""
 
 RATIO_EVERY = 10
-"""Every so many steps the update is compared with the weights, which costs a copy of them."""
+"""Every so many steps the update is held against the weights, which costs a copy of them."""
 
 
 _INPUTS = (
@@ -74,6 +74,7 @@ class Trajectory:
 
     done        steps taken, with those that a loss scaler skipped. stopped: why it ended before its
                 time, empty where it did not. interrupted: whether by Ctrl-C, then or later.
+                failed: what went wrong behind the steps, else empty.
     non_finite  whether it ended at a number that is not finite; a `non_finite` line says which.
     plain       the training as it was handed over. training: the same in the run's precision.
     self_check  the largest relative difference between the sum of the terms' gradients and the
@@ -108,6 +109,7 @@ class Trajectory:
         self.stopped = ""
         self.interrupted = False
         self.non_finite = False
+        self.failed = ""
         self.self_check = 0.0
         self.rounding = 0.0
         self.checks = 0
@@ -118,7 +120,7 @@ class Trajectory:
         self.parameters = [p for p in training.model.parameters() if p.requires_grad]
         self.held = [p for group in optimizer.param_groups for p in group["params"]]
         self.rates = rates
-        self._norm_layers = len(batch_norms(training.model))
+        self._norm_modes = norm_modes(training.model)
         self._started = time.monotonic()
 
     @property
@@ -133,7 +135,6 @@ class Trajectory:
 
         Raises: DryRunError where not even the first step can be taken.
         """
-        self.training.model.train()
         try:
             self._run(steps, progress)
         except KeyboardInterrupt:
@@ -211,12 +212,13 @@ class Trajectory:
             "layer_norms": after, "layer_norms_are": "global",
         }  # fmt: skip
         size = size_of(batches[0])
-        if self._norm_layers and size is not None:
-            calls = self._norm_layers * len(first)
-            line["batch_norm"] = [{"mode": "train", "batch": size, "calls": calls}]
+        if self._norm_modes and size is not None:
+            line["batch_norm"] = [
+                {"mode": mode, "batch": size, "calls": count * len(first)}
+                for mode, count in self._norm_modes.items()
+            ]
         if self.precision.name:
-            cast = {"device": self.device.type, "dtype": self.precision.name}
-            line["autocast"] = [cast]
+            line["autocast"] = [{"device": self.device.type, "dtype": self.precision.name}]
         if self.precision.scales:
             line |= {"loss_scale": loss_scale, "unscaled": True, "skipped": not taken}
         if kept and taken:
