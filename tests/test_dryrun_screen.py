@@ -201,6 +201,31 @@ def test_an_end_that_is_not_zero_does_not_read_as_zero() -> None:
     assert "x 2: loss -0.035% (-0.04% to -0.03%), lower" in screen(also(line))
 
 
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (8.0, "x 2: loss +700.0% (+700.0% to +700.0%), higher"),
+        (40.0, "x 2: loss 40 times that at the rate itself (40 times to 40 times), far higher"),
+        (4e11, "x 2: loss 4e+11 times that at the rate itself (4e+11 times to 4e+11 times), far"),
+    ],
+)
+def test_a_loss_that_runs_away_is_told_as_a_factor(loss: float, said: str) -> None:
+    """Thirty-nine billion per cent is no number that anyone reads."""
+    losses = [[1.0] * 8, [loss] * 8]
+    line = {"kind": "rate_test", "learning_rate": 0.1, "factors": [1.0, 2.0], "losses": losses}
+    assert said in screen(also(line))
+
+
+@pytest.mark.parametrize("name", ["SGD", "AdamW", ""])
+def test_the_noise_scale_is_a_rough_guide_under_other_optimisers_than_sgd(name: str) -> None:
+    entries = also({"kind": "noise", "micro_batch": 8, "batches": 24, "noise_scale": 90.0,
+                    "low": 70.0, "high": 120.0, "lower_bound_only": False})  # fmt: skip
+    (about,) = [entry for entry in entries if entry["kind"] == "trajectory"]
+    about["optimizer"] = name
+    note = "" if name == "SGD" else f"; under {name or 'Adam'} a rough guide only"
+    assert f"noise scale: 70 to 120 samples (24 batches of 8{note})" in screen(entries)
+
+
 def test_it_says_on_how_many_micro_batches_terms_and_rates_were_measured() -> None:
     losses = [[1.0] * 8, [0.9997, 0.9996] * 4]
     line = {"kind": "rate_test", "learning_rate": 0.1, "factors": [1.0, 2.0], "losses": losses}
@@ -244,6 +269,9 @@ def test_what_autocast_rounds_and_the_scaler_skips() -> None:
         in said
     )
     assert "under float16 autocast, which rounds each of them, to 4e-04" in said
+    assert "rounds each of them, exactly" in screen(
+        [entry | ({"rounding": 0.0} if entry is about else {}) for entry in entries]
+    )
     assert "the loss scaler skipped 3 steps, whose gradients overflowed" in said
     about["unchecked"] = "FlashAttention only supports fp16"
     assert "does not run without (FlashAttention only supports fp16)" in screen(entries)

@@ -147,6 +147,14 @@ def test_a_rate_at_its_limit(line: dict[str, Any], fires: bool) -> None:
     assert ("GA944" in codes(ADAMW, record)) is fires
 
 
+@pytest.mark.parametrize(("loss", "said"), [(40.0, "is 40 times as high"), (4e11, "is 4e+11 ti")])
+def test_a_loss_that_runs_away_is_told_as_a_factor(loss: float, said: str) -> None:
+    losses = [[1.0] * 8, [loss] * 8]
+    entry = {"kind": "rate_test", "learning_rate": 1e-3, "factors": [1.0, 2.0], "losses": losses}
+    found = codes(ADAMW, record_of([optimizer(), *steps(lognormal(9)), entry]))["GA944"]
+    assert said in found.message
+
+
 def test_a_loss_that_is_half_as_high_again_is_not_called_divergence() -> None:
     losses = [[1.0] * 8, [1.0] * 4 + [1.6, 1.7, 1.8, 1.9]]
     entry = {"kind": "rate_test", "learning_rate": 1e-3, "factors": [1.0, 2.0], "losses": losses}

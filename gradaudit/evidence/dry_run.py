@@ -43,6 +43,9 @@ LEAST_COSINE = 0.9
 is said to train another objective. 0.97 is what sampling alone left at 9600 samples
 (docs/measurements.md)."""
 
+TENFOLD = 9.0
+"""Relative change of a loss above which it is told as a factor: per cent say nothing any more."""
+
 TOP_LAYERS = 5
 
 SAID = ("rate_test", "batch_norm_noise", "interrupted", "failed")

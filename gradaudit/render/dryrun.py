@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradaudit.evidence.dry_run import LEAST_COSINE
+from gradaudit.evidence.dry_run import LEAST_COSINE, TENFOLD
 from gradaudit.evidence.terms import EVEN
 from gradaudit.render.dryrun_advice import advice_lines, causes
 from gradaudit.render.dryrun_text import number, prose
@@ -135,7 +135,7 @@ def _self_check(run: DryRun) -> str:
     rounding = about.get("rounding") or 0.0
     return (
         f"self-check, in full precision: {said}; under {cast} autocast, which rounds each of them, "
-        f"to {rounding:.0e}"
+        + (f"to {rounding:.0e}" if rounding else "exactly")
     )
 
 
@@ -248,14 +248,16 @@ def _batch(run: DryRun, width: int) -> list[Line]:
     if noise.get("refused"):
         lines += prose(f"noise scale: none, {noise['refused']}", width, style="dim")
     elif noise:
-        lines += prose(f"noise scale: {_noise_text(noise)}", width)
+        optimizer = str(run.about.get("optimizer") or "Adam")
+        lines += prose(f"noise scale: {_noise_text(noise, optimizer)}", width)
     return lines if len(lines) > 2 else []
 
 
-def _noise_text(noise: dict[str, object]) -> str:
+def _noise_text(noise: dict[str, object], optimizer: str) -> str:
     low, high = float(str(noise["low"])), float(str(noise["high"]))
     size = noise.get("micro_batch")
-    note = f"({noise.get('batches')} batches of {size}; under Adam a rough guide only)"
+    rough = "" if optimizer == "SGD" else f"; under {optimizer} a rough guide only"
+    note = f"({noise.get('batches')} batches of {size}{rough})"
     if noise.get("lower_bound_only"):
         if low <= 0:
             return f"cannot be told from noise {note}"
@@ -285,7 +287,10 @@ def _bias(run: DryRun, width: int) -> list[Line]:
 
 def _change(share: float) -> str:
     """A relative change with a sign: to 0.1 %, and below 1 % to two significant digits, so that an
-    end of an interval that is not 0 does not read as 0."""
+    end of an interval that is not 0 does not read as 0. Beyond tenfold as a factor."""
+    if share > TENFOLD:
+        times = 1 + share
+        return f"{number(times) if times < 1e6 else f'{times:.0e}'} times"
     return f"{share:+.1%}" if abs(share) >= 0.01 or share == 0 else f"{share * 100:+.2g}%"
 
 
@@ -301,8 +306,11 @@ def _rates(run: DryRun, width: int) -> list[Line]:
         elif test.change is not None and test.interval is not None:
             low, high = test.interval
             said = "lower" if high < 0 else "higher" if low > 0 else "no difference can be told"
+            if test.change > TENFOLD and low > 0:
+                said = "far higher"
+            of = " that at the rate itself" if test.change > TENFOLD else ""
             lines += prose(
-                f"x {number(test.factor)}: loss {_change(test.change)} ({_change(low)} to "
+                f"x {number(test.factor)}: loss {_change(test.change)}{of} ({_change(low)} to "
                 f"{_change(high)}), {said}",
                 width,
             )

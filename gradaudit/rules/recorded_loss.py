@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import isfinite
 
-from gradaudit.evidence.dry_run import rate_tests
+from gradaudit.evidence.dry_run import TENFOLD, rate_tests
 from gradaudit.evidence.statistics import median, mode
 from gradaudit.findings import INFO, MEDIUM, WARNING
 from gradaudit.rules import rule
@@ -230,12 +230,14 @@ def rate_at_its_limit(measured: Measured, limits: Limits) -> Iterator[Finding]:
     if not bad or rate is None:
         return
     test = min(bad, key=lambda one: one.factor)
-    how = (
-        "is no number any more"
-        if test.diverged or test.change is None or test.interval is None
-        else f"is {percent(test.change)} higher (95 % interval {percent(test.interval[0])} to "
-        f"{percent(test.interval[1])})"
-    )
+    if test.diverged or test.change is None or test.interval is None:
+        how = "is no number any more"
+    elif test.change > TENFOLD:
+        times = 1 + test.change
+        how = f"is {f'{times:.0e}' if times >= 1e6 else f'{times:.0f}'} times as high"
+    else:
+        low, high = test.interval
+        how = f"is {percent(test.change)} higher (95 % interval {percent(low)} to {percent(high)})"
     yield report(
         measured,
         ["learning_rate", "optimizer"],
