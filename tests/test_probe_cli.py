@@ -72,6 +72,9 @@ def test_an_empty_directory_of_the_users_is_left(tmp_path: Path) -> None:
         (["--", "sh", "-c", "kill -9 $$"], "was ended by signal 9"),
         (["--", "env", "-u", "PYTHONPATH", PYTHON, "-c", "pass"], "PYTHONPATH"),
         (["-o", "full", "--", "true"], "holds a record already"),
+        (["--unit", "main", "--", "true"], "is recorded: add --config"),
+        (["--config", "c.yaml", "--unit", "mian", "--", "touch", "rank"], "no unit `mian`"),
+        (["--config", "bad.yaml", "--", "touch", "rank"], "bad.yaml: cannot be read: line 2: "),
     ],
 )
 def test_what_cannot_be_recorded_is_said_in_one_line(
@@ -80,6 +83,8 @@ def test_what_cannot_be_recorded_is_said_in_one_line(
     (tmp_path / "train.py").write_text("", encoding="utf-8")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "rank-0.jsonl").touch()
+    (tmp_path / "c.yaml").write_text("optimizer: adamw\nlr: 0.001\n", encoding="utf-8")
+    (tmp_path / "bad.yaml").write_text("lr: [1\nfoo: }2\n", encoding="utf-8")
     ran = probe(tmp_path, *words)
     assert ran.code == 2
     assert says in error_of(ran)
@@ -163,6 +168,12 @@ def test_the_bar_speaks_of_every_optimizer_and_waits_for_the_slowest() -> None:
     assert facts_of(seen) == "norm 2 | 0.25  clipped 75 % | -  about 8 min left"
     slow.times = slow.times[:2]
     assert seen.seconds_left is None
+
+
+def test_no_time_left_is_not_said() -> None:
+    """It would stand as the last line of a run that has ended."""
+    seen = Seen(100, {0: Progress(done=97, times=[0.01 * n for n in range(97)])})
+    assert facts_of(seen) == ""
 
 
 # real runs

@@ -187,6 +187,7 @@ def test_a_report_without_findings_has_the_section_too(folder: Path) -> None:
         (["check", "train.yaml", "other.yaml", "--record", "probe"], "name one config"),
         (["check", "train.yaml", "--unit", "x"], "--record too"),
         (["check", "train.yaml", "--record", "probe", "--unit", "x"], "no unit `x`"),
+        (["fix", "train.yaml", "--record", "probe", "--unit", "x"], "no unit `x`"),
     ],
 )
 def test_what_cannot_be_meant_ends_with_2(folder: Path, words: list[str], said: str) -> None:

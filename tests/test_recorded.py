@@ -24,7 +24,7 @@ from support import run_cli
 from gradaudit.options import Options
 from gradaudit.plan.recorded import as_config
 from gradaudit.render.record import _steps_text
-from gradaudit.render.recorded import figures_of, lacking_text
+from gradaudit.render.recorded import figures_of, files_text, lacking_text
 
 # Which unit
 
@@ -404,3 +404,28 @@ def test_one_norm_is_one_norm() -> None:
         audit_recorded(SGD, record_of([optimizer("SGD"), *steps([1.0])])).units[0].measured
     )
     assert _steps_text(measured, figures_of(measured)).endswith("1 norm to judge by")
+
+
+# What is said of the run
+
+
+def test_the_first_files_named_are_checkpoints() -> None:
+    names = ["a.log", "b.json", "c.txt", "d.csv", "out/e.ckpt", "f.txt"]
+    files = [{"kind": "file", "operation": "write", "path": name, "step": 0} for name in names]
+    result = audit_recorded(ADAMW, record_of([optimizer(), *files, *steps(lognormal(30))]))
+    (measured,) = result.units[0].measured
+    assert files_text(measured) == ["wrote out/e.ckpt, a.log, b.json, c.txt and 2 more"]
+
+
+@pytest.mark.parametrize(
+    ("notes", "said"),
+    [
+        ([], "its batch was not seen"),
+        (["batch_norm_unseen"], "its batch was not seen: none was called from Python"),
+    ],
+)
+def test_why_a_batch_was_not_seen_is_not_guessed(notes: list[str], said: str) -> None:
+    lines = [{"kind": "note", "topic": topic, "text": "-"} for topic in notes]
+    entries = [optimizer(batch_norm_layers=1), *lines, *steps(lognormal(30))]
+    (measured,) = audit_recorded(ADAMW, record_of(entries)).units[0].measured
+    assert figures_of(measured).batch_norm == said

@@ -326,13 +326,24 @@ def _requests_met(run: Run, options: Options) -> None:
                 run.problems.append((tally.path, problem))
                 if len(judged) > 1:
                     (common or set()).discard(problem)
-    if options.unit is not None and judged:
-        names = tuple(name for tally in judged for name in tally.units)
-        if options.unit not in names:
-            hint = did_you_mean(options.unit, names) or (
-                f"; units: {', '.join(dict.fromkeys(names))}" if names else ""
-            )
-            run.problems.append((judged[0].path, f"--unit: no unit `{options.unit}`{hint}"))
+    name_is_met(run, options)
+
+
+def name_is_met(run: Run, options: Options) -> None:
+    """A problem of the run where no file has a unit of the name that `--unit` gives."""
+    judged = [tally for tally in run.tallies if not tally.skipped and tally.parsed]
+    names = tuple(name for tally in judged for name in tally.units)
+    problem = unknown_unit(options.unit, names) if judged else ""
+    if problem:
+        run.problems.append((judged[0].path, problem))
+
+
+def unknown_unit(wanted: str | None, names: tuple[str, ...]) -> str:
+    """What is wrong with `--unit`; empty where nothing is."""
+    if wanted is None or wanted in names:
+        return ""
+    known = f"; units: {', '.join(dict.fromkeys(names))}" if names else ""
+    return f"--unit: no unit `{wanted}`{did_you_mean(wanted, names) or known}"
 
 
 def command(name: str, arguments: CheckArguments, *more: str) -> str:

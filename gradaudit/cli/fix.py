@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import sys
 
-from gradaudit.cli.common import Run, UsageError, check_select, command, fault, options_of
+from gradaudit.cli.common import (
+    Run,
+    UsageError,
+    check_select,
+    command,
+    fault,
+    name_is_met,
+    options_of,
+)
 from gradaudit.discover import Target, Unavailable, describe, discover
 from gradaudit.findings import RECOMMENDED, SAFE, SPECULATIVE
 from gradaudit.fix.write import WriteFailed, write
@@ -48,6 +56,7 @@ def run_fix(arguments: CheckArguments, own: FixArguments) -> int:
         options = options_of(arguments, finder)
         run, files = _fix_all(arguments, own, options, finder)
         check_select(run, options, finder)
+        name_is_met(run, options)
     except (BadSettings, UsageError) as error:
         return fault(str(error))
     to_stdout = "-" in arguments.paths and own.write

@@ -6,10 +6,14 @@ import os
 import signal
 import sys
 
-from gradaudit.cli.common import UsageError, fault
+from gradaudit.audit import audit_path
+from gradaudit.cli.common import UsageError, fault, unknown_unit
 from gradaudit.cli.records import record_directory, told_where
+from gradaudit.discover import describe
+from gradaudit.options import Options
 from gradaudit.probe.launch import CannotRun, Listener, Outcome, Request, run
 from gradaudit.probe.prepared import prepared
+from gradaudit.settings import BadSettings, Finder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,8 +39,7 @@ class ProbeArguments:
 def run_probe(arguments: ProbeArguments) -> int:
     """Exit code: as `check` judges what was recorded; 2 where the command failed or nothing was."""
     try:
-        if arguments.config is not None and not os.path.isfile(arguments.config):
-            raise UsageError(f"--config {arguments.config}: no such file")
+        _check_config(arguments)
         with record_directory(arguments.output, "probe") as directory:
             request = Request(
                 arguments.command,
@@ -56,6 +59,34 @@ def run_probe(arguments: ProbeArguments) -> int:
     if outcome.problem:
         return fault(outcome.problem)
     return 0 if code == 1 and arguments.exit_zero else code
+
+
+def _check_config(arguments: ProbeArguments) -> None:
+    """Before the training runs, which may take long, and not after it.
+
+    Raises: UsageError.
+    """
+    path = arguments.config
+    if path is None:
+        if arguments.unit is not None:
+            raise UsageError("--unit says which training of a config is recorded: add --config")
+        return
+    if not os.path.isfile(path):
+        raise UsageError(f"--config {path}: no such file")
+    options = Options()
+    options.named = (path,)
+    try:
+        result = audit_path(path, options, Finder(None, False))
+    except OSError as error:
+        raise UsageError(f"--config {path}: {describe(error, path)}") from None
+    except BadSettings as error:
+        raise UsageError(str(error)) from None
+    if result.tree is None:
+        said = "; ".join(f"line {f.place.line}: {f.message}" for f in result.findings)
+        raise UsageError(f"--config {path}: cannot be read: {said or 'it does not parse'}")
+    problem = unknown_unit(arguments.unit, tuple(unit.name for unit in result.units))
+    if problem:
+        raise UsageError(f"{path}: {problem}")
 
 
 def _run(request: Request) -> Outcome:

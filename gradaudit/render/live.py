@@ -45,8 +45,9 @@ def facts_of(seen: Seen) -> str:
         facts.append(f"norm {' | '.join(norms)}")
     if any(one.clips for one in shown):
         facts.append(f"clipped {' | '.join(shares)}")
-    if seen.seconds_left is not None and seen.steps < seen.wanted:
-        facts.append(f"about {time_text(seen.seconds_left)} left")
+    left = seen.seconds_left
+    if left is not None and seen.steps < seen.wanted and round(left):
+        facts.append(f"about {time_text(left)} left")
     return "  ".join(facts)
 
 
@@ -98,9 +99,9 @@ class BarProgress:
 
     def _begin(self) -> None:
         """A new one each time: rich's own goes up by as many lines as it had when it was left."""
-        from gradaudit.render.bar import Bar
+        from gradaudit.render.bar import new_bar
 
-        self._bar = Bar(self._console, self._shown)
+        self._bar = new_bar(self._console, self._shown)
         self._bar.start()
 
     def _leave(self) -> None:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     Interval = tuple[float, float] | None
 
 QUANTILES = ((0.5, "median"), (0.9, "p90"), (0.95, "p95"))
+CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".tar", ".pkl", ".pickle", ".npz")
+"""Ends of the names of files that hold weights."""
+
 TOP = 5
 """Layers on the screen; the report has more."""
 
@@ -213,14 +216,18 @@ def older_text(measured: Measured) -> str:
 
 
 def files_text(measured: Measured) -> list[str]:
-    """What the run wrote, deleted and, where it looks like a checkpoint, read on its way."""
+    """What the run wrote, deleted and, where it looks like a checkpoint, read on its way: in order
+    of time, but first what looks like a checkpoint, for that is what may be lost."""
     texts = []
     for operation, verb in (("write", "wrote"), ("delete", "deleted"), ("read", "read")):
-        paths = [
-            str(entry.get("path"))
-            for entry in measured.record.files
-            if entry.get("operation") == operation
-        ]
+        paths = sorted(
+            (
+                str(entry.get("path"))
+                for entry in measured.record.files
+                if entry.get("operation") == operation
+            ),
+            key=lambda path: not path.lower().endswith(CHECKPOINTS),
+        )
         if paths:
             more = f" and {len(paths) - 4} more" if len(paths) > 4 else ""
             texts.append(f"{verb} {', '.join(paths[:4])}{more}")

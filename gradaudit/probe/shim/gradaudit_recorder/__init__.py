@@ -6,8 +6,9 @@ standard library, torch and itself. A folder: as one file it would have over two
     state    what is known while the program runs
     tensors  norms, pieces of sharded tensors, names of parameters
     hooks    where torch is listened to; stepping: the steps of its optimizers; clips: its clips;
-             graphs: what CUDA graphs replay; engines: DeepSpeed; listen: the guard around it all
-    forwards which of them a step is of: autocast, BatchNorm
+             schedulers: theirs; graphs: what CUDA graphs replay; engines: DeepSpeed;
+             listen: the guard around it all
+    forwards what the forwards of a step ran in: autocast, BatchNorm
     steps    from an optimizer step to a line of the record; reading: from tensors to numbers;
              described: the optimizer's own line
     output   the file

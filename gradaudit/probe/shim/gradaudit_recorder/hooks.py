@@ -20,7 +20,7 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
-from gradaudit_recorder import engines, forwards, graphs, state, stepping, steps
+from gradaudit_recorder import engines, forwards, graphs, schedulers, state, stepping, steps
 from gradaudit_recorder.clips import wrap_clips, wrap_deepspeed, wrap_fully_sharded
 from gradaudit_recorder.listen import (
     STEP,
@@ -49,7 +49,7 @@ def install() -> None:
     _wrap_autocast(torch.amp.autocast_mode.autocast)
     for layer in (torch.nn.modules.batchnorm._BatchNorm, torch.nn.SyncBatchNorm):
         _wrap_batch_norm(layer)
-    _wrap_schedulers(torch.optim.lr_scheduler)
+    schedulers.wrap(torch.optim.lr_scheduler)
     graphs.wrap()
 
 
@@ -246,7 +246,7 @@ def _root_of(tensors: Any) -> Any:
     return kept(whole(tensors))
 
 
-# scaler, autocast, BatchNorm, scheduler
+# scaler, autocast, BatchNorm
 
 
 def _wrap_scaler(scaler_class: Any) -> None:
@@ -370,38 +370,3 @@ def _synced_over(layer: Any) -> int:
     if not distributed.is_available() or not distributed.is_initialized():
         return 1
     return int(distributed.get_world_size(layer.process_group or distributed.group.WORLD))
-
-
-def _wrap_schedulers(module: Any) -> None:
-    """What their `step` calls, once each time, and not `step`: torch names its caller's file in
-    warnings, and programs choose by that which they see. One frame of ours between, and it is us.
-    """
-
-    def make_enter(original: Any) -> Any:
-        def enter(self: Any) -> Any:
-            if not getattr(self.o, "_is_initial", False):  # a scheduler's own first call
-                _scheduler_stepped(self.o)
-            return original(self)
-
-        return enter
-
-    def make(original: Any) -> Any:
-        def called(self: Any, *words: Any, **named: Any) -> Any:
-            if not getattr(self, "_is_initial", False):
-                _scheduler_stepped(self)
-            return original(self, *words, **named)
-
-        return called
-
-    if hasattr(module, "_enable_get_lr_call"):
-        replace(module._enable_get_lr_call, "__enter__", make_enter)
-    else:  # another torch than 2.11 to 2.15
-        replace(module.LRScheduler, "step", make)
-    plateau = module.ReduceLROnPlateau
-    names = [name for name in ("_is_better", "is_better") if hasattr(plateau, name)]
-    replace(plateau, names[0] if names else "step", make)
-
-
-@listener
-def _scheduler_stepped(scheduler: Any) -> None:
-    state.current.happened("L", getattr(scheduler, "optimizer", None))
