@@ -197,6 +197,19 @@ def test_what_cannot_be_meant_ends_with_2(folder: Path, words: list[str], said: 
     assert said in " ".join((ran.out + ran.err).split())
 
 
+def test_nothing_is_written_for_a_unit_that_is_not_there(folder: Path) -> None:
+    text = CONFIG + "weight_decay: 1e-2\n"  # GA702 has a fix for it
+    (folder / "train.yaml").write_text(text)
+    ran = run_cli("fix", "train.yaml", "--record", "probe", "--unit", "x", "--write")
+    assert ran.code == 2
+    assert "no unit `x`" in ran.out
+    assert (folder / "train.yaml").read_text() == text
+    words = ("fix", "-", "--stdin-filename", "train.yaml", "--record", "probe", "--write")
+    ran = run_cli(*words, "--unit", "x", stdin=text.encode())
+    assert (ran.code, ran.out) == (2, text)
+    assert run_cli(*words, "--unit", "main", stdin=text.encode()).out != text
+
+
 def test_the_next_command_takes_the_record_along(folder: Path) -> None:
     (folder / "train.yaml").write_text(CONFIG.replace("adamw", "sgd").replace("2.0", "0.5"))
     write_record(

@@ -85,6 +85,8 @@ def _fix_all(
         name = arguments.stdin_filename or "-"
         fixed = fix_bytes(data, name, options, finder.for_file(name), own.admitted, named=True)
         if own.write:
+            if _is_another(fixed, options):  # what came in is piped on
+                fixed = Fixed(fixed.before, fixed.before, None)
             _print_fixed(fixed, data)
             fixed.written = fixed.changed
         _record(run, files, fixed, arguments, finder)
@@ -113,7 +115,7 @@ def _fix_file(
     fixed = fix_bytes(
         data, target.path, options, finder.for_file(target.path), own.admitted, target.named
     )
-    if fixed.changed and own.write:
+    if fixed.changed and own.write and not _is_another(fixed, options):
         assert fixed.outcome is not None
         try:
             write(target.path, data, fixed.outcome.original.to_bytes(fixed.outcome.text))
@@ -122,6 +124,12 @@ def _fix_file(
             run.problems.append((target.path, str(error)))
             fixed = Fixed(fixed.before, fixed.before, None)
     _record(run, files, fixed, arguments, finder)
+
+
+def _is_another(fixed: Fixed, options: Options) -> bool:
+    """Whether the file lacks the unit that `--unit` names: for a mistyped one nothing is written."""
+    names = [unit.name for unit in fixed.before.units]
+    return options.unit is not None and options.unit not in names
 
 
 def _record(
