@@ -127,7 +127,7 @@ def _fix_file(
 
 
 def _is_another(fixed: Fixed, options: Options) -> bool:
-    """Whether the file lacks the unit that `--unit` names: for a mistyped one nothing is written."""
+    """Whether the file lacks the unit that `--unit` names: a mistyped one writes nothing."""
     names = [unit.name for unit in fixed.before.units]
     return options.unit is not None and options.unit not in names
 
