@@ -7,6 +7,9 @@ for each tensor by itself.
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,8 @@ from record_support import (
 )
 from support import run_cli
 
+from gradaudit.evidence.compared import SECOND, compared
+from gradaudit.evidence.record import Clip, Step
 from gradaudit.plan.measured import Measured
 from gradaudit.probe.tail import Tail
 from gradaudit.render.record import _clip_text
@@ -165,3 +170,95 @@ def test_an_advised_threshold_lies_in_its_interval() -> None:
     words = found.fix.notes[0].replace("to", "").split()
     value, low, high = float(words[0]), float(words[-2]), float(words[-1])
     assert low <= value <= high
+
+
+VALUE = {"what": "value", "clip_value": 0.05, "covered": 2, "of": 2, "with_gradient": 2}
+
+
+def test_a_norm_after_a_clip_by_value_is_called_so() -> None:
+    calls = [[VALUE, clip(norm / 4, 0.05)] for norm in OWN]
+    entries = [optimizer("SGD"), *run(OWN, calls)]
+    measured = measured_of(entries)
+    assert measured.compared.what == "the norm after the clip by value"
+    assert measured.clip_norms == [norm / 4 for norm in OWN]
+    found = codes(clip_config("sgd", "0.1", "0.05"), record_of(entries))["GA931"]
+    assert "It is the norm after the clip by value" in found.evidence[0]
+    assert found.fix is not None
+    assert "measured norms (the norm after the clip by value)" in found.fix.notes[0]
+
+
+def test_a_clip_by_value_that_comes_later_or_misses_is_not_named() -> None:
+    later = [[clip(norm), VALUE] for norm in OWN]
+    missed = [[{**VALUE, "covered": 0}, clip(norm)] for norm in OWN]
+    for calls in (later, missed):
+        assert measured_of([optimizer("SGD"), *run(OWN, calls)]).compared.what == ""
+
+
+def test_a_clip_by_value_before_that_of_a_part_or_another_norm() -> None:
+    part = [[VALUE, clip(0.3, covered=1, with_gradient=1)]] * COUNT
+    what = measured_of([optimizer("SGD"), *run(OWN, part)]).compared.what
+    assert what == "the norm of 1 of 2 tensors after the clip by value"
+    other = [[VALUE, clip(0.3, norm_type="inf")]] * COUNT
+    what = measured_of([optimizer("SGD"), *run(OWN, other)]).compared.what
+    assert what == "the largest entry of the gradient after the clip by value"
+
+
+def test_behind_a_looser_clip_by_norm_no_threshold_is_known(tmp_path: Path) -> None:
+    """A trainer's at 5 and then the script's at 1: no norm that this one sees is above 5."""
+    norms = lognormal(COUNT, 7.4, 1.0)
+    calls = [[clip(norm, 5.0), clip(min(norm, 5.0), 1.0)] for norm in norms]
+    entries = [optimizer("SGD"), *run(norms, calls)]
+    measured = measured_of(entries)
+    assert measured.compared.why_not == SECOND
+    assert measured.clip_norms == []
+    assert SECOND in shown(entries, 1.0)
+    config = tmp_path / "c.yaml"
+    config.write_text(text := clip_config("sgd", "0.1", "1.0"))
+    run_cli("fix", str(config), "--record", str(write_record(tmp_path / "r", entries)), "--write")
+    assert config.read_text() == text
+
+
+def test_a_looser_clip_by_norm_that_comes_later_never_acts() -> None:
+    calls = [[clip(norm, 0.4), clip(min(norm, 0.4), 5.0)] for norm in OWN]
+    measured = measured_of([optimizer("SGD"), *run(OWN, calls)])
+    assert (measured.compared.what, measured.compared.why_not) == ("", "")
+    assert measured.clip_norms == OWN
+
+
+def test_a_measuring_call_beside_the_clip_of_a_part_is_no_second_clip() -> None:
+    calls = [[clip(0.3, 0.5, covered=1, with_gradient=1), clip(0.8, "inf")]] * COUNT
+    measured = measured_of([optimizer("SGD"), *run([0.8] * COUNT, calls)])
+    assert measured.compared.why_not == ""
+    assert measured.compared.what == "the norm of 1 of 2 tensors"
+    assert measured.clip_norms == [0.3] * COUNT
+
+
+def test_calls_that_only_measure_are_no_clip() -> None:
+    one = [clip(norm, "inf", covered=1, with_gradient=1) for norm in (0.6, 0.3)]
+    measured = measured_of([optimizer("SGD"), *run(OWN, [one] * COUNT)])
+    assert (measured.compared.what, measured.compared.why_not) == ("", "")
+    assert measured.clip_norms == OWN
+    assert measured.compared.acted == []
+
+
+def mixed() -> list[Step]:
+    """Four steps whose clips were given other numbers of the tensors, none oftener than another."""
+    return [
+        Step(n, "ZBCS", pre_clip_norm=3.0, clips=[Clip("norm", 1.0, 2.0, part, 10, part)])
+        for n, part in enumerate((6, 7, 8, 9), 1)
+    ]
+
+
+def test_of_words_as_common_the_first_is_said_in_every_process() -> None:
+    assert compared(mixed()).what == "the norm of 6 of 10 tensors"
+    code = "import test_compared as t; print(t.compared(t.mixed()).what)"
+    root = Path(__file__).parents[1]
+    paths = os.pathsep.join([str(root), str(root / "tests")])
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": paths},
+        ).stdout.strip()
+        for seed in ("7", "8")
+    }  # fmt: skip
+    assert said == {"the norm of 6 of 10 tensors"}

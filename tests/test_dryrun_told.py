@@ -156,3 +156,24 @@ def test_two_terms_that_spike_alike_are_both_lowered(tmp_path: Path) -> None:
     assert {advice.name for advice in run.balance.to_apply} == {"calib", "var"}
     assert run.in_file == {"calib": "", "var": ""}
     assert "GA964 (recommended): lower" in fix
+
+
+def test_behind_a_clip_by_value_the_screen_and_fix_have_one_threshold(tmp_path: Path) -> None:
+    """A dry run clips by value first and by norm then, as the config says."""
+    entries = record(spread(20, 30), calib=0.1)
+    for entry in entries:
+        if entry["kind"] == "step":
+            own = entry["pre_clip_norm"] / 8
+            entry["clips"] = [
+                {"what": "value", "clip_value": 0.5, "covered": 2, "of": 2},
+                {"what": "norm", "clip_norm": 3.0, "pre_clip_norm": own, "covered": 2, "of": 2},
+            ]
+        elif entry["kind"] == "trajectory":
+            entry["clip_norm"] = 3.0
+    text = CONFIG.format(clip=3.0, calib=2.0).replace("adamw", "sgd")
+    run, screen, fix = told(tmp_path, text, entries)
+    assert run.clip_written
+    assert "clip threshold: 3.6" in screen
+    above = sum(norm / 8 > 3.0 for norm in spread(20, 30))
+    assert f"3 acts at {above} of 120 steps" in screen
+    assert "+gradient_clip_norm: 3.6" in fix

@@ -178,6 +178,27 @@ def test_rounding_is_no_disagreement_and_nan_is_one() -> None:
     assert len(record_of([OPTIMIZER, one], ranks=2).disagreements) == 1
 
 
+@pytest.mark.parametrize(
+    ("layers", "norms", "differ"),
+    [
+        (["a", "b"], [], False),
+        ([], [], False),
+        (["a"], [], True),
+        (["a"], [1.0], True),
+        (["a", "b"], [1.0, None], True),
+        (["a", "b"], [0.8, 0.6], False),
+        (["a", "b"], [None, None], False),
+    ],
+)
+def test_the_norm_before_the_clip_tells_of_a_single_tensor_only(
+    layers: list[str], norms: list[float | None], differ: bool
+) -> None:
+    """Ranks that clip first and average then have another norm before it, and one gradient."""
+    lines = [step(n, pre_clip_norm=[2.0, 3.0], layer_norms=[norms, norms]) for n in range(1, 9)]
+    record = record_of([{**OPTIMIZER, "layers": layers}, *lines], ranks=2)
+    assert bool(record.disagreements) == differ
+
+
 def test_unmarked_shards_are_said_and_never_added_up() -> None:
     note = {"kind": "note", "topic": "fsdp1", "text": "FSDP1: partial"}
     differ = step(1, post_clip_norm=[0.0766, 0.0643], clips=[])

@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass, field
 from math import isfinite
 
+from gradaudit.evidence.compared import compared
 from gradaudit.evidence.gram import RESAMPLES, interval_of
 from gradaudit.evidence.record import number_of
 from gradaudit.evidence.statistics import median, quantile, series_quantile, series_share
@@ -97,6 +98,7 @@ class DryRun:
     non_finite  the step before which the run stopped, as something was not finite, and what.
     in_file    terms of the advice whose weight has a key in the file, each with why `fix` does not
                write it; empty where it does.
+    clipped, clip_advice  by the norm that the clip compares: after a clip by value what that left.
     clip_written  whether `fix` writes the threshold. clip_stays: whether no rule asks for another.
     also       what else `fix` changes in the file, in words.
     rate_micro_batches  in each step of the rate test; None where it was not made, or is not known.
@@ -189,12 +191,13 @@ def _read_norms(run: DryRun, record: Record, warmup: int) -> None:
     if not run.first:
         run.first, run.last = after[0].step, after[-1].step
     run.norm = spread(norms)
+    clip_norms = compared(after).known  # as rules and fixes: of two clips the second sees less
     run.clip_norm = run.about.get("clip_norm")
     if run.clip_norm is not None:
-        above = [norm > run.clip_norm for norm in norms]
+        above = [norm > run.clip_norm for norm in clip_norms]
         run.clipped, run.clipped_interval = sum(above), series_share(above)
     enough = len(steps) > warmup
-    run.clip_advice, run.clip_interval, run.clip_why = clip_advice(norms if enough else [])
+    run.clip_advice, run.clip_interval, run.clip_why = clip_advice(clip_norms if enough else [])
     ratios = [
         ratio
         for step in after

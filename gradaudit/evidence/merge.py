@@ -89,7 +89,7 @@ def _merge_optimizer(
         _merge_non_finite(step, same)
         if step.layers_are_local:
             _merge_shards(step, same, optimizer.replicas, missing)
-        elif len(same) > 1 and _disagree(same):
+        elif len(same) > 1 and _disagree(same, len(optimizer.layers)):
             apart.append(step)
             differ.append(_shown(optimizer.index, same))
     if not differ:
@@ -110,16 +110,18 @@ def _merge_optimizer(
     record.disagreements.append(first)
 
 
-def _disagree(same: list[Step]) -> bool:
+def _disagree(same: list[Step], tensors: int) -> bool:
     """Whether replicas step with different gradients. A clip that acts on all of them makes their
     norms one, and leaves those of the layers apart; of a single tensor only the norm before it
-    tells. That alone is no sign else: gradients may be clipped first and averaged then."""
+    tells. That alone is no sign else: gradients may be clipped first and averaged then. `tensors`:
+    those of the optimizer, which count where the record has no norms of layers."""
     if _differ([step.post_clip_norm for step in same]):
         return True
     layers = [step.layer_norms for step in same]
     if len({len(norms) for norms in layers}) > 1:
         return False
-    if sum(norm is not None for norm in layers[0]) < 2:
+    seen = sum(norm is not None for norm in layers[0]) if layers[0] else tensors
+    if seen == 1:
         return _differ([step.pre_clip_norm for step in same])
     whole = max((step.post_clip_norm or 0.0 for step in same), default=0.0)
     return any(_differ(list(norms), whole) for norms in zip(*layers, strict=True))
