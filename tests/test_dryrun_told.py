@@ -156,3 +156,29 @@ def test_two_terms_that_spike_alike_are_both_lowered(tmp_path: Path) -> None:
     assert {advice.name for advice in run.balance.to_apply} == {"calib", "var"}
     assert run.in_file == {"calib": "", "var": ""}
     assert "GA964 (recommended): lower" in fix
+
+
+def spiked() -> list[dict[str, Any]]:
+    """`calib` at weight 2 acts at 2 of 120 steps, with 30 times the norm of the others, 10."""
+    entries = record(spread(9, 11), calib=0.1)
+    for entry in entries:
+        acts = entry["step"] % 50 == 0 if "step" in entry else False
+        if entry["kind"] == "terms":
+            for term, norm in zip(entry["terms"], (10.0, 300.0 * acts), strict=True):
+                term["gradient_norm"], term["active"] = norm, norm > 0
+            entry["total_norm"] = 300.0 if acts else 10.0
+        elif entry["kind"] == "step" and acts:
+            entry["pre_clip_norm"] = 300.0
+    return entries
+
+
+def test_a_file_that_was_mended_makes_no_spikes(tmp_path: Path) -> None:
+    """At the file's new weight the term has the norm of no spike."""
+    folder = str(write_record(tmp_path / "r", spiked(), source="dryrun"))
+    config = tmp_path / "c.yaml"
+    config.write_text(CONFIG.format(clip=20.0, calib=2.0))
+    assert "GA964" in run_cli("check", str(config), "--record", folder, "--isolated").out
+    run_cli("fix", str(config), "--record", folder, "--isolated", "--write")
+    assert "calib: 0.044" in config.read_text()
+    after = run_cli("check", str(config), "--record", folder, "--isolated").out
+    assert "GA964" not in after

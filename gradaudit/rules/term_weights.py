@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradaudit.evidence.terms import CAP, balance, norms_with, percentiles
+from gradaudit.evidence.terms import CAP, SPIKE, balance, norms_with, percentiles
 from gradaudit.findings import RECOMMENDED, Fix
 from gradaudit.rules.repair import change
 from gradaudit.rules.text import listed, number, percent, times
@@ -66,14 +66,13 @@ def weights_fix(measured: Measured, shares: list[TermShare]) -> tuple[Fix | None
 
 def spiking(measured: Measured, shares: list[TermShare]) -> dict[str, float]:
     """The terms that are to come down because their steps are spikes -> how many times the norm of
-    the usual step theirs is."""
+    the usual step theirs is; without those whose weight in the file makes them spikes no more."""
     found = balance(measured.settled_terms, {share.name: share.role for share in shares})
     rms = {share.name: share.rms for share in shares}
-    return {
-        advice.name: rms[advice.name] / found.usual
-        for advice in found.to_apply
-        if advice.spikes and found.usual
-    }
+    if not found.usual:
+        return {}
+    ratios = {a.name: rms[a.name] / found.usual for a in found.to_apply if a.spikes}
+    return {name: ratio for name, ratio in ratios.items() if ratio >= SPIKE}
 
 
 class _Why:
