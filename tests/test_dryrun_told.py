@@ -11,9 +11,13 @@ from record_support import write_record
 from support import run_cli
 from test_dryrun_screen import lines
 
+from gradaudit.audit import audit_path
 from gradaudit.cli.dry_told import tell
+from gradaudit.cli.dryrun import _show
+from gradaudit.cli.options import CheckArguments
 from gradaudit.evidence.dry_run import DryRun, read_dry_run
 from gradaudit.evidence.record_reader import read_record
+from gradaudit.options import Options
 from gradaudit.render.dryrun import dry_run_lines
 from gradaudit.render.layout import plain
 from gradaudit.settings import Finder
@@ -140,6 +144,52 @@ def test_terms_of_a_step_that_was_not_done_do_not_count(tmp_path: Path) -> None:
     assert sum(entry["kind"] == "terms" for entry in entries) == 25
     _, screen, _ = told(tmp_path, CONFIG.format(clip=2.0, calib=2.0), entries)
     assert "weights: none, 24 steps after the warm-up; 6 more are needed (30)" in screen
+
+
+SEVERAL = """\
+model:
+  optimizer: adamw
+  learning_rate: 1.0e-3
+  gradient_clip_norm: 2.0
+  loss_weights: {mse: 1.0, calib: 2.0}
+gan:
+  optimizer: adamw
+  learning_rate: 1.0e-3
+  gradient_clip_norm: 2.0
+"""
+
+
+def test_the_unit_main_beside_another_that_is_like_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`model` is the unit `main`: `fix` without --unit cannot tell whose record it is."""
+    config = tmp_path / "c.yaml"
+    config.write_text(SEVERAL)
+    later = "2099-01-01T00:00:00+00:00"
+    folder = str(write_record(tmp_path / "r", record(), source="dryrun", started=later))
+    finder, arguments = Finder(None, True), CheckArguments()
+    arguments.isolated = True
+    result = audit_path(str(config), Options(), finder)
+    assert [unit.name for unit in result.units] == ["main", "gan"]
+    assert _show(arguments, result.units[0], folder, result, finder) == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "no key that is known" not in shown
+    assert "--unit main --isolated` shows the new weights as a diff" in shown
+    said = run_cli("fix", str(config), "--record", folder, "--isolated", "--unit", "main").out
+    assert "calib: 0.33" in said
+
+
+def test_where_the_file_cannot_be_looked_into_nothing_is_said_of_its_keys(tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("a: [\n")  # edited while the dry run ran
+    folder = str(write_record(tmp_path / "r", record(), source="dryrun"))
+    run = read_dry_run(read_record(folder), ROLES)
+    tell(run, str(config), "main", read_record(folder), Finder(None, True))
+    drawn = dry_run_lines(run, "c.yaml", "r", "gradaudit fix c.yaml --record r", 80)
+    screen = " ".join(" ".join(plain(line) for line in drawn).split())
+    assert "calib 2 -> 0.33" in screen
+    assert "no key that is known" not in screen
+    assert "as a diff" not in screen
 
 
 def test_two_terms_that_spike_alike_are_both_lowered(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from gradaudit.findings import RECOMMENDED, SAFE
 from gradaudit.fixing import fix_bytes
 from gradaudit.options import Options
 from gradaudit.plan.terms import shares_of
+from gradaudit.render.dryrun_advice import NO_KEY
 from gradaudit.rules import load
 from gradaudit.rules.recorded_threshold import NOT_PLAIN, clip_fix
 from gradaudit.rules.term_weights import unlike_text
@@ -35,7 +36,7 @@ def tell(run: DryRun, path: str, unit: str, record: Record, finder: Finder) -> N
     """
     options = Options()
     options.record, options.named = record, (path,)
-    options.unit = unit if unit != "main" else None
+    options.unit = unit  # without it a record that is like several units is none's
     with open(path, "rb") as file:
         data = file.read(MAX_BYTES + 1)
     fixed = fix_bytes(data, path, options, finder.for_file(path), (SAFE, RECOMMENDED), True)
@@ -49,7 +50,9 @@ def tell(run: DryRun, path: str, unit: str, record: Record, finder: Finder) -> N
     weights = {share.setting.key for share in shares.values() if share.setting is not None}
     for advice in run.balance.to_apply:
         share = shares.get(advice.name)
-        if share is not None and share.setting is not None:
+        if share is None or share.setting is None:
+            run.in_file[advice.name] = NO_KEY
+        else:
             run.in_file[advice.name] = (
                 "" if share.setting.key in edited else _why_kept(share, findings)
             )
