@@ -232,3 +232,18 @@ def test_a_file_that_was_mended_makes_no_spikes(tmp_path: Path) -> None:
     assert "calib: 0.044" in config.read_text()
     after = run_cli("check", str(config), "--record", folder, "--isolated").out
     assert "GA964" not in after
+
+
+@pytest.mark.parametrize("weight", ["", "  calib: ${w}\n"])
+def test_no_threshold_from_the_norms_of_spikes_that_fix_cannot_mend(
+    tmp_path: Path, weight: str
+) -> None:
+    """The weight stands in the code, or is no plain number: GA964 has no fix to wait for."""
+    text = CONFIG.format(clip=2.0, calib=2.0).replace("  calib: 2.0\n", weight) + "w: 2.0\n"
+    entries = spiked()
+    entries[0]["class"] = "SGD"
+    run, screen, fix = told(tmp_path, text.replace("adamw", "sgd"), entries)
+    assert not run.balance.dominated
+    assert "clip threshold: none from this run" in screen
+    assert "+gradient_clip_norm" not in fix
+    assert "lower the weight of `calib` first, then record again" in fix
