@@ -47,17 +47,24 @@ def record(norms: list[float] | None = None, calib: float = 4.0) -> list[dict[st
     return entries
 
 
-def told(tmp_path: Path, text: str, entries: list[dict[str, Any]]) -> tuple[DryRun, str, str]:
-    """The summary, the screen, and what `fix` says of the same."""
+def told(
+    tmp_path: Path, text: str, entries: list[dict[str, Any]], settings: str = ""
+) -> tuple[DryRun, str, str]:
+    """The summary, the screen, and what `fix` says of the same, under these settings."""
     config = tmp_path / "c.yaml"
     config.write_text(text)
     later = "2099-01-01T00:00:00+00:00"  # than the file: it was not changed since
     folder = str(write_record(tmp_path / "r", entries, source="dryrun", started=later))
     run = read_dry_run(read_record(folder), ROLES)
-    tell(run, str(config), "main", read_record(folder), Finder(None, True))
+    words = ["--isolated"]
+    if settings:
+        (tmp_path / "gradaudit.toml").write_text(settings)
+        words = ["--config", str(tmp_path / "gradaudit.toml")]
+    finder = Finder(words[1] if settings else None, not settings)
+    tell(run, str(config), "main", read_record(folder), finder)
     drawn = dry_run_lines(run, "c.yaml", "r", "gradaudit fix c.yaml --record r", 80)
     screen = " ".join(" ".join(plain(line) for line in drawn).split())
-    fix = " ".join(run_cli("fix", str(config), "--record", folder, "--isolated").out.split())
+    fix = " ".join(run_cli("fix", str(config), "--record", folder, *words).out.split())
     return run, screen[screen.index("What to change") :], fix
 
 
@@ -192,8 +199,8 @@ def test_where_the_file_cannot_be_looked_into_nothing_is_said_of_its_keys(tmp_pa
     assert "as a diff" not in screen
 
 
-def test_two_terms_that_spike_alike_are_both_lowered(tmp_path: Path) -> None:
-    """Neither is ten times the other; each is eleven times the usual norm, and the task leads."""
+def two_spike() -> list[dict[str, Any]]:
+    """`calib` and `var` act at 3 of 120 steps with 11 and 12 times the norm of `mse`."""
     entries = lines(var_every=40)
     for entry in entries:
         if entry["kind"] == "terms":
@@ -201,7 +208,12 @@ def test_two_terms_that_spike_alike_are_both_lowered(tmp_path: Path) -> None:
             for term, norm in zip(entry["terms"], (10.0, 110.0 * acts, 120.0 * acts), strict=True):
                 term["gradient_norm"], term["active"] = norm, norm > 0
             entry["total_norm"], entry["cosines"] = 170.0 if acts else 10.0, []
-    run, _, fix = told(tmp_path, CONFIG.format(clip=2.0, calib=2.0) + "  var: 10.0\n", entries)
+    return entries
+
+
+def test_two_terms_that_spike_alike_are_both_lowered(tmp_path: Path) -> None:
+    """Neither is ten times the other; each is eleven times the usual norm, and the task leads."""
+    run, _, fix = told(tmp_path, CONFIG.format(clip=2.0, calib=2.0) + "  var: 10.0\n", two_spike())
     assert not run.balance.dominated
     assert {advice.name for advice in run.balance.to_apply} == {"calib", "var"}
     assert run.in_file == {"calib": "", "var": ""}
@@ -247,3 +259,60 @@ def test_no_threshold_from_the_norms_of_spikes_that_fix_cannot_mend(
     assert "clip threshold: none from this run" in screen
     assert "+gradient_clip_norm" not in fix
     assert "lower the weight of `calib` first, then record again" in fix
+
+
+SGD = CONFIG.replace("adamw", "sgd")
+
+
+def of_sgd(norms: list[float]) -> list[dict[str, Any]]:
+    entries = record(norms, calib=0.1)
+    entries[0]["class"] = "SGD"
+    return entries
+
+
+def test_the_threshold_on_the_screen_has_the_digits_that_fix_writes(tmp_path: Path) -> None:
+    """The 90th percentile is 4.87: two digits are inside its interval."""
+    entries = of_sgd(spread(3.0, 5.08))
+    run, screen, fix = told(tmp_path, SGD.format(clip=2.0, calib=2.0), entries)
+    assert run.clip_advice == 4.9
+    assert "clip threshold: 4.9, the 90th percentile" in screen
+    assert "+gradient_clip_norm: 4.9" in fix
+
+
+@pytest.mark.parametrize(
+    ("limit", "why", "written"),
+    [
+        ("recommend-steps = 200", "from 200 steps after the warm-up: record 80 more", False),
+        ("tail = 1.1", "the 95th percentile is 1.2 times the median", False),
+        ("recommend-steps = 40", "", True),
+    ],
+)
+def test_the_threshold_goes_by_the_limits_of_the_user(
+    tmp_path: Path, limit: str, why: str, written: bool
+) -> None:
+    entries = of_sgd(spread(3.0, 5.05))
+    settings = f"[rules.GA931]\n{limit}\n"
+    run, screen, fix = told(tmp_path, SGD.format(clip=2.0, calib=2.0), entries, settings)
+    assert why in screen
+    assert why in fix
+    assert run.clip_written is written
+    assert written is ("+gradient_clip_norm" in fix)
+
+
+def test_fewer_steps_suffice_where_the_user_says_so(tmp_path: Path) -> None:
+    """The norms alone ask for 100."""
+    entries = [e for e in of_sgd(spread(3.0, 5.05)) if e.get("step", 0) <= 90]
+    settings = "[rules.GA931]\nrecommend-steps = 60\n"
+    run, screen, fix = told(tmp_path, SGD.format(clip=2.0, calib=2.0), entries, settings)
+    assert f"clip threshold: {run.clip_advice:g}, the 90th percentile" in screen
+    assert f"+gradient_clip_norm: {run.clip_advice:g}" in fix
+
+
+def test_a_weight_that_is_no_plain_number_has_a_reason_of_its_own(tmp_path: Path) -> None:
+    """Beside one that is written, so that GA964 has a fix and says nothing of what it leaves."""
+    text = "w: 10.0\n" + CONFIG.format(clip=2.0, calib=2.0) + "  var: ${w}\n"
+    run, _, fix = told(tmp_path, text, two_spike())
+    why = "`var` does not stand in this file as a plain number"
+    assert run.in_file == {"calib": "", "var": why}
+    assert "GA964 (recommended): lower `calib` by" in fix
+    assert f"{why}: by hand, 10 to" in fix
