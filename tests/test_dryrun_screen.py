@@ -9,6 +9,7 @@ from record_support import record_of
 
 from gradaudit.evidence.dry_run import clip_advice, read_dry_run
 from gradaudit.render.dryrun import dry_run_lines
+from gradaudit.render.dryrun_advice import NO_KEY
 from gradaudit.render.layout import plain
 
 ROLES = {"mse": "primary", "calib": "auxiliary", "var": "auxiliary"}
@@ -50,7 +51,7 @@ def screen(
     entries: list[dict[str, Any]], width: int = 80, held: tuple[str, ...] = ("calib",)
 ) -> str:
     run = read_dry_run(record_of(entries, source="dryrun"), ROLES)
-    run.in_file = dict.fromkeys(held, "")
+    run.in_file = {name: "" if name in held else NO_KEY for name in ROLES}
     drawn = dry_run_lines(run, "c.yaml", "DIR", "gradaudit fix c.yaml --record DIR", width)
     rows = [plain(line) for line in drawn]
     assert all(len(row) <= width for row in rows)

@@ -11,9 +11,13 @@ from record_support import write_record
 from support import run_cli
 from test_dryrun_screen import lines
 
+from gradaudit.audit import audit_path
 from gradaudit.cli.dry_told import tell
+from gradaudit.cli.dryrun import _show
+from gradaudit.cli.options import CheckArguments
 from gradaudit.evidence.dry_run import DryRun, read_dry_run
 from gradaudit.evidence.record_reader import read_record
+from gradaudit.options import Options
 from gradaudit.render.dryrun import dry_run_lines
 from gradaudit.render.layout import plain
 from gradaudit.settings import Finder
@@ -43,17 +47,24 @@ def record(norms: list[float] | None = None, calib: float = 4.0) -> list[dict[st
     return entries
 
 
-def told(tmp_path: Path, text: str, entries: list[dict[str, Any]]) -> tuple[DryRun, str, str]:
-    """The summary, the screen, and what `fix` says of the same."""
+def told(
+    tmp_path: Path, text: str, entries: list[dict[str, Any]], settings: str = ""
+) -> tuple[DryRun, str, str]:
+    """The summary, the screen, and what `fix` says of the same, under these settings."""
     config = tmp_path / "c.yaml"
     config.write_text(text)
     later = "2099-01-01T00:00:00+00:00"  # than the file: it was not changed since
     folder = str(write_record(tmp_path / "r", entries, source="dryrun", started=later))
     run = read_dry_run(read_record(folder), ROLES)
-    tell(run, str(config), "main", read_record(folder), Finder(None, True))
+    words = ["--isolated"]
+    if settings:
+        (tmp_path / "gradaudit.toml").write_text(settings)
+        words = ["--config", str(tmp_path / "gradaudit.toml")]
+    finder = Finder(words[1] if settings else None, not settings)
+    tell(run, str(config), "main", read_record(folder), finder)
     drawn = dry_run_lines(run, "c.yaml", "r", "gradaudit fix c.yaml --record r", 80)
     screen = " ".join(" ".join(plain(line) for line in drawn).split())
-    fix = " ".join(run_cli("fix", str(config), "--record", folder, "--isolated").out.split())
+    fix = " ".join(run_cli("fix", str(config), "--record", folder, *words).out.split())
     return run, screen[screen.index("What to change") :], fix
 
 
@@ -142,8 +153,54 @@ def test_terms_of_a_step_that_was_not_done_do_not_count(tmp_path: Path) -> None:
     assert "weights: none, 24 steps after the warm-up; 6 more are needed (30)" in screen
 
 
-def test_two_terms_that_spike_alike_are_both_lowered(tmp_path: Path) -> None:
-    """Neither is ten times the other; each is eleven times the usual norm, and the task leads."""
+SEVERAL = """\
+model:
+  optimizer: adamw
+  learning_rate: 1.0e-3
+  gradient_clip_norm: 2.0
+  loss_weights: {mse: 1.0, calib: 2.0}
+gan:
+  optimizer: adamw
+  learning_rate: 1.0e-3
+  gradient_clip_norm: 2.0
+"""
+
+
+def test_the_unit_main_beside_another_that_is_like_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`model` is the unit `main`: `fix` without --unit cannot tell whose record it is."""
+    config = tmp_path / "c.yaml"
+    config.write_text(SEVERAL)
+    later = "2099-01-01T00:00:00+00:00"
+    folder = str(write_record(tmp_path / "r", record(), source="dryrun", started=later))
+    finder, arguments = Finder(None, True), CheckArguments()
+    arguments.isolated = True
+    result = audit_path(str(config), Options(), finder)
+    assert [unit.name for unit in result.units] == ["main", "gan"]
+    assert _show(arguments, result.units[0], folder, result, finder) == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "no key that is known" not in shown
+    assert "--unit main --isolated` shows the new weights as a diff" in shown
+    said = run_cli("fix", str(config), "--record", folder, "--isolated", "--unit", "main").out
+    assert "calib: 0.33" in said
+
+
+def test_where_the_file_cannot_be_looked_into_nothing_is_said_of_its_keys(tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("a: [\n")  # edited while the dry run ran
+    folder = str(write_record(tmp_path / "r", record(), source="dryrun"))
+    run = read_dry_run(read_record(folder), ROLES)
+    tell(run, str(config), "main", read_record(folder), Finder(None, True))
+    drawn = dry_run_lines(run, "c.yaml", "r", "gradaudit fix c.yaml --record r", 80)
+    screen = " ".join(" ".join(plain(line) for line in drawn).split())
+    assert "calib 2 -> 0.33" in screen
+    assert "no key that is known" not in screen
+    assert "as a diff" not in screen
+
+
+def two_spike() -> list[dict[str, Any]]:
+    """`calib` and `var` act at 3 of 120 steps with 11 and 12 times the norm of `mse`."""
     entries = lines(var_every=40)
     for entry in entries:
         if entry["kind"] == "terms":
@@ -151,7 +208,12 @@ def test_two_terms_that_spike_alike_are_both_lowered(tmp_path: Path) -> None:
             for term, norm in zip(entry["terms"], (10.0, 110.0 * acts, 120.0 * acts), strict=True):
                 term["gradient_norm"], term["active"] = norm, norm > 0
             entry["total_norm"], entry["cosines"] = 170.0 if acts else 10.0, []
-    run, _, fix = told(tmp_path, CONFIG.format(clip=2.0, calib=2.0) + "  var: 10.0\n", entries)
+    return entries
+
+
+def test_two_terms_that_spike_alike_are_both_lowered(tmp_path: Path) -> None:
+    """Neither is ten times the other; each is eleven times the usual norm, and the task leads."""
+    run, _, fix = told(tmp_path, CONFIG.format(clip=2.0, calib=2.0) + "  var: 10.0\n", two_spike())
     assert not run.balance.dominated
     assert {advice.name for advice in run.balance.to_apply} == {"calib", "var"}
     assert run.in_file == {"calib": "", "var": ""}
@@ -177,3 +239,101 @@ def test_behind_a_clip_by_value_the_screen_and_fix_have_one_threshold(tmp_path: 
     above = sum(norm / 8 > 3.0 for norm in spread(20, 30))
     assert f"3 acts at {above} of 120 steps" in screen
     assert "+gradient_clip_norm: 3.6" in fix
+
+
+def spiked() -> list[dict[str, Any]]:
+    """`calib` at weight 2 acts at 2 of 120 steps, with 30 times the norm of the others, 10."""
+    entries = record(spread(9, 11), calib=0.1)
+    for entry in entries:
+        acts = entry["step"] % 50 == 0 if "step" in entry else False
+        if entry["kind"] == "terms":
+            for term, norm in zip(entry["terms"], (10.0, 300.0 * acts), strict=True):
+                term["gradient_norm"], term["active"] = norm, norm > 0
+            entry["total_norm"] = 300.0 if acts else 10.0
+        elif entry["kind"] == "step" and acts:
+            entry["pre_clip_norm"] = 300.0
+    return entries
+
+
+def test_a_file_that_was_mended_makes_no_spikes(tmp_path: Path) -> None:
+    """At the file's new weight the term has the norm of no spike."""
+    folder = str(write_record(tmp_path / "r", spiked(), source="dryrun"))
+    config = tmp_path / "c.yaml"
+    config.write_text(CONFIG.format(clip=20.0, calib=2.0))
+    assert "GA964" in run_cli("check", str(config), "--record", folder, "--isolated").out
+    run_cli("fix", str(config), "--record", folder, "--isolated", "--write")
+    assert "calib: 0.044" in config.read_text()
+    after = run_cli("check", str(config), "--record", folder, "--isolated").out
+    assert "GA964" not in after
+
+
+@pytest.mark.parametrize("weight", ["", "  calib: ${w}\n"])
+def test_no_threshold_from_the_norms_of_spikes_that_fix_cannot_mend(
+    tmp_path: Path, weight: str
+) -> None:
+    """The weight stands in the code, or is no plain number: GA964 has no fix to wait for."""
+    text = CONFIG.format(clip=2.0, calib=2.0).replace("  calib: 2.0\n", weight) + "w: 2.0\n"
+    entries = spiked()
+    entries[0]["class"] = "SGD"
+    run, screen, fix = told(tmp_path, text.replace("adamw", "sgd"), entries)
+    assert not run.balance.dominated
+    assert "clip threshold: none from this run" in screen
+    assert "+gradient_clip_norm" not in fix
+    assert "lower the weight of `calib` first, then record again" in fix
+
+
+SGD = CONFIG.replace("adamw", "sgd")
+
+
+def of_sgd(norms: list[float]) -> list[dict[str, Any]]:
+    entries = record(norms, calib=0.1)
+    entries[0]["class"] = "SGD"
+    return entries
+
+
+def test_the_threshold_on_the_screen_has_the_digits_that_fix_writes(tmp_path: Path) -> None:
+    """The 90th percentile is 4.87: two digits are inside its interval."""
+    entries = of_sgd(spread(3.0, 5.08))
+    run, screen, fix = told(tmp_path, SGD.format(clip=2.0, calib=2.0), entries)
+    assert run.clip_advice == 4.9
+    assert "clip threshold: 4.9, the 90th percentile" in screen
+    assert "+gradient_clip_norm: 4.9" in fix
+
+
+@pytest.mark.parametrize(
+    ("limit", "why", "written"),
+    [
+        ("recommend-steps = 200", "from 200 steps after the warm-up: record 80 more", False),
+        ("tail = 1.1", "the 95th percentile is 1.2 times the median", False),
+        ("recommend-steps = 40", "", True),
+    ],
+)
+def test_the_threshold_goes_by_the_limits_of_the_user(
+    tmp_path: Path, limit: str, why: str, written: bool
+) -> None:
+    entries = of_sgd(spread(3.0, 5.05))
+    settings = f"[rules.GA931]\n{limit}\n"
+    run, screen, fix = told(tmp_path, SGD.format(clip=2.0, calib=2.0), entries, settings)
+    assert why in screen
+    assert why in fix
+    assert run.clip_written is written
+    assert written is ("+gradient_clip_norm" in fix)
+
+
+def test_fewer_steps_suffice_where_the_user_says_so(tmp_path: Path) -> None:
+    """The norms alone ask for 100."""
+    entries = [e for e in of_sgd(spread(3.0, 5.05)) if e.get("step", 0) <= 90]
+    settings = "[rules.GA931]\nrecommend-steps = 60\n"
+    run, screen, fix = told(tmp_path, SGD.format(clip=2.0, calib=2.0), entries, settings)
+    assert f"clip threshold: {run.clip_advice:g}, the 90th percentile" in screen
+    assert f"+gradient_clip_norm: {run.clip_advice:g}" in fix
+
+
+def test_a_weight_that_is_no_plain_number_has_a_reason_of_its_own(tmp_path: Path) -> None:
+    """Beside one that is written, so that GA964 has a fix and says nothing of what it leaves."""
+    text = "w: 10.0\n" + CONFIG.format(clip=2.0, calib=2.0) + "  var: ${w}\n"
+    run, _, fix = told(tmp_path, text, two_spike())
+    why = "`var` does not stand in this file as a plain number"
+    assert run.in_file == {"calib": "", "var": why}
+    assert "GA964 (recommended): lower `calib` by" in fix
+    assert f"{why}: by hand, 10 to" in fix

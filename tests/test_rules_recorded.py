@@ -216,6 +216,20 @@ def test_the_first_step_alone_is_that_of_the_initial_weights() -> None:
     assert found(ADAMW, nan)["GA933"].severity == "warning"  # of the second
 
 
+def test_a_single_norm_that_the_limits_let_through_is_the_first_step_alone(
+    tmp_path: Path,
+) -> None:
+    folder = str(write_record(tmp_path / "r", [
+        {"kind": "optimizer", "class": "AdamW"}, *run(1, pre_clip_norm=3.0),
+    ]))  # fmt: skip
+    config, settings = tmp_path / "c.yaml", tmp_path / "gradaudit.toml"
+    config.write_text(ADAMW)
+    settings.write_text("[rules.GA933]\nsteps = 1\nlargest = 1\n")
+    ran = run_cli("check", str(config), "--record", folder, "--config", str(settings))
+    assert ran.code == 0
+    assert "Found 1 info" in ran.out
+
+
 def test_a_norm_that_falls_is_not_reported() -> None:
     steps = [{**step, "pre_clip_norm": 50 * 0.95 ** step["step"]} for step in varied(80, [1.0])]
     assert "GA935" not in found(ADAMW, steps)

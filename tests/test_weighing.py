@@ -314,3 +314,23 @@ def test_no_clip_asks_for_weights_that_were_just_set(tmp_path: Path) -> None:
     assert "lower `calibration` by the measured norms" in said
     assert "set the loss weights first" not in said
     assert "the loss weights are no longer those of the record" in said
+
+
+@pytest.mark.parametrize(("limit", "written"), [(100, True), (200, False)])
+def test_a_clip_that_may_act_on_half_of_the_steps_goes_by_the_users_limits(
+    tmp_path: Path, limit: int, written: bool
+) -> None:
+    """GA931 is silent then; GA101 recommends by its limits."""
+    config, settings = tmp_path / "train.yaml", tmp_path / "gradaudit.toml"
+    config.write_text(
+        "optimizer: sgd\nlearning_rate: 1.0e-3\ngradient_clip_norm: 0.25\nloss_weights:\n"
+        "  ce: 0.10\n  mse: 0.10\n  dice: 0.10\n  calibration: 2.5\n"
+    )
+    settings.write_text(f"[rules.GA931]\nrecommend-steps = {limit}\n")
+    entries = [optimizer("SGD"), *steps(lognormal(120, 0.25), 0.25)]
+    later = "2099-01-01T00:00:00+00:00"  # than the file: it was not changed since
+    folder = str(write_record(tmp_path / "r", entries, started=later))
+    words = [str(config), "--record", folder, "--config", str(settings), "--select", "GA101"]
+    assert "which may be more or less than half" in " ".join(run_cli("check", *words).out.split())
+    said = run_cli("fix", *words).out
+    assert ("+gradient_clip_norm" in said) is written

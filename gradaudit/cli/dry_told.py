@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from gradaudit.evidence.statistics import series_quantile
 from gradaudit.findings import RECOMMENDED, SAFE
 from gradaudit.fixing import fix_bytes
 from gradaudit.options import Options
 from gradaudit.plan.terms import shares_of
+from gradaudit.recorded import limits_of
+from gradaudit.render.dryrun_advice import NO_KEY
 from gradaudit.rules import load
-from gradaudit.rules.recorded_threshold import NOT_PLAIN, clip_fix
-from gradaudit.rules.term_weights import unlike_text
+from gradaudit.rules.recorded_threshold import NOT_PLAIN, PERCENTILE, clip_fix, recommended
+from gradaudit.rules.repair import change
+from gradaudit.rules.term_weights import not_plain, unlike_text
 from gradaudit.rules.text import listed
 from gradaudit.rules.weighing import MOVE_THE_NORM
 from gradaudit.source import MAX_BYTES
@@ -20,7 +24,9 @@ if TYPE_CHECKING:
     from gradaudit.findings import Finding
     from gradaudit.fixing import Fixed
     from gradaudit.plan.measured import Measured
+    from gradaudit.plan.model import Setting
     from gradaudit.plan.terms import TermShare
+    from gradaudit.rules import Limits
     from gradaudit.settings import Finder
 
 WEIGHTS = ("GA961", "GA964", "GA401", "GA402", "GA403")
@@ -35,10 +41,11 @@ def tell(run: DryRun, path: str, unit: str, record: Record, finder: Finder) -> N
     """
     options = Options()
     options.record, options.named = record, (path,)
-    options.unit = unit if unit != "main" else None
+    options.unit = unit  # without it a record that is like several units is none's
     with open(path, "rb") as file:
         data = file.read(MAX_BYTES + 1)
-    fixed = fix_bytes(data, path, options, finder.for_file(path), (SAFE, RECOMMENDED), True)
+    settings = finder.for_file(path)
+    fixed = fix_bytes(data, path, options, settings, (SAFE, RECOMMENDED), True)
     measured = _measured(fixed, unit)
     if measured is None:
         return
@@ -49,13 +56,16 @@ def tell(run: DryRun, path: str, unit: str, record: Record, finder: Finder) -> N
     weights = {share.setting.key for share in shares.values() if share.setting is not None}
     for advice in run.balance.to_apply:
         share = shares.get(advice.name)
-        if share is not None and share.setting is not None:
-            run.in_file[advice.name] = (
-                "" if share.setting.key in edited else _why_kept(share, findings)
-            )
+        if share is None or share.setting is None:
+            run.in_file[advice.name] = NO_KEY
+        elif share.setting.key in edited:
+            run.in_file[advice.name] = ""
+        else:
+            run.in_file[advice.name] = _why_kept(share, share.setting, advice.new, findings)
     setting = measured.unit.settings.get("clip_norm")
     clip = setting.key if setting is not None else None
-    _tell_clip(run, measured, findings, clip is not None and clip in edited)
+    limits = limits_of("GA931", settings)
+    _tell_clip(run, measured, findings, limits, clip is not None and clip in edited)
     run.also = list(dict.fromkeys(
         one.fix.title for one in applied if {edit.key for edit in one.fix.edits} - weights - {clip}
     ))  # fmt: skip
@@ -66,20 +76,26 @@ def _measured(fixed: Fixed, unit: str) -> Measured | None:
     return next(every, None)
 
 
-def _why_kept(share: TermShare, findings: list[Finding]) -> str:
-    """Why `fix` leaves a weight that has a key."""
+def _why_kept(share: TermShare, setting: Setting, new: float, findings: list[Finding]) -> str:
+    """Why `fix` leaves a weight that has a key, and is to become `new`."""
     if share.differs:
         return f"{unlike_text(share)}: find out which is meant, then measure again"
+    if change(setting, new) is None:
+        return not_plain(setting)
     for code in WEIGHTS:
         for finding in findings:
-            if finding.rule.code == code and finding.no_fix:
+            is_its_own = code != "GA403" or finding.key == setting.key  # the others speak of all
+            if finding.rule.code == code and finding.no_fix and is_its_own:
                 return finding.no_fix
     return "no rule that is on asks for it"
 
 
-def _tell_clip(run: DryRun, measured: Measured, findings: list[Finding], is_written: bool) -> None:
-    """Hold the threshold that the norms alone recommend against what the rules say of it."""
-    if run.clip_advice is None or run.balance.to_apply:
+def _tell_clip(
+    run: DryRun, measured: Measured, findings: list[Finding], limits: Limits, is_written: bool
+) -> None:
+    """The threshold that the rules recommend by the user's limits, which is the one that `fix`
+    writes, or why there is none: the norms alone do not tell all."""
+    if run.balance.to_apply:
         return
     moving = {
         finding.rule.code
@@ -88,11 +104,15 @@ def _tell_clip(run: DryRun, measured: Measured, findings: list[Finding], is_writ
         and finding.fix is not None
         and finding.fix.applicability == RECOMMENDED
     }
-    why = clip_fix(measured, load()["GA931"].limits)[1]
+    why = clip_fix(measured, limits)[1]
     if moving:
         why = f"mend {listed(sorted(moving))} first and measure again: it changes the norm"
     if why and why != NOT_PLAIN:
-        run.clip_advice, run.clip_interval, run.clip_why = None, None, why
+        if run.clip_advice is not None or limits != load()["GA931"].limits:
+            run.clip_why = why  # else the screen's own reason holds, and is the shorter one
+        run.clip_advice, run.clip_interval = None, None
         return
+    run.clip_advice, run.clip_why = recommended(measured), ""
+    run.clip_interval = series_quantile(measured.clip_norms, PERCENTILE)
     run.clip_written = is_written
     run.clip_stays = not is_written and not any(f.rule.code in ("GA931", "GA101") for f in findings)

@@ -102,7 +102,7 @@ def run_dryrun(arguments: CheckArguments, own: DryRunArguments) -> int:
         return measured
     directory, failed = measured
     with told_where(directory):
-        code = _show(arguments, unit, directory, result.path, finder)
+        code = _show(arguments, unit, directory, result, finder)
     if failed:
         return fault(f"{failed}; the steps are kept, {where(directory)}")
     return code
@@ -255,7 +255,11 @@ def _config(result: FileResult, unit: TrainingUnit) -> Any:
 
 
 def _show(
-    arguments: CheckArguments, unit: TrainingUnit, directory: str, path: str, finder: Finder
+    arguments: CheckArguments,
+    unit: TrainingUnit,
+    directory: str,
+    result: FileResult,
+    finder: Finder,
 ) -> int:
     from gradaudit.cli.dry_told import tell
     from gradaudit.evidence.dry_run import read_dry_run
@@ -264,7 +268,7 @@ def _show(
     from gradaudit.plan.terms import shares_of
     from gradaudit.render.dryrun import dry_run_lines
 
-    record = read_record(directory)
+    path, record = result.path, read_record(directory)
     shares = shares_of(Measured(unit, record, record.optimizers[0])) if record.terms else []
     run = read_dry_run(record, {share.name: share.role for share in shares})
     with suppress(OSError):  # the training may have moved the file: nothing is promised then
@@ -276,15 +280,21 @@ def _show(
         document = as_json(run, path, unit.name, directory)
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
         return exit_code
-    again = f"gradaudit fix {quoted(path)} --record {quoted(directory)}"
-    if unit.name != "main":
-        again += f" --unit {quoted(unit.name)}"
-    if arguments.config is not None:
-        again += f" --config {quoted(arguments.config)}"
-    again += " --isolated" * arguments.isolated
+    named = unit.name if len(result.units) > 1 or unit.name != "main" else None
+    again = _again(arguments, path, directory, named)
     lines = dry_run_lines(run, path, directory, again, width_of(sys.stdout))
     write_lines(lines, use_color(arguments.color, sys.stdout))
     return exit_code
+
+
+def _again(arguments: CheckArguments, path: str, directory: str, unit: str | None) -> str:
+    """The command that does what the screen promises. `unit`: of a file that has several."""
+    again = f"gradaudit fix {quoted(path)} --record {quoted(directory)}"
+    if unit is not None:
+        again += f" --unit {quoted(unit)}"
+    if arguments.config is not None:
+        again += f" --config {quoted(arguments.config)}"
+    return again + " --isolated" * arguments.isolated
 
 
 def is_wanting(run: DryRun) -> bool:

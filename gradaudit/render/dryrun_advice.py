@@ -22,6 +22,9 @@ WIDE = 76
 LEAST_CAUSE = 0.05
 """Share of the squared norm below which a term is no cause worth a line."""
 
+NO_KEY = "the file has no key that is known to be this weight: change it by hand"
+"""Why `fix` does not write a weight that stands nowhere."""
+
 MOVED = 1.5
 """Factor below which a 95th percentile has hardly moved: its own interval is as wide."""
 
@@ -136,7 +139,7 @@ def _weights(run: DryRun, width: int) -> list[Line]:
     room = max(len(advice.name) for advice in advised)
     room = max(min(room, width - 60 if width >= WIDE else width - 38), 5)
     for advice in advised:
-        where = "" if run.in_file.get(advice.name) == "" else " *"
+        where = " *" if run.in_file.get(advice.name) else ""  # not there: it could not be looked up
         low, high = max(advice.low, 1e-9), advice.high
         row = (
             f"    {fit(clean(advice.name), room):<{room}} {number(advice.weight):>7} -> "
@@ -145,19 +148,13 @@ def _weights(run: DryRun, width: int) -> list[Line]:
         if width >= WIDE and advice.few != 1:
             row += f" ({number(low)} to {number(high)})"
         lines.append([piece(row + where, "fix")])
-    if any(advice.name not in run.in_file for advice in advised):
-        lines += prose(
-            "* the file has no key that is known to be this weight: change it by hand",
-            width,
-            "    ",
-            "dim",
-        )
     kept: dict[str, list[str]] = {}
     for advice in advised:
         if run.in_file.get(advice.name):
             kept.setdefault(run.in_file[advice.name], []).append(f"`{advice.name}`")
     for why, names in kept.items():
-        lines += prose(f"* `fix` does not write {listed(names)}: {why}", width, "    ", "dim")
+        text = why if why == NO_KEY else f"`fix` does not write {listed(names)}: {why}"
+        lines += prose(f"* {text}", width, "    ", "dim")
     for advice in advised:
         if advice.few:
             lines += prose(_of_few(run, advice), width, "    ", "dim")

@@ -11,14 +11,15 @@ from gradaudit.evidence.statistics import (
     steady_tail_ratio,
     tail_ratio,
 )
+from gradaudit.evidence.terms import balance
 from gradaudit.findings import RECOMMENDED, Fix
 from gradaudit.plan.measured import same
-from gradaudit.plan.terms import balance_is_open, norm_moved, weights_changed
+from gradaudit.plan.terms import balance_is_open, norm_moved, shares_of, weights_changed
 from gradaudit.rules import load
 from gradaudit.rules.recorded import steps_by_gradient
 from gradaudit.rules.recorded_layers import update_ratios
 from gradaudit.rules.repair import change
-from gradaudit.rules.text import number, rounded, times
+from gradaudit.rules.text import listed, number, rounded, times
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ def recommended(measured: Measured) -> float:
 
 def stands_out(norms: list[float], factor: float) -> bool:
     """Whether a norm is so many times the median, of all and of its neighbours."""
+    if not norms:
+        return False
     return max(norms) >= factor * median(norms) > 0 and max(levelled(norms), default=0.0) >= factor
 
 
@@ -122,6 +125,15 @@ def jumps(measured: Measured, factor: float = LARGEST) -> bool:
     if not stands_out(norms, factor):
         return False
     return not begins(measured) or stands_out(norms[1:], factor)
+
+
+def _to_lower(measured: Measured) -> list[str]:
+    """The terms whose weight the measured gradients ask to lower, whoever can write it: one that
+    spikes makes the norms at weights that are the run's still."""
+    if not measured.terms:
+        return []
+    roles = {share.name: share.role for share in shares_of(measured)}
+    return [f"`{advice.name}`" for advice in balance(measured.settled_terms, roles).to_apply]
 
 
 def clip_fix(measured: Measured, limits: Limits) -> tuple[Fix | None, str]:
@@ -149,6 +161,12 @@ def clip_fix(measured: Measured, limits: Limits) -> tuple[Fix | None, str]:
         )
     if balance_is_open(measured, DOMINATED):
         return None, "set the loss weights first, then record again: they change the norm"
+    open_weights = _to_lower(measured)
+    if open_weights:
+        return None, (
+            f"lower the weight of {listed(open_weights)} first, then record again: it changes the "
+            "norm"
+        )
     if norm_moved(measured):
         return None, (
             f"the file {measured.changed}, maybe in its loss weights or its batch, which change "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradaudit.evidence.terms import CAP, balance, norms_with, percentiles
+from gradaudit.evidence.terms import CAP, SPIKE, balance, norms_with, percentiles
 from gradaudit.findings import RECOMMENDED, Fix
 from gradaudit.rules.repair import change
 from gradaudit.rules.text import listed, number, percent, times
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gradaudit.evidence.terms import Advice, Balance
     from gradaudit.findings import Edit
     from gradaudit.plan.measured import Measured
+    from gradaudit.plan.model import Setting
     from gradaudit.plan.terms import TermShare
 
 SAME = 1e-6
@@ -52,10 +53,15 @@ def weights_fix(measured: Measured, shares: list[TermShare]) -> tuple[Fix | None
                 why.changed = True
             continue
         edit = change(share.setting, advice.new)
-        if edit is not None:
-            edits.append(edit)
-            keys.append(f"`{share.setting.last_key}`")
-            done.append(advice)
+        if edit is None:
+            why.by_hand.append(
+                f"{not_plain(share.setting)}: by hand, {number(advice.weight)} to "
+                f"{number(advice.new)}"
+            )
+            continue
+        edits.append(edit)
+        keys.append(f"`{share.setting.last_key}`")
+        done.append(advice)
     if not edits:
         return None, why.text(found)
     notes = _notes(steps, found, done) + why.unlike + why.by_hand
@@ -66,20 +72,20 @@ def weights_fix(measured: Measured, shares: list[TermShare]) -> tuple[Fix | None
 
 def spiking(measured: Measured, shares: list[TermShare]) -> dict[str, float]:
     """The terms that are to come down because their steps are spikes -> how many times the norm of
-    the usual step theirs is."""
+    the usual step theirs is; without those whose weight in the file makes them spikes no more."""
     found = balance(measured.settled_terms, {share.name: share.role for share in shares})
     rms = {share.name: share.rms for share in shares}
-    return {
-        advice.name: rms[advice.name] / found.usual
-        for advice in found.to_apply
-        if advice.spikes and found.usual
-    }
+    if not found.usual:
+        return {}
+    ratios = {a.name: rms[a.name] / found.usual for a in found.to_apply if a.spikes}
+    return {name: ratio for name, ratio in ratios.items() if ratio >= SPIKE}
 
 
 class _Why:
     """What keeps the file from being edited.
 
-    unlike   weights that the file has and the run had not. by_hand: those that no key holds.
+    unlike   weights that the file has and the run had not. by_hand: those that no key holds, or
+             none as a plain number.
     changed  whether the file has had another weight since; mended: the recommended one.
     """
 
@@ -98,8 +104,6 @@ class _Why:
             return f"{'; '.join(self.by_hand)}; then measure again"
         if self.mended:
             return "this record has nothing more to lower: measure again with the new weights"
-        if found.to_apply:
-            return "no weight of these terms stands in this file as a plain number"
         stay = [f"`{name}`: {reason}" for name, reason in found.held_back]
         stay += [
             f"`{term.name}`: it acted at {term.active} of {term.steps} steps only"
@@ -117,6 +121,11 @@ def unlike_text(share: TermShare) -> str:
         f"the run's weight of `{share.name}` is {number(share.used or 0.0)}, "
         f"`{share.setting.last_key}` is {number(share.written or 0.0)}"
     )
+
+
+def not_plain(setting: Setting) -> str:
+    """That a weight cannot be edited where it stands: `${w}`, an alias, an override."""
+    return f"`{setting.last_key}` does not stand in this file as a plain number"
 
 
 def _notes(steps: list[Terms], found: Balance, done: list[Advice]) -> list[str]:

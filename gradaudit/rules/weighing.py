@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from gradaudit.findings import Finding
     from gradaudit.plan.measured import Measured
+    from gradaudit.rules import Limits
 
     Withdrawn = tuple[Finding, str]
 
@@ -65,11 +66,15 @@ class Verdict:
 
 
 def weigh(
-    findings: list[Finding], measured: list[Measured], fixed: Collection[str] = ()
+    findings: list[Finding],
+    measured: list[Measured],
+    fixed: Collection[str] = (),
+    clip_limits: Limits | None = None,
 ) -> tuple[list[Finding], list[Withdrawn]]:
     """The findings of a unit in the light of its records, and those that were withdrawn.
 
     `fixed` are the codes whose severity the settings set: a measurement does not change those.
+    `clip_limits` are those of GA931 as the user has them, for a clip norm that GA101 recommends.
     """
     chosen = [one for one in measured if one.comparable]
     if not chosen:
@@ -79,6 +84,8 @@ def weigh(
     for finding in findings:
         judge = JUDGES.get(finding.rule.code)
         verdict = judge(finding, one) if judge is not None else None
+        if judge is _clip and verdict is not None and not verdict.against:
+            finding.fix, finding.no_fix = clip_fix(one, clip_limits or load()["GA931"].limits)
         if verdict is None:
             kept.append(finding)
         elif verdict.against:
@@ -157,7 +164,6 @@ def _clip(finding: Finding, one: Measured) -> Verdict | None:
     if high >= 0.5:
         if low > 0.5:
             return None  # GA931 says so, and is told in this finding
-        finding.fix, finding.no_fix = clip_fix(one, load()["GA931"].limits)
         return Verdict(
             f"the clip acts on {clipped} of {count} steps, which may be more or less than half "
             f"({percent(low)} to {percent(high)}); {clip_norms_text(one)}",
