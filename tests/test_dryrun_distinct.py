@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import PurePath
 from typing import Any
 
 import pytest
@@ -126,3 +127,62 @@ def test_samples_are_told_apart_whatever_holds_them() -> None:
     assert len(without_repeats([None, None, "text"], 9)) == 3
     assert len(without_repeats([x.to_sparse(), x.to_sparse()], 9)) == 2
     assert len(without_repeats([x, x + 20, x + 40], 2)) == 2
+
+
+def with_texts(kind: Any) -> list[tuple[Any, Any]]:
+    """64 batches of 8 texts of their own and labels of 0 and 1, which repeat."""
+    generator = torch.Generator().manual_seed(1)
+    return [
+        (
+            kind([f"text {number * 8 + at}" for at in range(8)]),
+            torch.randint(0, 2, (8,), generator=generator),
+        )
+        for number in range(64)
+    ]
+
+
+def array(values: Any, **kinds: Any) -> Any:
+    return pytest.importorskip("numpy").array(values, **kinds)
+
+
+KINDS: dict[str, Any] = {
+    "list": list,
+    "tuple": tuple,
+    "paths": lambda texts: [PurePath(text) for text in texts],
+    "numbers": lambda texts: [int(text.split()[1]) for text in texts],
+    "strings": array,
+    "objects": lambda texts: array(texts, dtype=object),
+    "pairs": lambda texts: array([[text, "of all"] for text in texts]),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_texts_tell_batches_apart_as_tensors_do(kind: Any) -> None:
+    """By the labels alone nearly all of them were one."""
+    whole = with_texts(kind)
+    drawn = draw(Stream(whole, DEVICE), 64, 2**30, 24)
+    assert (len(drawn.distinct), drawn.too_few(3)) == (24, "")
+    assert len(without_repeats([*whole, *with_texts(kind)], 200)) == 64
+    assert len(without_repeats([{"text": a, "label": b} for a, b in whole], 200)) == 64
+
+
+def test_one_text_for_a_whole_batch_tells_it_apart() -> None:
+    label = torch.tensor([1])
+    assert len(without_repeats([("a cat", label), ("a dog", label), ("a cat", label)], 9)) == 2
+
+
+def test_numbers_beside_each_other_are_not_taken_for_one_another() -> None:
+    """Nor are those for which Python has one hash."""
+    rows = torch.zeros(4)
+    batches = [([3, 3, 3, 3], [0] * 4), ([0] * 4, [1] * 4), ([1] * 4, [0] * 4), ([-1] * 4, [0] * 4)]
+    batches.append(([-2] * 4, [0] * 4))
+    assert len(without_repeats([(*pair, rows) for pair in batches], 9)) == 5
+    unknown = [([float("nan")] * 4, rows) for _ in range(2)]
+    assert len(without_repeats(unknown, 9)) == 1
+
+
+def test_labels_do_not_stand_for_what_has_no_number() -> None:
+    """A graph, a picture: what is not looked into may differ."""
+    labels = torch.ones(8)
+    for part in (object, lambda: array([{"width": 1}] * 8), lambda: [object()] * 8):
+        assert len(without_repeats([(part(), labels), (part(), labels)], 9)) == 2

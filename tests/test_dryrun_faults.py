@@ -273,3 +273,58 @@ def test_memory_that_runs_out_after_the_steps_is_said_and_loses_nothing(where: s
     }[where]
     assert "out of memory" in said
     assert "take smaller batches or a smaller copy of the model in `build`" in said
+
+
+def primary_of(primary: list[str], steps: int, change: Any = dict) -> tuple[list[Any], str]:
+    """The lines of a run in whose pass `number` the terms are `change(terms, number)`, and what
+    failed behind its steps."""
+    calls = iter(range(1, 10_000))
+
+    def losses(model: Any, batch: Any) -> Any:
+        found = two_losses(model, batch)
+        return found if change is dict else change(found, next(calls))
+
+    lines: list[Any] = []
+    made = Training(tiny(norm=False), batches(40), losses, primary=primary)
+    ran = run_dry(
+        made, Recipe("sgd", {"lr": 1e-3}), steps=steps, seed=0, device=DEVICE, write=lines.append,
+        about={},
+    )  # fmt: skip
+    return lines, ran.failed
+
+
+def test_a_primary_that_is_no_term_keeps_the_steps() -> None:
+    """And what `primary` does not name is not taken for auxiliary: it may be what was meant."""
+    lines, failed = primary_of(["mes", "calib"], 3)
+    said = "after the 3 steps, `primary` names 'mes', which was no term in them; terms: mse, calib"
+    assert failed.startswith(said)
+    by_kind = {line["kind"]: line for line in lines}
+    assert by_kind["note"]["topic"] == "failed"
+    assert by_kind["note"]["text"].startswith(said)
+    assert by_kind["stop"] == {"kind": "stop", "why": "error", "steps": 3}
+    assert "frozen" not in by_kind
+    roles = {line["name"]: line["role"] for line in lines if line["kind"] == "term"}
+    assert roles == {"mse": "", "calib": "primary"}
+
+
+def test_a_primary_term_may_come_in_a_later_step() -> None:
+    def late(terms: Any, number: int) -> Any:
+        return terms if number > 2 else {"mse": terms["mse"]}  # two passes a step
+
+    lines, failed = primary_of(["calib"], 2, late)
+    assert failed == ""
+    roles = {line["name"]: line["role"] for line in lines if line["kind"] == "term"}
+    assert roles == {"mse": "auxiliary", "calib": "primary"}
+
+
+def test_where_the_run_was_cut_short_a_primary_that_is_no_term_hides_nothing() -> None:
+    def spoilt(terms: Any, number: int) -> Any:
+        if number == 5:
+            terms["mse"] = (terms["mse"][0] * float("nan"), 1.0)
+        return terms
+
+    lines, failed = primary_of(["later"], 9, spoilt)
+    assert failed == ""
+    assert lines[-1] == {"kind": "stop", "why": "non_finite", "steps": 2}
+    (note,) = [line for line in lines if line["kind"] == "note"]
+    assert "`primary` names 'later', which was no term in them" in note["text"]

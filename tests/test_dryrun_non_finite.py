@@ -112,3 +112,32 @@ def test_a_loader_that_ends_is_none(folder: Path, capsys: pytest.CaptureFixture[
     assert dryrun(folder, "pass", 0) == 0
     assert main(["check", "c.yaml", "--record", "record"]) == 0
     assert "GA951" not in capsys.readouterr().out
+
+
+def test_nothing_is_measured_after_it_whatever_the_name() -> None:
+    """A name with `loader` in it was taken for a loader that ended."""
+    model = torch.nn.Sequential()
+    model.add_module("dataloader_proj", torch.nn.Linear(4, 1))
+    calls = iter(range(1, 1000))
+
+    def losses(own: Any, batch: Any) -> Any:
+        loss = own(batch[0]).square().mean()
+        return {"mse": ((loss - loss.detach()).sqrt() if next(calls) == 8 else loss, 1.0)}
+
+    given: list[int] = []
+
+    def loader() -> Any:
+        for number, batch in enumerate(batches(400)):
+            given.append(number)
+            yield batch
+
+    lines: list[Any] = []
+    run_dry(
+        Training(model, loader(), losses), Recipe("sgd", {"lr": 1e-3}), steps=9, seed=0,
+        device=DEVICE, write=lines.append, about={},
+    )  # fmt: skip
+    kinds = [line["kind"] for line in lines]
+    assert "dataloader_proj.weight" in lines[kinds.index("trajectory")]["stopped"]
+    assert not {"frozen", "noise", "rate_test", "note"} & {*kinds}
+    assert len(given) == 4
+    assert next(calls) == 9  # none of the training's code ran any more

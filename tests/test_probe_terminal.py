@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -68,6 +69,40 @@ def test_short_lines_are_not_told_of_twice(told: Told) -> None:
         told.write(b"\n")
     told.until(lambda: len(told.lines) == 5)
     assert told.unfinished == []
+
+
+@pytest.mark.parametrize("error", [OSError, ValueError, RuntimeError])
+def test_what_cannot_be_drawn_does_not_hold_the_command(error: type[Exception]) -> None:
+    """More than a terminal holds unread; each failure counted as an end of the input, or was it."""
+    shown: list[str] = []
+
+    def line(text: str) -> None:
+        shown.append(text)
+        if len(shown) <= 3:
+            raise error
+
+    def unfinished(text: str, stands: bool) -> None:
+        shown.append(text)
+        raise error
+
+    terminal = Terminal(line, unfinished)
+    written = threading.Event()
+
+    def command() -> None:
+        for number in range(3):
+            os.write(terminal.end, f"{number}\n".encode())
+            time.sleep(0.05)
+        os.write(terminal.end, b"stands")
+        time.sleep(1.0)
+        for _ in range(400):
+            os.write(terminal.end, b"x" * 999 + b"\n")
+        written.set()
+
+    threading.Thread(target=command, daemon=True).start()
+    assert written.wait(20)
+    terminal.close()
+    assert shown[:4] == ["0\r", "1\r", "2\r", "stands"]
+    assert shown.count("x" * 999 + "\r") == 399  # the first ends the line that stood
 
 
 def test_the_size_follows_ours(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,6 +122,19 @@ def tensors_of(batch: Any) -> list[torch.Tensor]:
     return []
 
 
+def leaves_of(batch: Any) -> Iterator[Any]:
+    """What a batch is made of, in order: tensors, arrays, lists of texts or numbers, and whatever
+    else stands by itself."""
+    if isinstance(batch, Mapping):
+        for value in batch.values():
+            yield from leaves_of(value)
+    elif isinstance(batch, (list, tuple)) and not _is_plain(batch):
+        for value in batch:
+            yield from leaves_of(value)
+    else:
+        yield batch
+
+
 def size_of(batch: Any) -> int | None:
     """Samples in a batch: the first dimension of all its tensors and arrays, and the length of its
     lists of texts or numbers. None where they share none (graphs, ragged batches) or where it holds

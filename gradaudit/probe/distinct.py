@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from gradaudit.probe.batches import Ended, size_of, tensors_of
+from gradaudit.probe.batches import Ended, leaves_of, size_of, tensors_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -104,7 +104,7 @@ def draw(stream: Stream, count: int, most_bytes: int, distinct: int) -> Drawn:
 def without_repeats(batches: Iterable[Any], most: int) -> list[Any]:
     """The batches, at most so many, less those of which a quarter of the samples or more were in
     earlier ones: a generator may begin anew inside itself. What is drawn with replacement from a
-    large set stays. Batches without tensors in them are not told apart."""
+    large set stays. Batches that `_samples` cannot tell apart stay, too."""
     found: list[Any] = []
     seen: set[int] = set()
     weights = torch.randint(
@@ -122,19 +122,45 @@ def without_repeats(batches: Iterable[Any], most: int) -> list[Any]:
 
 
 def _samples(batch: Any, weights: torch.Tensor) -> list[int]:
-    """A number for each sample, the same for the same bits in all its tensors; one for the whole
-    batch where it cannot be cut. Sums of whole numbers, which no order of adding changes."""
-    size = size_of(batch) or 1
-    columns = min(_COLUMNS, max(_NUMBERS // size, 1))
-    total = torch.zeros(size, dtype=torch.long)
+    """A number for each sample, the same for the same bits in all its tensors and the same texts;
+    one for the whole batch where it cannot be cut. None at all where a part of it has no number:
+    by the others alone, labels beside graphs say, different samples would be one. Sums of whole
+    numbers, which no order of adding changes."""
+    size = size_of(batch)
+    total = torch.zeros(size or 1, dtype=torch.long)
+    columns = min(_COLUMNS, max(_NUMBERS // len(total), 1))
     factor = 1
     try:
-        for tensor in tensors_of(batch):
-            kind = _SAME_BYTES[tensor.element_size()]
-            flat = tensor.detach().cpu().contiguous().view(kind).reshape(size, -1)
-            for part in flat.split(columns, 1):
-                total += (part.long() * weights[: part.shape[1]]).sum(1) * factor
-                factor += 2  # odd: no factor makes two parts one
-    except (RuntimeError, KeyError):  # sparse, nested or of a dtype of its own
+        for leaf in leaves_of(batch):
+            if leaf is None or isinstance(leaf, (int, float, complex)):
+                continue  # as often the number of the batch as a part of its samples
+            tensors = tensors_of(leaf)
+            for tensor in tensors:
+                kind = _SAME_BYTES[tensor.element_size()]
+                flat = tensor.detach().cpu().contiguous().view(kind).reshape(len(total), -1)
+                for part in flat.split(columns, 1):
+                    total += (part.long() * weights[: part.shape[1]]).sum(1) * factor
+                    factor += 2  # odd: no factor makes two parts one
+            if not tensors:
+                rows = [leaf] if size is None or isinstance(leaf, (str, bytes)) else leaf
+                total += torch.tensor([_number(row) for row in rows]) * factor
+                factor += 2
+    except (RuntimeError, KeyError, TypeError):  # sparse, nested, of a dtype or class of its own
         return []
     return total.tolist() if factor > 1 else []
+
+
+def _number(row: Any) -> int:
+    """The same for equal texts, numbers and rows of them; of this process only.
+
+    Raises: TypeError for what is equal to nothing but itself.
+    """
+    if hasattr(row, "tolist"):
+        row = row.tolist()
+    if isinstance(row, (list, tuple)):
+        return hash(tuple(_number(one) for one in row))
+    if isinstance(row, (int, float, complex)):
+        return hash(repr(row))  # hash() itself has one number for -1 and -2, and many for NaN
+    if getattr(type(row), "__hash__", None) is object.__hash__:
+        raise TypeError(type(row).__name__)
+    return hash(row)

@@ -36,10 +36,11 @@ from gradaudit.probe.preparing import (
     see_to_ranks,
 )
 from gradaudit.probe.protocol import DryRunError
+from gradaudit.probe.roles import role_of, unknown_primary
 from gradaudit.probe.trajectory import Trajectory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Iterator
 
     from gradaudit.probe.protocol import Training
     from gradaudit.probe.recipe import Recipe
@@ -157,13 +158,11 @@ def _run(
         "unchecked": trajectory.unchecked, "skipped": precision.skipped,
         "loss_scale": precision.scale if precision.scales else None, "ranks": recipe.ranks,
     })  # fmt: skip
-    unknown = sorted(set(training.primary) - trajectory.values.keys())
-    if unknown:
-        known = ", ".join(trajectory.values)
-        raise DryRunError(f"`primary` names {unknown[0]!r}, which is no term; terms: {known}")
     drawn = Drawn([], [])
     coupling = Coupling({})
-    if not trajectory.interrupted:
+    unknown = unknown_primary(trajectory, out)
+    # At weights from which the next step is not finite there is no training to measure.
+    if not (trajectory.interrupted or trajectory.failed or trajectory.non_finite):
         with _kept_steps(trajectory, out, closing):
             count = max(FROZEN_BATCHES, RATE_STEPS * _rate_micro_batches(recipe))
             drawn = draw(stream, count, memory_for(device, KEPT_BYTES), FROZEN_BATCHES)
@@ -172,10 +171,10 @@ def _run(
         out({
             "kind": "term", "name": name, "samples": coupling.kinds.get(name, UNKNOWN),
             "steps": len(values), "without_graph": trajectory.graphless.get(name, 0),
-            "median_value": statistics.median(values), "role": _role(name, training.primary),
+            "median_value": statistics.median(values),
+            "role": role_of(name, training.primary, unknown),
         })  # fmt: skip
-    goes_on = not trajectory.stopped or "loader" in trajectory.stopped
-    if drawn.every and goes_on and not (trajectory.interrupted or trajectory.failed):
+    if drawn.every and not (trajectory.interrupted or trajectory.failed):
         with _kept_steps(trajectory, out, closing):
             _measure_frozen(trajectory, drawn, coupling, out)
     closing()
@@ -208,13 +207,6 @@ def _kept_steps(trajectory: Trajectory, out: Write, closing: Callable[[], None])
             raise
         trajectory.failed = f"after the {trajectory.done} steps, {said}"
         out({"kind": "note", "topic": "failed", "text": f"{trajectory.failed}; {lost}"})
-
-
-def _role(name: str, primary: Collection[str]) -> str:
-    """What the script says of a term; empty where it says nothing."""
-    if not primary:
-        return ""
-    return "primary" if name in primary else "auxiliary"
 
 
 def _measure_frozen(trajectory: Trajectory, drawn: Drawn, coupling: Coupling, out: Write) -> None:

@@ -58,19 +58,21 @@ class Terminal:
         # two is there at the next read.
         ends = 0
         while ends < 2:
+            lines: list[str] = []
             try:
                 if select.select([self._reading], [], [], last.wait())[0]:
                     gained = os.read(self._reading, 65536)
                     ends += not gained
-                    for line in last.take(text.decode(gained)):
-                        self._line(line)
+                    lines = last.take(text.decode(gained))
             except (OSError, ValueError):  # the other end is closed
                 ends += 1
+            for line in lines:
+                _draw(self._line, line)
             if last.is_due():
-                self._unfinished(last.text, last.stands)
+                _draw(self._unfinished, last.text, last.stands)
         rest = last.text + text.decode(b"", final=True)
         if rest.strip():
-            self._line(rest)
+            _draw(self._line, rest)
 
     def close(self) -> None:
         """Close our end, and wait until all that was written has been shown."""
@@ -78,6 +80,13 @@ class Terminal:
         self._thread.join(timeout=2)
         with contextlib.suppress(OSError):
             os.close(self._reading)
+
+
+def _draw(show: Callable[..., None], *what: object) -> None:
+    """Show it, or not: what cannot be drawn is lost, but a terminal that nobody reads is full at
+    once, and the command waits in it forever."""
+    with contextlib.suppress(Exception):
+        show(*what)
 
 
 class _Last:
