@@ -96,8 +96,8 @@ class DryRun:
                against: with accumulation the norm of a step is that of several. without: its 95th
                percentile had a term weighed nothing; without_largest: its largest.
     non_finite  the step before which the run stopped, as something was not finite, and what.
-    in_file    terms of the advice whose weight has a key in the file, each with why `fix` does not
-               write it; empty where it does.
+    in_file    terms of the advice, each with why `fix` does not write it (also where no key is
+               known), empty where it does; not in it where the file could not be looked into.
     clipped, clip_advice  by the norm that the clip compares: after a clip by value what that left.
     clip_written  whether `fix` writes the threshold. clip_stays: whether no rule asks for another.
     also       what else `fix` changes in the file, in words.
