@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradaudit.rules import load
+from gradaudit.rules import limits_of, load
 from gradaudit.rules.weighing import TELLS, weigh
 from gradaudit.settings import is_selected
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gradaudit.audit import FileResult
     from gradaudit.findings import Finding
     from gradaudit.options import Calls, Options
-    from gradaudit.rules import Limits, Rule
+    from gradaudit.rules import Rule
     from gradaudit.settings import Settings
 
 
@@ -47,16 +47,11 @@ def judge_record(
                         keep(finding, rule, unit.name, result, settings)
         own = [finding for finding in result.findings if finding.unit == unit.name]
         kept, withdrawn = weigh(
-            own, unit.measured, set(settings.severity), limits_of("GA931", settings)
+            own, unit.measured, set(settings.severity), limits_of("GA931", settings.limits)
         )
         result.withdrawn += withdrawn
         result.findings = [f for f in result.findings if f.unit != unit.name]
         result.findings += [f for f in kept if f.rule.scope != "record" or f.rule.code in chosen]
-
-
-def limits_of(code: str, settings: Settings) -> Limits:
-    """The limits of a rule with those that the user set."""
-    return {**load()[code].limits, **settings.limits.get(code, {})}
 
 
 def _tellers(chosen: set[str], options: Options, settings: Settings) -> Calls:
@@ -64,7 +59,7 @@ def _tellers(chosen: set[str], options: Options, settings: Settings) -> Calls:
     their figures belong to that finding. Those that are ignored stay away."""
     ignored = options.ignore if options.ignore is not None else settings.ignore
     return [
-        (rule, limits_of(code, settings))
+        (rule, limits_of(code, settings.limits))
         for code, rule in load().items()
         if code in TELLS
         and code not in chosen

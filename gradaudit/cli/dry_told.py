@@ -7,9 +7,8 @@ from gradaudit.findings import RECOMMENDED, SAFE
 from gradaudit.fixing import fix_bytes
 from gradaudit.options import Options
 from gradaudit.plan.terms import shares_of
-from gradaudit.recorded import limits_of
 from gradaudit.render.dryrun_advice import NO_KEY
-from gradaudit.rules import load
+from gradaudit.rules import limits_of, load
 from gradaudit.rules.recorded_threshold import NOT_PLAIN, PERCENTILE, clip_fix, recommended
 from gradaudit.rules.repair import change
 from gradaudit.rules.term_weights import not_plain, unlike_text
@@ -64,7 +63,7 @@ def tell(run: DryRun, path: str, unit: str, record: Record, finder: Finder) -> N
             run.in_file[advice.name] = _why_kept(share, share.setting, advice.new, findings)
     setting = measured.unit.settings.get("clip_norm")
     clip = setting.key if setting is not None else None
-    limits = limits_of("GA931", settings)
+    limits = limits_of("GA931", settings.limits)
     _tell_clip(run, measured, findings, limits, clip is not None and clip in edited)
     run.also = list(dict.fromkeys(
         one.fix.title for one in applied if {edit.key for edit in one.fix.edits} - weights - {clip}

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from gradaudit.findings import Finding
 
@@ -202,6 +202,11 @@ def load() -> dict[str, Rule]:
             RULES[code] = imported.pop(code) if code in imported else Rule(None, *row)
         RULES.update(imported)
     return RULES
+
+
+def limits_of(code: str, own: Mapping[str, Mapping[str, float]]) -> Limits:
+    """The thresholds of a rule with those of a user: `limits` of the settings."""
+    return {**load()[code].limits, **own.get(code, {})}
 
 
 def sort() -> None:

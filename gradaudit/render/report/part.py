@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from gradaudit.rules import load
+from gradaudit.rules import limits_of, load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,9 +77,9 @@ class Part:
         changed = self.limits.get(code, {})
         return changed[name] if name in changed else load()[code].limits[name]
 
-    def limits_of(self, code: str) -> dict[str, float]:
+    def all_limits(self, code: str) -> dict[str, float]:
         """All thresholds of a rule."""
-        return {**load()[code].limits, **self.limits.get(code, {})}
+        return limits_of(code, self.limits)
 
     def by_code(self, *codes: str) -> list[Finding]:
         return [finding for finding in self.findings if finding.rule.code in codes]

@@ -75,7 +75,7 @@ def _reasons(part: Part) -> list[str]:
         return []
     lines = []
     low = part.limit("GA202", "smallest")
-    bounds = rate_bounds(unit, part.limits_of("GA201"))
+    bounds = rate_bounds(unit, part.all_limits("GA201"))
     high = bounds[0] if bounds else None
     if high is not None and low <= rate <= high:
         lines.append(
