@@ -112,23 +112,22 @@ cdef int _take(
             kind = b">"
         else:
             kind = b"-"
-        words.append(PyUnicode_DecodeUTF8(<char *>event.data.scalar.value, event.data.scalar.length, NULL))
+        words.append(PyUnicode_DecodeUTF8(
+            <char *>event.data.scalar.value, event.data.scalar.length, NULL
+        ))
         marks.append(event.start_mark.index)
         marks.append(event.end_mark.index)
-        if event.data.scalar.anchor != NULL or event.data.scalar.tag != NULL:
-            properties[number] = _word(event.data.scalar.anchor), _word(event.data.scalar.tag)
+        _keep(properties, number, event.data.scalar.anchor, event.data.scalar.tag)
     elif event.type == YAML_MAPPING_START_EVENT:
         deeper = 1
         kind = b"{" if event.data.mapping_start.style == YAML_FLOW_MAPPING_STYLE else b"m"
         marks.append(event.start_mark.index)
-        if event.data.mapping_start.anchor != NULL or event.data.mapping_start.tag != NULL:
-            properties[number] = _word(event.data.mapping_start.anchor), _word(event.data.mapping_start.tag)
+        _keep(properties, number, event.data.mapping_start.anchor, event.data.mapping_start.tag)
     elif event.type == YAML_SEQUENCE_START_EVENT:
         deeper = 1
         kind = b"[" if event.data.sequence_start.style == YAML_FLOW_SEQUENCE_STYLE else b"s"
         marks.append(event.start_mark.index)
-        if event.data.sequence_start.anchor != NULL or event.data.sequence_start.tag != NULL:
-            properties[number] = _word(event.data.sequence_start.anchor), _word(event.data.sequence_start.tag)
+        _keep(properties, number, event.data.sequence_start.anchor, event.data.sequence_start.tag)
     elif event.type == YAML_MAPPING_END_EVENT or event.type == YAML_SEQUENCE_END_EVENT:
         deeper = -1
         kind = b"}" if event.type == YAML_MAPPING_END_EVENT else b"]"
@@ -142,6 +141,14 @@ cdef int _take(
         return 0
     kinds.append(kind)
     return deeper
+
+
+cdef int _keep(
+    dict properties, Py_ssize_t number, yaml_char_t *anchor, yaml_char_t *tag
+) except -1:
+    if anchor != NULL or tag != NULL:
+        properties[number] = _word(anchor), _word(tag)
+    return 0
 
 
 cdef _word(yaml_char_t *text):
