@@ -107,8 +107,9 @@ def clip_acts_on_most_steps(measured: Measured, limits: Limits) -> Iterator[Find
     Fix:
         Recommended: the 90th percentile of the measured norms, with its interval, from 100 steps
         after the warm-up. None where the tail is heavy (95th percentile over ten times the
-        median, or GA933): then the terms that make the spikes come first. A clip cannot lower the
-        norm that is logged.
+        median, or GA933): then the terms that make the spikes come first. None where under SGD the
+        looser clip would let a step change the weights by more than GA943's `high`: a rate that
+        was set for clipped steps comes down first. A clip cannot lower the norm that is logged.
 
     Limits:
         share: share of clipped steps; the lower end of its 95 % interval must be above it.

@@ -24,6 +24,7 @@ from gradaudit.rules.text import listed, number, rounded, times
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gradaudit.plan.measured import Measured
+    from gradaudit.plan.model import Setting
     from gradaudit.rules import Limits
 
 NOT_PLAIN = "the threshold does not stand in this file as a plain number"
@@ -51,21 +52,37 @@ def median_move(measured: Measured) -> float | None:
     return median(list(ratios.values())) if ratios else None
 
 
-def _longer_steps(measured: Measured, before: float, value: float) -> str:
-    """What a looser clip does to the steps of SGD, and to which side the rate should then go: an
-    update is at most as many times as long as the threshold is higher."""
-    factor = value / before
-    text = f"under {measured.optimizer.class_name} a step may then be {times(factor)} as long"
+def _longest_move(measured: Measured, before: float, value: float) -> float | None:
+    """How far a step of SGD may change the weights behind the looser clip `value`: at most as many
+    times as far as the threshold is higher. None where that is not known of the file as it is."""
     used = measured.optimizer.clip_norm
     moves = median_move(measured) if used is not None and same(used, before) else None
-    if moves is None:
+    return moves * value / before if moves is not None else None
+
+
+def _too_far(measured: Measured, before: float, value: float, high: float) -> str:
+    """Why the looser clip is none at this learning rate, which was set for clipped steps."""
+    longest = _longest_move(measured, before, value)
+    if longest is None or longest <= high:
+        return ""
+    return (
+        f"at this learning rate a step clipped at {number(value)}, the 90th percentile, would "
+        f"change the weights by up to {number(rounded(longest))} of their size (1e-3 is usual; "
+        f"{number(rounded(longest * before / value))} now): lower the learning rate first, then "
+        "record again"
+    )
+
+
+def _longer_steps(measured: Measured, before: float, value: float) -> str:
+    """What a looser clip does to the steps of SGD, and to which side the rate should then go."""
+    name = measured.optimizer.class_name
+    text = f"under {name} a step may then be {times(value / before)} as long"
+    longest = _longest_move(measured, before, value)
+    if longest is None:
         return f"{text}: if the run was stable, lower the learning rate with it"
-    limits = load()["GA943"].limits
-    now, then = number(rounded(moves)), number(rounded(moves * factor))
+    now, then = number(rounded(longest * before / value)), number(rounded(longest))
     text += f": an update of up to {then} of the weights instead of {now}"
-    if moves * factor > limits["high"]:
-        return f"{text}, which is far (1e-3 is usual): lower the learning rate with it"
-    if moves * factor <= USUAL:
+    if longest <= USUAL:
         return f"{text}, no more than is usual (1e-3): leave the learning rate as it is"
     return f"{text} (1e-3 is usual): if the loss gets unsteady, lower the learning rate with it"
 
@@ -202,23 +219,35 @@ def clip_fix(measured: Measured, limits: Limits) -> tuple[Fix | None, str]:
         )
     if setting is None or value <= 0:
         return None, ""
+    return _change_to(value, interval, setting, measured)
+
+
+def _change_to(
+    value: float, interval: tuple[float, float], setting: Setting, measured: Measured
+) -> tuple[Fix | None, str]:
+    """The change of the threshold in the file, with what it does to the steps, or why none."""
     edit = change(setting, int(value) if value == int(value) and "." not in setting.raw else value)
     if edit is None:
         return None, NOT_PLAIN
+    before, is_sgd = setting.number, steps_by_gradient(measured)
+    tighter = before if is_sgd and before is not None and 0 < before < value else None
+    if tighter is not None:
+        why_not = _too_far(measured, tighter, value, load()["GA943"].limits["high"])
+        if why_not:
+            return None, why_not
     low, high = map(number, interval)
     what = f" ({measured.compared.what})" if measured.compared.what else ""
+    count = len(measured.clip_norms)
     notes = [
         (
-            f"{number(value)} is the 90th percentile of {len(norms)} measured norms{what}; 95 % "
+            f"{number(value)} is the 90th percentile of {count} measured norms{what}; 95 % "
             f"interval {low} to {high}"
         ),
         "it cannot lower the logged norm, which is the one before clipping",
     ]
-    if steps_by_gradient(measured):
-        before = setting.number
-        if before is not None and 0 < before < value:
-            notes.append(_longer_steps(measured, before, value))
-    else:
+    if tighter is not None:
+        notes.append(_longer_steps(measured, tighter, value))
+    elif not is_sgd:
         notes.append(
             f"under {measured.optimizer.class_name} little changes; the clip then acts on spikes "
             "only"
