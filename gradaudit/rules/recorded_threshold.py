@@ -226,15 +226,15 @@ def _change_to(
     value: float, interval: tuple[float, float], setting: Setting, measured: Measured
 ) -> tuple[Fix | None, str]:
     """The change of the threshold in the file, with what it does to the steps, or why none."""
-    edit = change(setting, int(value) if value == int(value) and "." not in setting.raw else value)
-    if edit is None:
-        return None, NOT_PLAIN
     before, is_sgd = setting.number, steps_by_gradient(measured)
     tighter = before if is_sgd and before is not None and 0 < before < value else None
     if tighter is not None:
         why_not = _too_far(measured, tighter, value, load()["GA943"].limits["high"])
         if why_not:
             return None, why_not
+    edit = change(setting, int(value) if value == int(value) and "." not in setting.raw else value)
+    if edit is None:
+        return None, NOT_PLAIN
     low, high = map(number, interval)
     what = f" ({measured.compared.what})" if measured.compared.what else ""
     count = len(measured.clip_norms)
