@@ -90,3 +90,64 @@ def test_a_module_that_was_never_initialised(tmp_path: Path) -> None:
         "half_made = torch.nn.Linear.__new__(torch.nn.Linear)\ntrain(*made(), 3)\n",
     )
     assert [line["step"] for line in steps_of(lines)] == [1, 2, 3]
+
+
+SCALED = """
+def two(first_scaled):
+    torch.manual_seed(0)
+    (own, one), (rest, other) = made(), made()
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16)
+    def with_scaler():
+        one.zero_grad()
+        scaler.scale(own(torch.ones(2, 4)).pow(2).sum()).backward()
+        scaler.step(one)
+        scaler.update()
+    for step in range(4):
+        if first_scaled:
+            with_scaler()
+        other.zero_grad()
+        rest(torch.ones(2, 4)).pow(2).sum().backward()
+        torch.nn.utils.clip_grad_norm_(rest.parameters(), 0.1)
+        other.step()
+        if not first_scaled:
+            with_scaler()
+"""
+
+
+@pytest.mark.parametrize("first_scaled", [True, False])
+def test_an_optimizer_without_a_scaler_beside_one_that_has_one(
+    tmp_path: Path, first_scaled: bool
+) -> None:
+    """Its norms were divided by the other's scale, and its clip told to act on scaled gradients."""
+    lines, _ = recorded(tmp_path, f"{SCALED}\ntwo({first_scaled})\n")
+    scaled, other = (steps_of(lines, at) for at in ((0, 1) if first_scaled else (1, 0)))
+    assert {line["loss_scale"] for line in scaled} == {2.0**16}
+    assert {line["unscaled"] for line in scaled} == {True}
+    for line in other:
+        (clip,) = line["clips"]
+        assert "unscaled" not in clip
+        assert line["pre_clip_norm"] == pytest.approx(clip["pre_clip_norm"])
+        assert "loss_scale" not in line
+        assert "unscaled" not in line
+
+
+def test_a_scaler_that_the_step_forgets_is_told_yet(tmp_path: Path) -> None:
+    """The loss is scaled, and the optimizer is stepped by itself, without `scaler.step`."""
+    lines, _ = recorded(
+        tmp_path,
+        """
+model, optimizer = made()
+scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+for step in range(3):
+    optimizer.zero_grad()
+    for micro_batch in range(2):
+        scaler.scale(model(torch.ones(2, 4)).pow(2).sum()).backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1e9)
+    optimizer.step()
+""",
+    )
+    steps = steps_of(lines)
+    assert [line["unscaled"] for line in steps] == [False] * 3
+    assert {line["clips"][0]["unscaled"] for line in steps} == {False}
+    ratio = steps[0]["clips"][0]["pre_clip_norm"] / steps[0]["pre_clip_norm"]
+    assert ratio == pytest.approx(4.0)

@@ -172,6 +172,9 @@ def _backward_begins(tensors: Any) -> tuple[dict[int, list[Any]], Any]:
             _look_for_stale(optimizer, watched)
     forwards.backward_begins(tensors)
     now.root, now.stepped_inside = _root_of(tensors), []
+    now.root_scaled = now.scaled > 0
+    if now.root_scaled:
+        now.scaled -= 1
     return _signatures(), now.root
 
 
@@ -231,7 +234,11 @@ def _reached(those: list[Watched], root: Any) -> None:
         watched.events.append("B")
         watched.backward_calls += 1
         watched.before_clip = watched.before_scale = None
-        watched.unknown_before = watched.unscaled = False
+        watched.unknown_before = False
+        if watched.has_scaler or state.current.root_scaled:
+            watched.unscaled = False
+        elif watched.backward_calls == 1:  # no scaler has to do with it
+            watched.unscaled = True
         if len(watched.roots) < MOST_ROOTS:
             watched.roots.append(root)
 
@@ -253,7 +260,9 @@ def _wrap_scaler(scaler_class: Any) -> None:
     def make_scale(original: Any) -> Any:
         def scale(self: Any, *words: Any, **named: Any) -> Any:
             if self._enabled:
-                state.current.scaler = weakref.ref(self)
+                now = state.current
+                now.scaler = weakref.ref(self)
+                now.scaled += 1
             return original(self, *words, **named)
 
         return scale
@@ -288,7 +297,7 @@ def _unscaled(optimizer: Any) -> None:
     if hasattr(optimizer, "param_groups"):
         for other, watched in state.current.optimizers.items():
             if other is optimizer or other.param_groups is optimizer.param_groups:
-                watched.unscaled = True
+                watched.unscaled = watched.has_scaler = True
 
 
 @listener

@@ -73,6 +73,8 @@ class Watched:
     before_scale    the loss scale in it
     unknown_before  a clip acted on gradients whose norm before it cannot be known here
     unscaled        whether the gradients that are there have no loss scale in them
+    has_scaler      whether a loss scaler has unscaled or stepped it: beside an optimizer that has
+                    one there may be another that has none
     zeroed          whether its gradients were zeroed since its last step
     stale           norms of what was left at backward calls since then
     hidden_clip     whether a clip may act that cannot be seen
@@ -104,6 +106,7 @@ class Watched:
     unknown_before: bool = False
     zeroed: bool = True
     unscaled: bool = False
+    has_scaler: bool = False
     stale: list[Norms] = field(default_factory=list)
     measured: Norms | None = None
     held: set[int] = field(default_factory=set)
@@ -155,6 +158,8 @@ class State:
 
     root           what the last backward was called on
     stepped_inside optimizers that stepped before it was over
+    scaled         losses that the scaler has multiplied, and no backward was called on since
+    root_scaled    whether that of the last backward may have been one of them
     hidden         calls that went into a graph where they are not seen
     batch_norm     calls by mode, samples, ranks and whether with autograd, and
     autocast       regions entered, of the forwards that the next step is of (see `forwards`)
@@ -185,6 +190,8 @@ class State:
         self.stepped_since = False
         self.nodes_at_step: int | None = None
         self.scaler: Callable[[], Any] = lambda: None
+        self.scaled = 0
+        self.root_scaled = True
         self.optimizers: weakref.WeakKeyDictionary[Any, Watched] = weakref.WeakKeyDictionary()
         self.stepped = 0
         self.indices = itertools.count()
