@@ -151,3 +151,22 @@ for step in range(3):
     assert {line["clips"][0]["unscaled"] for line in steps} == {False}
     ratio = steps[0]["clips"][0]["pre_clip_norm"] / steps[0]["pre_clip_norm"]
     assert ratio == pytest.approx(4.0)
+
+
+def test_a_fork_writes_no_line_of_its_parent_again(tmp_path: Path) -> None:
+    """What waits in the file's buffer is in the child's too, which lets go of it."""
+    lines, _ = recorded(
+        tmp_path,
+        """
+model, optimizer = made()
+train(model, optimizer)
+for name in "abc":
+    open(f"{name}.txt", "w").close()
+child = os.fork()
+if child == 0:
+    os._exit(0)
+os.waitpid(child, 0)
+""",
+    )
+    paths = [line["path"] for line in lines if line["kind"] == "file"]
+    assert len(paths) == len(set(paths)) > 0
