@@ -170,3 +170,24 @@ os.waitpid(child, 0)
     )
     paths = [line["path"] for line in lines if line["kind"] == "file"]
     assert len(paths) == len(set(paths)) > 0
+
+
+def test_a_model_that_the_program_lets_go_of_is_gone(tmp_path: Path) -> None:
+    """Also where its last step was one at which weights are looked at, and its line waits."""
+    _, out = recorded(
+        tmp_path,
+        """
+from gradaudit_recorder import steps
+model, optimizer = made()
+train(model, optimizer, 10)
+steps.flush()
+steps.FLUSH_SECONDS = 1e9
+train(model, optimizer)
+assert steps._waiting
+weight = weakref.ref(model.weight)
+del model, optimizer
+gc.collect()
+print(weight() is None)
+""",
+    )
+    assert out == "True\n"

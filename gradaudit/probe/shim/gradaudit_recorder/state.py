@@ -62,6 +62,18 @@ class Pieces:
                 self.groups.append({**group, "params": list(group["params"])})
 
 
+@dataclass
+class Named:
+    """What a line needs of its optimizer when it is written. Not the optimizer's own Watched: that
+    has some of its tensors, which may be gone by then.
+
+    layers  names of its tensors. flat_pieces: as of the Watched.
+    """
+
+    layers: list[str]
+    flat_pieces: bool
+
+
 @dataclass(eq=False)
 class Watched:
     """One optimizer. index: its number, given at its first step.
@@ -90,6 +102,7 @@ class Watched:
     weights         (positions, copies of the weights before the step), every tenth step
     look            some numbers of the weights around a step, until the next one begins
     compared        what the step in progress found of that before it
+    named           for its lines, since it was described
     """
 
     index: int | None = None
@@ -115,7 +128,8 @@ class Watched:
     weights: tuple[list[int], list[Any]] | None = None
     look: Look | None = None
     compared: Compared | None = None
-    groups_seen: tuple[Any, ...] = ()
+    groups_seen: tuple[int, ...] | None = None
+    named: Named | None = None
     ids: frozenset[int] = frozenset()
     ids_of: tuple[int, ...] = ()
     hidden_clip: bool = False

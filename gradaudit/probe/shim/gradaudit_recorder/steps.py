@@ -244,7 +244,7 @@ def _line(optimizer: Any, watched: Watched, skipped: bool) -> dict[str, Any]:
         "_unknown": watched.unknown_before or (hidden_clip and not watched.clips),
         "_fused_scale": watched.fused_scale,
         "_found_inf": watched.found_inf,
-        "_names": watched,
+        "_named": watched.named,
     }
     if now.autocast:
         line["autocast"] = [{"device": d, "dtype": t} for d, t in sorted(now.autocast)]
