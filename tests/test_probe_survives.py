@@ -84,6 +84,55 @@ train(*made(), 5)
     assert [line["step"] for line in steps_of(lines)] == [1, 2, 3, 4, 5]
 
 
+def test_a_step_that_raised_of_an_optimizer_that_stays(tmp_path: Path) -> None:
+    """The step of another was taken for one inside of it, for as long as it did not step again."""
+    lines, _ = recorded(
+        tmp_path,
+        """
+class Fails(torch.optim.SGD):
+    def step(self, closure=None):
+        raise ValueError("no")
+
+model = torch.nn.Linear(4, 4)
+fails = Fails(model.parameters(), lr=0.1)
+try:
+    train(model, fails)
+except ValueError:
+    pass
+train(*made(), 5)
+""",
+    )
+    assert [line["step"] for line in steps_of(lines)] == [1, 2, 3, 4, 5]
+
+
+def test_other_parameters_in_the_place_of_as_many(tmp_path: Path) -> None:
+    """The clip was not known to be of them, and the norm after it passed for the one before."""
+    lines, _ = recorded(
+        tmp_path,
+        """
+def clipped(model, optimizer):
+    optimizer.zero_grad()
+    model(torch.ones(2, 4)).pow(2).sum().backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 0.01)
+    optimizer.step()
+
+model, optimizer = made()
+clipped(model, optimizer)
+model, _ = made()
+optimizer.param_groups[0]["params"] = list(model.parameters())
+clipped(model, optimizer)
+""",
+    )
+    for line in steps_of(lines):
+        assert line["pre_clip_norm"] == line["clips"][0]["pre_clip_norm"] > 0.1
+
+
+@pytest.mark.parametrize("event", ["open", "os.rename", "os.remove"])
+def test_an_audit_event_of_the_programs_own(tmp_path: Path, event: str) -> None:
+    _, out = recorded(tmp_path, f'sys.audit("{event}")\ntrain(*made(), 2)\nprint("trained on")\n')
+    assert out == "trained on\n"
+
+
 def test_a_module_that_was_never_initialised(tmp_path: Path) -> None:
     lines, _ = recorded(
         tmp_path,

@@ -161,6 +161,8 @@ def _backward_begins(tensors: Any) -> tuple[dict[int, list[Any]], Any]:
     """What each optimizer's gradients are now, where there are several to tell apart; and the root,
     which is asked for here: after a backward the caches of the processor hold nothing of ours."""
     now = state.current
+    if now.stepping and not now.closures:
+        now.stepping.clear()  # of a step that raised, and was caught
     known = list(now.optimizers.items())
     if not all(watched.step for _, watched in known) or not known:
         # What is imported late is there before the first step of what uses it.

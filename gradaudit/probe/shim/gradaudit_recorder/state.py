@@ -131,7 +131,7 @@ class Watched:
     groups_seen: tuple[int, ...] | None = None
     named: Named | None = None
     ids: frozenset[int] = frozenset()
-    ids_of: tuple[int, ...] = ()
+    ids_of: tuple[tuple[int, ...], ...] = ()
     hidden_clip: bool = False
     flat_pieces: bool = False
     sharded: bool = False
@@ -151,10 +151,12 @@ class Watched:
         return groups if self.pieces is None else self.pieces.groups
 
     def ids_in(self, optimizer: Any) -> frozenset[int]:
-        """Of the optimizer's parameters; made anew when its groups change."""
-        sizes = tuple(len(group["params"]) for group in optimizer.param_groups)
-        if self.ids_of != sizes:
-            self.ids_of = sizes
+        """Of the optimizer's parameters; made anew when its groups change: by their lengths and
+        ends, for other parameters may stand in the place of as many."""
+        every = [group["params"] for group in optimizer.param_groups]
+        seen = tuple((len(own), id(own[0]), id(own[-1])) if own else () for own in every)
+        if self.ids_of != seen:
+            self.ids_of = seen
             self.ids = frozenset(id(t) for group in optimizer.param_groups for t in group["params"])
         return self.ids
 
@@ -174,6 +176,8 @@ class State:
     stepped_inside optimizers that stepped before it was over
     scaled         losses that the scaler has multiplied, and no backward was called on since
     root_scaled    whether that of the last backward may have been one of them
+    stepping       optimizers whose step is in progress, one inside of another; closures: their
+                   closures that are
     hidden         calls that went into a graph where they are not seen
     batch_norm     calls by mode, samples, ranks and whether with autograd, and
     autocast       regions entered, of the forwards that the next step is of (see `forwards`)
@@ -196,6 +200,7 @@ class State:
         self.stepped_inside: list[Watched] = []
         self.in_clip = False
         self.stepping: list[weakref.ref[Any]] = []
+        self.closures = 0
         self.hidden: set[str] = set()
         self.batch_norm: dict[tuple[str, int, int, bool], int] = {}
         self.batch_norm_seen = False

@@ -53,7 +53,12 @@ def _step_begins(optimizer: Any, args: Any, kwargs: Any) -> Any:
 
     @functools.wraps(closure)
     def counted(*words: Any, **named: Any) -> Any:
-        result = closure(*words, **named)
+        now = state.current
+        now.closures += 1
+        try:
+            result = closure(*words, **named)
+        finally:
+            now.closures -= 1
         _closure_ran(optimizer)
         return result
 
