@@ -228,29 +228,14 @@ def test_everything_at_fixed_weights_is_put_back(device: str) -> None:
     assert made.model.training
 
 
-class _Wide(torch.optim.Optimizer):
-    """Keeps float32 beside weights in bfloat16, as many do."""
-
-    def __init__(self, parameters: Any) -> None:
-        super().__init__(parameters, {"lr": 0.1})
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:
-        for tensor in self.param_groups[0]["params"]:
-            own = self.state[tensor]
-            own.setdefault("mean", torch.zeros(tensor.shape)).add_(tensor.grad.float() * 0.1234567)
-            tensor.sub_((own["mean"] * self.param_groups[0]["lr"]).to(tensor.dtype))
-
-
 def test_a_state_that_is_wider_than_its_weights_keeps_its_digits() -> None:
-    """Torch's `load_state_dict` makes it of the weights' type."""
+    """Of an optimizer that keeps float32 beside bfloat16. Loading makes it of the weights' type."""
     model = torch.nn.Linear(3, 3).to(torch.bfloat16)
-    optimizer = _Wide(model.parameters())
-    model(torch.ones(2, 3, dtype=torch.bfloat16)).pow(2).sum().backward()
-    optimizer.step()
-    before = optimizer.state[model.weight]["mean"].clone()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    before = torch.full((3, 3), 0.1234567)
+    optimizer.state[model.weight]["mean"] = before.clone()
     with same_training(model, optimizer, torch.device("cpu")):
-        optimizer.step()
+        optimizer.state[model.weight]["mean"].zero_()
     after = optimizer.state[model.weight]["mean"]
     assert after.dtype == torch.float32
     assert torch.equal(after, before)
@@ -278,7 +263,7 @@ def test_same_training_restores_even_after_an_error(device: str) -> None:
 def test_model_tensors_are_those_that_ask_for_a_gradient() -> None:
     """As the recorder counts them, and docs/record.md says."""
     made = training()
-    made.model[0].requires_grad_(False)
+    next(made.model.children()).requires_grad_(False)
     optimizer = torch.optim.SGD(made.model.parameters(), lr=0.1)
     assert len(list(made.model.parameters())) == 6
     assert optimizer_line(made, optimizer)["model_tensors"] == 4
