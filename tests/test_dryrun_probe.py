@@ -26,6 +26,7 @@ from gradaudit.evidence.gram import noise_scale, summed  # noqa: E402
 from gradaudit.probe import frozen, gradients  # noqa: E402
 from gradaudit.probe.batches import Stream, cut, join, size_of, to_device  # noqa: E402
 from gradaudit.probe.coupling import COUPLED, MEAN, SUM, UNKNOWN, couplings  # noqa: E402
+from gradaudit.probe.dry_lines import optimizer_line  # noqa: E402
 from gradaudit.probe.dryrun import device_of, run_dry  # noqa: E402
 from gradaudit.probe.entry import build_training, load_entry  # noqa: E402
 from gradaudit.probe.protocol import Config, DryRunError, Training  # noqa: E402
@@ -227,6 +228,19 @@ def test_everything_at_fixed_weights_is_put_back(device: str) -> None:
     assert made.model.training
 
 
+def test_a_state_that_is_wider_than_its_weights_keeps_its_digits() -> None:
+    """Of an optimizer that keeps float32 beside bfloat16. Loading makes it of the weights' type."""
+    model = torch.nn.Linear(3, 3).to(torch.bfloat16)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    before = torch.full((3, 3), 0.1234567)
+    optimizer.state[model.weight]["mean"] = before.clone()
+    with same_training(model, optimizer, torch.device("cpu")):
+        optimizer.state[model.weight]["mean"].zero_()
+    after = optimizer.state[model.weight]["mean"]
+    assert after.dtype == torch.float32
+    assert torch.equal(after, before)
+
+
 def test_same_training_restores_even_after_an_error(device: str) -> None:
     made = training()
     made.model.to(device)
@@ -244,6 +258,15 @@ def test_same_training_restores_even_after_an_error(device: str) -> None:
         fails()
     assert same(before, state_of(made.model, optimizer))
     assert made.model.training
+
+
+def test_model_tensors_are_those_that_ask_for_a_gradient() -> None:
+    """As the recorder counts them, and docs/record.md says."""
+    made = training()
+    next(made.model.children()).requires_grad_(False)
+    optimizer = torch.optim.SGD(made.model.parameters(), lr=0.1)
+    assert len(list(made.model.parameters())) == 6
+    assert optimizer_line(made, optimizer)["model_tensors"] == 4
 
 
 def test_two_runs_with_one_seed_are_one(device: str) -> None:

@@ -544,6 +544,14 @@ def test_noise_scale(line: dict[str, Any], fires: bool) -> None:
     assert ("GA974" in found(ADAMW, steps, more=[{"kind": "noise", **line}])) == fires
 
 
+def test_the_batch_of_a_dry_run_is_that_of_all_devices_it_stands_for() -> None:
+    noise = {"kind": "noise", "noise_scale": 900, "low": 600, "high": 1200, "micro_batch": 8}
+    for ranks, fires in ((1, True), (8, False)):
+        trajectory = {"kind": "trajectory", "ranks": ranks}
+        given = found(ADAMW, run(9, backward_calls=2), more=[trajectory, noise])
+        assert ("GA974" in given) == fires
+
+
 def test_terms_that_conflict_need_a_share_each() -> None:
     def terms(norm: float) -> dict[str, Any]:
         pair = [{"name": "mse", "weight": 1.0, "gradient_norm": 1.0},

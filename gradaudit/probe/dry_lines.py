@@ -57,7 +57,7 @@ def optimizer_line(training: Training, optimizer: torch.optim.Optimizer) -> dict
         "module": type(optimizer).__module__, "groups": groups,
         "layers": [names.get(id(p), f"?{at}") for at, p in enumerate(held)],
         "shapes": [list(p.shape) for p in held], "dtypes": dtypes,
-        "model_tensors": len(names),
+        "model_tensors": sum(p.requires_grad for p in training.model.parameters()),
         "not_in_optimizer": [
             name for name, p in training.model.named_parameters()
             if p.requires_grad and id(p) not in inside

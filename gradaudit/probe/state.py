@@ -110,3 +110,19 @@ def same_training(
                     if gradient is not None and copy is not None:
                         gradient.copy_(copy)
             optimizer.load_state_dict(state)
+            _uncast(optimizer, state)
+
+
+def _uncast(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Put back the types of a state that was loaded. Loading makes every float of it one of its
+    weight's type: an optimizer that keeps float32 beside weights in bfloat16 lost its digits."""
+    held = [tensor for group in optimizer.param_groups for tensor in group["params"]]
+    for at, kept in state.get("state", {}).items():
+        own = optimizer.state.get(held[at]) if isinstance(at, int) and at < len(held) else None
+        if not isinstance(own, dict) or not isinstance(kept, dict):
+            continue  # of an optimizer that loads its state in its own way
+        for name, value in kept.items():
+            cast = own.get(name)
+            if isinstance(value, torch.Tensor) and isinstance(cast, torch.Tensor):
+                if cast.dtype != value.dtype:
+                    own[name] = value

@@ -354,7 +354,9 @@ def batch_far_from_noise_scale(measured: Measured, limits: Limits) -> Iterator[F
     high = _number(line.get("high"))
     if low is None or micro is None or micro < 1 or low <= 0:
         return
-    batch = micro * (measured.optimizer.backward_calls or 1) * measured.record.world_size
+    stands_for = _number(_line(measured, "trajectory").get("ranks")) or 1  # devices, of a dry run
+    devices = measured.record.world_size * stands_for
+    batch = micro * (measured.optimizer.backward_calls or 1) * devices
     if batch * limits["ratio"] <= low:
         message = f"the batch of {number(batch)} is {times(low / batch)} below the noise scale"
         following = "A larger batch, with a higher rate, saves steps."

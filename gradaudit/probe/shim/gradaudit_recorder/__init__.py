@@ -30,9 +30,9 @@ def install() -> None:
     """
     import os
 
-    from gradaudit_recorder import files, hooks, state, stop
+    from gradaudit_recorder import files, hooks, output, state, stop
 
     state.begin()
     hooks.install()
     files.install()
-    os.register_at_fork(after_in_child=stop.begin_in_child)
+    os.register_at_fork(before=output.before_fork, after_in_child=stop.begin_in_child)

@@ -8,6 +8,7 @@ import torch
 
 from gradaudit_recorder import output, state
 from gradaudit_recorder.reading import number
+from gradaudit_recorder.state import Named
 from gradaudit_recorder.tensors import (
     find_model,
     is_sharded,
@@ -29,9 +30,7 @@ def sizes_of(groups: list[dict[str, Any]]) -> tuple[int, ...]:
 
 def is_new(optimizer: Any, watched: Watched) -> bool:
     """Whether its line is to be written: at its first step, and when its groups have changed."""
-    return not watched.groups_seen or watched.groups_seen[0] != sizes_of(
-        watched.groups_in(optimizer)
-    )
+    return watched.groups_seen != sizes_of(watched.groups_in(optimizer))
 
 
 def describe(optimizer: Any, watched: Watched) -> None:
@@ -42,7 +41,7 @@ def describe(optimizer: Any, watched: Watched) -> None:
     output.begin(parameters[0].device.type if parameters else "cpu")
     model = find_model(parameters)
     layers = [model.names.get(id(tensor), f"?{i}") for i, tensor in enumerate(parameters)]
-    watched.groups_seen = (sizes_of(groups), layers)
+    watched.groups_seen = sizes_of(groups)
     watched.sharded = any(map(is_sharded, parameters))
     line: dict[str, Any] = {
         "kind": "optimizer",
@@ -72,6 +71,7 @@ def describe(optimizer: Any, watched: Watched) -> None:
         world = output.world_size()
         line["replicas"] = [replicas_of(tensor, world) for tensor in parameters]
     _note_what_is_partial(optimizer, watched, model.classes, line)
+    watched.named = Named(layers, watched.flat_pieces)
     line["sharded"] = watched.sharded
     output.write(line)
     now.batch_norm_seen = now.batch_norm_seen or bool(now.batch_norm)

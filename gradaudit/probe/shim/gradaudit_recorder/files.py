@@ -60,20 +60,23 @@ def install() -> None:
 
 def _listen(event: str, words: tuple[Any, ...]) -> None:
     """Called by Python for every audited event: all but a few are left at once."""
-    if event == "open":
-        path, mode, flags = words
-        if isinstance(mode, str):
-            writes = not WRITES.isdisjoint(mode)
-        else:
-            writes = isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR))
-        if writes:
-            _seen_file("write", path, "open")
-        elif isinstance(path, str) and path.endswith(CHECKPOINTS):
-            _seen_file("read", path, "open")
-    elif event == "os.rename":
-        _seen_file("write", words[1], "os.rename", words[-1])
-    elif event in DELETIONS:
-        _seen_file("delete", words[0], event, words[-1])
+    try:
+        if event == "open":
+            path, mode, flags = words
+            if isinstance(mode, str):
+                writes = not WRITES.isdisjoint(mode)
+            else:
+                writes = isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR))
+            if writes:
+                _seen_file("write", path, "open")
+            elif isinstance(path, str) and path.endswith(CHECKPOINTS):
+                _seen_file("read", path, "open")
+        elif event == "os.rename":
+            _seen_file("write", words[1], "os.rename", words[-1])
+        elif event in DELETIONS:
+            _seen_file("delete", words[0], event, words[-1])
+    except (IndexError, ValueError):  # a program's own event of that name, with other words
+        return
 
 
 def _wrap(original: Any, operation: str, name: str) -> Any:

@@ -161,6 +161,8 @@ def _backward_begins(tensors: Any) -> tuple[dict[int, list[Any]], Any]:
     """What each optimizer's gradients are now, where there are several to tell apart; and the root,
     which is asked for here: after a backward the caches of the processor hold nothing of ours."""
     now = state.current
+    if now.stepping and not now.closures:
+        now.stepping.clear()  # of a step that raised, and was caught
     known = list(now.optimizers.items())
     if not all(watched.step for _, watched in known) or not known:
         # What is imported late is there before the first step of what uses it.
@@ -172,6 +174,9 @@ def _backward_begins(tensors: Any) -> tuple[dict[int, list[Any]], Any]:
             _look_for_stale(optimizer, watched)
     forwards.backward_begins(tensors)
     now.root, now.stepped_inside = _root_of(tensors), []
+    now.root_scaled = now.scaled > 0
+    if now.root_scaled:
+        now.scaled -= 1
     return _signatures(), now.root
 
 
@@ -231,7 +236,11 @@ def _reached(those: list[Watched], root: Any) -> None:
         watched.events.append("B")
         watched.backward_calls += 1
         watched.before_clip = watched.before_scale = None
-        watched.unknown_before = watched.unscaled = False
+        watched.unknown_before = False
+        if watched.has_scaler or state.current.root_scaled:
+            watched.unscaled = False
+        elif watched.backward_calls == 1:  # no scaler has to do with it
+            watched.unscaled = True
         if len(watched.roots) < MOST_ROOTS:
             watched.roots.append(root)
 
@@ -253,7 +262,9 @@ def _wrap_scaler(scaler_class: Any) -> None:
     def make_scale(original: Any) -> Any:
         def scale(self: Any, *words: Any, **named: Any) -> Any:
             if self._enabled:
-                state.current.scaler = weakref.ref(self)
+                now = state.current
+                now.scaler = weakref.ref(self)
+                now.scaled += 1
             return original(self, *words, **named)
 
         return scale
@@ -288,7 +299,7 @@ def _unscaled(optimizer: Any) -> None:
     if hasattr(optimizer, "param_groups"):
         for other, watched in state.current.optimizers.items():
             if other is optimizer or other.param_groups is optimizer.param_groups:
-                watched.unscaled = True
+                watched.unscaled = watched.has_scaler = True
 
 
 @listener

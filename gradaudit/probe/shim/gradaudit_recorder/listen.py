@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 import time
@@ -37,11 +38,7 @@ def _guarded(function: Callable[..., Any], *, in_capture: bool) -> Callable[...,
             return function(*words, **named)
         except Exception as error:
             now.active = False
-            fault = f"the recorder failed in {function.__name__} and stopped listening: {error!r}"
-            sys.stderr.write(f"gradaudit: {fault}; the training goes on\n")
-            output.note("recorder", fault)
-            output.flush()
-            output.tell("failed", fault)
+            _say(f"the recorder failed in {function.__name__} and stopped listening: {error!r}")
             return None
         finally:
             now.seconds += time.perf_counter() - began
@@ -49,6 +46,16 @@ def _guarded(function: Callable[..., Any], *, in_capture: bool) -> Callable[...,
     # torch's own optimizers use this; torch.compiler.disable would import the compiler now.
     disable = getattr(torch, "_disable_dynamo", None) or torch.compiler.disable
     return disable(guarded)  # type: ignore[no-any-return]
+
+
+def _say(fault: str) -> None:
+    """Wherever it can be said. What the fault is may keep it from being written: a full disk."""
+    with contextlib.suppress(Exception):
+        sys.stderr.write(f"gradaudit: {fault}; the training goes on\n")
+    with contextlib.suppress(Exception):
+        output.note("recorder", fault)
+        output.flush()
+    output.tell("failed", fault)
 
 
 def captured() -> bool:

@@ -127,6 +127,12 @@ def tell(name: str, text: str = "") -> None:
         os.replace(file.name, path)
 
 
+def before_fork() -> None:
+    """What is in the file's buffer would be in the child's, too, and be written by both."""
+    with contextlib.suppress(Exception):  # a full disk: said where the next line is written
+        flush()
+
+
 def forget() -> None:
     """In a forked child: the file and its waiting lines are the parent's."""
     _output.file, _output.waiting = None, []

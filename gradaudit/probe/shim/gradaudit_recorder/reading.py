@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gradaudit_recorder.state import ClipCall, Watched
+from gradaudit_recorder.state import ClipCall, Named
 from gradaudit_recorder.tensors import Norms, is_here, root_of_squares
 from gradaudit_recorder.undone import Compared
 
@@ -138,7 +138,7 @@ def _tensors_in(value: Any) -> Iterator[Any]:
 
 def _read(line: dict[str, Any], numbers: Numbers) -> dict[str, Any]:
     """The line with numbers in place of tensors, and what only numbers can say."""
-    watched: Watched = line.pop("_names")
+    named: Named = line.pop("_named")
     fused = numbers.of(line.pop("_fused_scale")) or 1.0
     norms = [None if n is None else n / fused for n in numbers.norms(line["layer_norms"])]
     line["layer_norms"] = norms
@@ -149,7 +149,7 @@ def _read(line: dict[str, Any], numbers: Numbers) -> dict[str, Any]:
         total = before.total if isinstance(before, ClipCall) else before
         of_parts = isinstance(total, Norms)
         value = root_of_squares(numbers.norms(total)) if of_parts else numbers.of(total)
-        if watched.flat_pieces and getattr(before, "what", "") not in OF_THE_WHOLE:
+        if named.flat_pieces and getattr(before, "what", "") not in OF_THE_WHOLE:
             value = None  # of this rank's pieces only
         line["pre_clip_norm"] = None if value is None else value / scale
     elif not unknown and line["layer_norms_are"] == "global":
@@ -178,7 +178,7 @@ def _read(line: dict[str, Any], numbers: Numbers) -> dict[str, Any]:
         ]
     bad = [i for i, n in enumerate(norms) if n is not None and not -torch.inf < n < torch.inf]
     if bad:
-        names = watched.groups_seen[1] if watched.groups_seen else []
+        names = named.layers
         line["non_finite"] = [names[i] if i < len(names) else f"?{i}" for i in bad]
         del line["non_finite"][MOST_NON_FINITE:]
     return line

@@ -62,6 +62,18 @@ class Pieces:
                 self.groups.append({**group, "params": list(group["params"])})
 
 
+@dataclass
+class Named:
+    """What a line needs of its optimizer when it is written. Not the optimizer's own Watched: that
+    has some of its tensors, which may be gone by then.
+
+    layers  names of its tensors. flat_pieces: as of the Watched.
+    """
+
+    layers: list[str]
+    flat_pieces: bool
+
+
 @dataclass(eq=False)
 class Watched:
     """One optimizer. index: its number, given at its first step.
@@ -73,6 +85,8 @@ class Watched:
     before_scale    the loss scale in it
     unknown_before  a clip acted on gradients whose norm before it cannot be known here
     unscaled        whether the gradients that are there have no loss scale in them
+    has_scaler      whether a loss scaler has unscaled or stepped it: beside an optimizer that has
+                    one there may be another that has none
     zeroed          whether its gradients were zeroed since its last step
     stale           norms of what was left at backward calls since then
     hidden_clip     whether a clip may act that cannot be seen
@@ -88,6 +102,7 @@ class Watched:
     weights         (positions, copies of the weights before the step), every tenth step
     look            some numbers of the weights around a step, until the next one begins
     compared        what the step in progress found of that before it
+    named           for its lines, since it was described
     """
 
     index: int | None = None
@@ -104,6 +119,7 @@ class Watched:
     unknown_before: bool = False
     zeroed: bool = True
     unscaled: bool = False
+    has_scaler: bool = False
     stale: list[Norms] = field(default_factory=list)
     measured: Norms | None = None
     held: set[int] = field(default_factory=set)
@@ -112,9 +128,10 @@ class Watched:
     weights: tuple[list[int], list[Any]] | None = None
     look: Look | None = None
     compared: Compared | None = None
-    groups_seen: tuple[Any, ...] = ()
+    groups_seen: tuple[int, ...] | None = None
+    named: Named | None = None
     ids: frozenset[int] = frozenset()
-    ids_of: tuple[int, ...] = ()
+    ids_of: tuple[tuple[int, ...], ...] = ()
     hidden_clip: bool = False
     flat_pieces: bool = False
     sharded: bool = False
@@ -134,10 +151,12 @@ class Watched:
         return groups if self.pieces is None else self.pieces.groups
 
     def ids_in(self, optimizer: Any) -> frozenset[int]:
-        """Of the optimizer's parameters; made anew when its groups change."""
-        sizes = tuple(len(group["params"]) for group in optimizer.param_groups)
-        if self.ids_of != sizes:
-            self.ids_of = sizes
+        """Of the optimizer's parameters; made anew when its groups change: by their lengths and
+        ends, for other parameters may stand in the place of as many."""
+        every = [group["params"] for group in optimizer.param_groups]
+        seen = tuple((len(own), id(own[0]), id(own[-1])) if own else () for own in every)
+        if self.ids_of != seen:
+            self.ids_of = seen
             self.ids = frozenset(id(t) for group in optimizer.param_groups for t in group["params"])
         return self.ids
 
@@ -155,6 +174,10 @@ class State:
 
     root           what the last backward was called on
     stepped_inside optimizers that stepped before it was over
+    scaled         losses that the scaler has multiplied, and no backward was called on since
+    root_scaled    whether that of the last backward may have been one of them
+    stepping       optimizers whose step is in progress, one inside of another; closures: their
+                   closures that are
     hidden         calls that went into a graph where they are not seen
     batch_norm     calls by mode, samples, ranks and whether with autograd, and
     autocast       regions entered, of the forwards that the next step is of (see `forwards`)
@@ -177,6 +200,7 @@ class State:
         self.stepped_inside: list[Watched] = []
         self.in_clip = False
         self.stepping: list[weakref.ref[Any]] = []
+        self.closures = 0
         self.hidden: set[str] = set()
         self.batch_norm: dict[tuple[str, int, int, bool], int] = {}
         self.batch_norm_seen = False
@@ -185,6 +209,8 @@ class State:
         self.stepped_since = False
         self.nodes_at_step: int | None = None
         self.scaler: Callable[[], Any] = lambda: None
+        self.scaled = 0
+        self.root_scaled = True
         self.optimizers: weakref.WeakKeyDictionary[Any, Watched] = weakref.WeakKeyDictionary()
         self.stepped = 0
         self.indices = itertools.count()

@@ -34,8 +34,10 @@ def _step_is_hidden(optimizer: Any) -> bool:
 @listener
 def _step_begins(optimizer: Any, args: Any, kwargs: Any) -> Any:
     now = state.current
-    if now.stepping and now.stepping[0]() is optimizer:
-        now.stepping.clear()  # the step before raised, and was caught
+    if now.stepping and (now.stepping[0]() is None or now.stepping[0]() is optimizer):
+        # A step raised, and was caught: of this one, or of one that is gone (a loop that begins
+        # anew with a smaller batch after memory ran out).
+        now.stepping.clear()
     now.stepping.append(weakref.ref(optimizer))
     if len(now.stepping) > 1:  # an optimizer inside of another: the outer one is recorded
         return None
@@ -51,7 +53,12 @@ def _step_begins(optimizer: Any, args: Any, kwargs: Any) -> Any:
 
     @functools.wraps(closure)
     def counted(*words: Any, **named: Any) -> Any:
-        result = closure(*words, **named)
+        now = state.current
+        now.closures += 1
+        try:
+            result = closure(*words, **named)
+        finally:
+            now.closures -= 1
         _closure_ran(optimizer)
         return result
 

@@ -124,6 +124,7 @@ def _with_gradient(parameters: list[Any]) -> set[int]:
 
 def _look_at_scale(optimizer: Any, watched: Watched) -> None:
     watched.fused_scale = kept(getattr(optimizer, "grad_scale", None))
+    watched.has_scaler = watched.has_scaler or watched.fused_scale is not None
     watched.found_inf = kept(getattr(optimizer, "found_inf", None))
 
 
@@ -243,11 +244,11 @@ def _line(optimizer: Any, watched: Watched, skipped: bool) -> dict[str, Any]:
         "_unknown": watched.unknown_before or (hidden_clip and not watched.clips),
         "_fused_scale": watched.fused_scale,
         "_found_inf": watched.found_inf,
-        "_names": watched,
+        "_named": watched.named,
     }
     if now.autocast:
         line["autocast"] = [{"device": d, "dtype": t} for d, t in sorted(now.autocast)]
-    if scaler is not None:
+    if scaler is not None and (watched.has_scaler or not watched.unscaled):
         line["loss_scale"] = scale_of(scaler)
         line["unscaled"] = watched.unscaled or watched.fused_scale is not None
     if watched.closure_calls:

@@ -158,6 +158,7 @@ def find_model(parameters: list[Any]) -> Model:
     lazy objects and their warnings.
     """
     modules = [found for found in gc.get_objects() if issubclass(type(found), torch.nn.Module)]
+    modules = [one for one in modules if hasattr(one, "_modules")]  # its `__init__` has run
     children = {id(child) for one in modules for child in one._modules.values()}
     wanted = {id(parameter) for parameter in parameters}
     roots: list[tuple[int, int, Any, dict[str, Any]]] = []
