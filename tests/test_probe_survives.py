@@ -57,7 +57,8 @@ print("trained on")
     assert ran.stdout == "trained on\n"
     assert "No space left on device" in ran.stderr
     told = (tmp_path / "record" / ".state" / "failed").read_text(encoding="utf-8")
-    assert "No space left on device" in told
+    assert "cannot be written any more: [Errno 28] No space left on device" in told
+    assert "report" not in told  # it is no fault of ours
 
 
 def test_a_step_that_ran_out_of_memory_and_a_training_that_begins_anew(tmp_path: Path) -> None:
@@ -240,3 +241,31 @@ print(weight() is None)
 """,
     )
     assert out == "True\n"
+
+
+def test_a_scaler_that_has_a_scale_of_its_own(tmp_path: Path) -> None:
+    """As that of FSDP1 has: what it multiplies is not seen, what it unscales is."""
+    lines, _ = recorded(
+        tmp_path,
+        """
+class Own(torch.amp.GradScaler):
+    def scale(self, outputs):
+        if self._scale is None:
+            self._lazy_init_scale_growth_tracker(outputs.device)
+        return outputs * self._scale
+
+model, optimizer = made()
+scaler = Own("cpu")
+for step in range(4):
+    optimizer.zero_grad()
+    scaler.scale(model(torch.ones(2, 4)).pow(2).sum()).backward()
+    if step == 3:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+    scaler.step(optimizer)
+    scaler.update()
+""",
+    )
+    assert [line.get("loss_scale") for line in steps_of(lines)] == [2.0**16] * 4
+    last = steps_of(lines)[3]
+    assert last["clips"][0]["unscaled"] is False
+    assert last["pre_clip_norm"] == pytest.approx(last["clips"][0]["pre_clip_norm"] / 2**16)

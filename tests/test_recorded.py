@@ -440,3 +440,13 @@ def test_why_a_batch_was_not_seen_is_not_guessed(notes: list[str], said: str) ->
     entries = [optimizer(batch_norm_layers=1), *lines, *steps(lognormal(30))]
     (measured,) = audit_recorded(ADAMW, record_of(entries)).units[0].measured
     assert figures_of(measured).batch_norm == said
+
+
+@pytest.mark.parametrize(("source", "devices"), [("probe", 1), ("dryrun", None)])
+def test_how_many_devices_a_run_has_is_no_number_of_a_dry_run(
+    source: str, devices: int | None
+) -> None:
+    """One process stands for any number of them."""
+    record = record_of([optimizer(), *steps(lognormal(30))], source=source)
+    (unit,) = audit_recorded(ADAMW, record).units
+    assert unit.number("world_size") == devices

@@ -121,7 +121,8 @@ def _complete(unit: TrainingUnit, measured: Measured) -> None:
         synced = optimizer.batch_norm_synced
         if synced is not None or measured.record.world_size == 1:  # else the record is silent
             seen["norm"] = "sync_batch" if synced and synced > 1 else "batch"
-    if len(measured.record.ranks) == measured.record.world_size:
+    is_run = measured.record.source == "probe"  # one process of a dry run stands for any number
+    if is_run and len(measured.record.ranks) == measured.record.world_size:
         seen["world_size"] = measured.record.world_size
     for name, value in seen.items():
         if value is not None and name not in unit.settings:

@@ -224,7 +224,7 @@ class _Running:
     def fault(self) -> str | None:
         """Why the recorder does not record what is left; None where it does."""
         failed = self.state("failed")
-        return self.state("blind") if failed is None else f"{failed}; please report it"
+        return self.state("blind") if failed is None else failed
 
     def all_left(self) -> bool:
         """Whether all ranks on this machine have written their end."""

@@ -57,7 +57,8 @@ class TorchFinder:
                 gradaudit_recorder.install()
                 mark("torch")
             except Exception as error:
-                mark("failed", f"the recorder does not work with this torch: {error!r}")
+                fault = f"the recorder does not work with this torch: {error!r}"
+                mark("failed", f"{fault}; please report it")
                 complain(error)
 
         spec.loader.exec_module = execute_and_install  # type: ignore[method-assign]
@@ -65,7 +66,7 @@ class TorchFinder:
 
 
 def complain(error: Exception) -> None:
-    sys.stderr.write(f"gradaudit: the training goes on, but is not recorded: {error!r}\n")
+    sys.stderr.write(f"gradaudit: nothing is recorded here: {error!r}\n")
 
 
 def run_shadowed() -> None:

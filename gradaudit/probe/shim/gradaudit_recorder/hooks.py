@@ -271,6 +271,8 @@ def _wrap_scaler(scaler_class: Any) -> None:
 
     def make_unscale(original: Any) -> Any:
         def unscale_(self: Any, optimizer: Any) -> Any:
+            if self._enabled:  # one of a class whose own `scale` we do not see: FSDP1's
+                state.current.scaler = weakref.ref(self)
             result = original(self, optimizer)
             if self._enabled:
                 _unscaled(optimizer)

@@ -38,7 +38,7 @@ def _guarded(function: Callable[..., Any], *, in_capture: bool) -> Callable[...,
             return function(*words, **named)
         except Exception as error:
             now.active = False
-            _say(f"the recorder failed in {function.__name__} and stopped listening: {error!r}")
+            _say(_fault(function.__name__, error))
             return None
         finally:
             now.seconds += time.perf_counter() - began
@@ -48,10 +48,16 @@ def _guarded(function: Callable[..., Any], *, in_capture: bool) -> Callable[...,
     return disable(guarded)  # type: ignore[no-any-return]
 
 
+def _fault(where: str, error: Exception) -> str:
+    if isinstance(error, OSError):  # a full disk, a directory that was removed
+        return f"the record cannot be written any more: {error}"
+    return f"the recorder failed in {where} and stopped listening: {error!r}; please report it"
+
+
 def _say(fault: str) -> None:
     """Wherever it can be said. What the fault is may keep it from being written: a full disk."""
     with contextlib.suppress(Exception):
-        sys.stderr.write(f"gradaudit: {fault}; the training goes on\n")
+        sys.stderr.write(f"gradaudit: {fault}\n")
     with contextlib.suppress(Exception):
         output.note("recorder", fault)
         output.flush()

@@ -1,4 +1,22 @@
-"""What the recorder knows while the program runs: plain data, one of each in a process."""
+"""What the recorder knows while the program runs: plain data, one of each in a process.
+
+What happens to an optimizer, the letter of it in `events`, and what of its `Watched` that changes.
+Most faults of a recorder are two of these that do not fit together.
+
+    gradients zeroed     Z  no backward yet, no norm before a clip, not unscaled, zeroed
+    backward reached it  B  backward_calls, roots; no clip has acted on what is there now; unscaled
+                            only where no loss scaler has to do with it
+    the scaler unscaled  U  unscaled, has_scaler
+    clip of its tensors  C  clips; the first one since a backward also before_clip and before_scale,
+                            or unknown_before
+    its step begins         held, measured; every tenth weights, every eleventh look; of a step in
+                            pieces, pieces
+    its step is over     S  a line is made of all this. Then as if zeroed, but that it is not, and
+    or was skipped       K  no event, clip or norm is left; unscaled until the next backward
+    raised in its step      nothing, until it steps again: `stepping` is then cleared
+    in a CUDA graph         nothing while it is captured. Replayed: B, C and Z as they were; blind
+                            where the step is in it
+"""
 
 from __future__ import annotations
 
