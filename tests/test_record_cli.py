@@ -318,3 +318,12 @@ def test_of_many_optimizers_the_first_are_described_one_by_one(tmp_path: Path) -
     assert shown.count("\n  norm ") == 4
     assert "12 of Adam (optimizer 0, steps 1 to 12)" in shown
     assert "more      3 of SGD, judged as these are" in shown
+
+
+def test_a_clip_without_weighted_terms_is_no_balance_of_the_loss(folder: Path) -> None:
+    (folder / "tight.yaml").write_text(CONFIG.replace("clip_norm: 2.0", "clip_norm: 0.5"))
+    ran = run_cli("report", "tight.yaml", "--record", "probe")
+    summary = ran.out.split("## Summary")[1].split("## 1.")[0]
+    assert "GA931" in ran.out
+    assert "balance of the loss" not in ran.out
+    assert "clip_norm" in summary

@@ -173,7 +173,10 @@ def _clip_text(figures: Figures) -> str:
         return "none was called"
     at, passed = number(figures.clip_norm), figures.clip_passed
     if passed is None:
-        return f"at {at} in the file, none was called{_would_have(figures)}"
+        none = "none was called"
+        if figures.clip_value is not None:
+            none = f"none by norm was called, but one by value, at {number(figures.clip_value)}"
+        return f"at {at} in the file, {none}{_would_have(figures)}"
     differs = abs(passed - figures.clip_norm) > 0.01 * figures.clip_norm
     text = f"at {at} in the file, at {number(passed)} in the run" if differs else f"at {at}"
     if figures.clip_unlike:
