@@ -327,3 +327,24 @@ def test_a_clip_without_weighted_terms_is_no_balance_of_the_loss(folder: Path) -
     assert "GA931" in ran.out
     assert "balance of the loss" not in ran.out
     assert "clip_norm" in summary
+
+
+def folds(count: int, each: int) -> list[dict[str, Any]]:
+    """A new optimizer for each fold, every step clipped."""
+    lines: list[dict[str, Any]] = []
+    for index in range(count):
+        lines.append(optimizer(index=index, name="SGD"))
+        more = steps([2.0] * each, index=index, rate=0.1, events="ZBCS")
+        clips = [{"what": "norm", "clip_norm": 1.0, "pre_clip_norm": 2.0}]
+        lines += [{**line, "clips": clips} for line in more]
+    return [*lines, {"kind": "stop", "why": "steps", "steps": each}]
+
+
+def test_a_run_of_many_short_optimizers_says_why_it_ended(folder: Path) -> None:
+    write_record(folder / "folds", folds(20, 25))
+    (folder / "f.yaml").write_text("optimizer: adam\nlearning_rate: 0.01\nclip_grad_norm: 0.5\n")
+    ran = run_cli("check", "f.yaml", "--record", "folds")
+    assert "stopped   enough steps of all optimizers together, none has 100 of its own" in ran.out
+    assert ran.out.count("= also: warning[GA931]") == 5
+    assert "14 more of this cause (GA931)" in " ".join(ran.out.split())
+    assert "enough steps" not in run_cli("check", "train.yaml", "--record", "probe").out

@@ -631,3 +631,10 @@ def test_biases_of_a_record_that_does_not_name_them_are_left_out() -> None:
     layers = {"layers": ["a.weight", "b.bias"], "shapes": [[4, 4], [4]]}
     assert "GA941" in found(ADAMW, steps, layers)
     assert "GA941" not in found(ADAMW, steps, {**layers, "batch_norm_layers": 1})
+
+
+def test_a_clip_by_hand_shows_through_the_rounding_of_halves() -> None:
+    steps = varied(40, [0.2, 0.1996, 0.1997, 0.2003])
+    half = found(ADAMW, steps, {"dtypes": {"torch.bfloat16": 2}})
+    assert "at 40 of 40 steps" in half["GA936"].message
+    assert "GA936" not in found(ADAMW, steps, {"dtypes": {"torch.float32": 2}})

@@ -88,7 +88,18 @@ def _heading(record: Record, width: int) -> list[Line]:
             why = f"before step {step}, at which {what}"
         asked = f", {record.steps_asked} steps were asked for" if record.steps_asked else ""
         lines += _row("stopped", f"{why}{asked}", width)
+    elif _together(record):
+        text = f"enough steps of all optimizers together, none has {record.steps_asked} of its own"
+        lines += _row("stopped", text, width)
     return lines
+
+
+def _together(record: Record) -> bool:
+    """Whether the run was ended though no optimizer has the steps asked for: each fold of a cross
+    validation has a new one. One in a CUDA graph has steps that are not seen."""
+    most = max((len(optimizer.steps) for optimizer in record.optimizers), default=0)
+    several = len(record.optimizers) > 1 and "cuda_graph" not in record.topics
+    return several and record.source == "probe" and 0 < most < (record.steps_asked or 0)
 
 
 def _optimizer_lines(measured: Measured, width: int) -> list[Line]:
