@@ -348,3 +348,22 @@ def test_a_run_of_many_short_optimizers_says_why_it_ended(folder: Path) -> None:
     assert ran.out.count("= also: warning[GA931]") == 5
     assert "14 more of this cause (GA931)" in " ".join(ran.out.split())
     assert "enough steps" not in run_cli("check", "train.yaml", "--record", "probe").out
+
+
+@pytest.mark.parametrize(("covered", "said"), [(5, "all 5 tensors"), (3, "3 of 5 tensors")])
+def test_the_report_says_what_the_recorded_clip_covered(
+    folder: Path, covered: int, said: str
+) -> None:
+    lines = entries()
+    for line in lines:
+        for clip in line.get("clips", []):
+            clip["covered"] = covered
+    lines[0]["batch_norm_layers"] = 0
+    for line in lines:
+        line.pop("batch_norm", None)
+    write_record(folder / "again", lines)
+    (folder / "tight.yaml").write_text(CONFIG.replace("clip_norm: 2.0", "clip_norm: 0.5"))
+    ran = run_cli("report", "tight.yaml", "--record", "again")
+    assert f"In the recorded run the call is given {said} with a gradient." in ran.out
+    assert "the recorded model has no BatchNorm" in ran.out
+    assert "names no normalisation layer" not in ran.out
