@@ -429,3 +429,12 @@ def test_why_a_batch_was_not_seen_is_not_guessed(notes: list[str], said: str) ->
     entries = [optimizer(batch_norm_layers=1), *lines, *steps(lognormal(30))]
     (measured,) = audit_recorded(ADAMW, record_of(entries)).units[0].measured
     assert figures_of(measured).batch_norm == said
+
+
+def test_inside_a_warmup_without_a_known_end_it_is_said_how_many_steps_come_after() -> None:
+    lines = steps([1.0] * 15, clip=2.0)
+    rising = [{**line, "learning_rate": [1e-5 * line["step"]]} for line in lines]
+    result = audit_recorded("optimizer: adamw\n", record_of([optimizer(), *rising]))
+    said = lacking_text(result.units[0].measured[0])
+    assert said[0].startswith("20 steps after the warm-up, whose end is not known: ")
+    assert any(text.startswith("100 steps after the warm-up") for text in said)

@@ -638,3 +638,11 @@ def test_a_clip_by_hand_shows_through_the_rounding_of_halves() -> None:
     half = found(ADAMW, steps, {"dtypes": {"torch.bfloat16": 2}})
     assert "at 40 of 40 steps" in half["GA936"].message
     assert "GA936" not in found(ADAMW, steps, {"dtypes": {"torch.float32": 2}})
+
+
+def test_a_clip_after_the_step_cuts_what_is_never_zeroed() -> None:
+    clips = [{"what": "norm", "clip_norm": 1.0, "pre_clip_norm": 2.0, "with_gradient": 2}]
+    assert "does nothing" in found(ADAMW, run(40, events="CZBS", clips=clips))["GA912"].message
+    kept = found(ADAMW, run(40, events="CBS", clips=clips))["GA912"]
+    assert "too late" in kept.message
+    assert "added to what it leaves" in kept.why[0]
