@@ -262,3 +262,17 @@ def test_of_words_as_common_the_first_is_said_in_every_process() -> None:
         for seed in ("7", "8")
     }  # fmt: skip
     assert said == {"the norm of 6 of 10 tensors"}
+
+
+def test_a_norm_that_is_no_number_is_no_step_at_which_the_clip_did_not_act() -> None:
+    clips = [[clip(0.5)]] * 30 + [[clip(None)]] * 10
+    lines = run([0.5] * 30 + [0.5] * 10, clips)
+    for line in lines[30:]:
+        line["pre_clip_norm"] = line["post_clip_norm"] = "nan"
+        line["clips"] = [clip("nan")]  # type: ignore[arg-type]
+    assert "acted at 30 of 30 steps" in shown(lines, 0.48)
+
+
+def test_the_screen_names_a_clip_by_value_beside_the_files_norm() -> None:
+    lines = run([0.5] * 30, [[{"what": "value", "clip_value": 0.1}]] * 30)
+    assert "none by norm was called, but one by value, at 0.1" in shown(lines, 0.48)

@@ -430,3 +430,19 @@ for step in range(1, 5000):
     optimizer.step()
     time.sleep(0.05 if rank else 0.002)
 """
+
+
+WIPES = """
+import shutil, time
+shutil.rmtree("out")
+time.sleep(30)
+open("ran-on", "w")
+"""
+
+
+def test_a_command_that_deletes_its_record_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "wipes.py").write_text(WIPES, encoding="utf-8")
+    ran = probe(tmp_path, "-o", "out/record", "--", PYTHON, "wipes.py")
+    assert ran.code == 2
+    assert "the command deleted out/record, where its record was being written" in ran.err
+    assert os.listdir(tmp_path) == ["wipes.py"]

@@ -330,3 +330,25 @@ def test_tensors_that_ask_for_no_gradient_are_named(tmp_path: Path) -> None:
     record = read(tmp_path / "record" / "rank-0.jsonl")
     assert record.optimizers[0]["frozen"] == [0, 1]
     assert {step["with_gradient"] for step in record.steps} == {2}
+
+
+BESIDE = """
+import torch
+body = torch.nn.Sequential(torch.nn.Linear(4, 3))
+policy, value = torch.nn.Linear(3, 2), torch.nn.Linear(3, 1)
+parameters = [p for module in (body, policy, value) for p in module.parameters()]
+optimizer = torch.optim.AdamW(parameters)
+for step in range(3):
+    optimizer.zero_grad()
+    hidden = body(torch.ones(2, 4))
+    (policy(hidden).sum() + value(hidden).sum()).backward()
+    optimizer.step()
+"""
+
+
+def test_models_beside_each_other_with_one_name_are_told_apart(tmp_path: Path) -> None:
+    run_recorded(tmp_path, BESIDE)
+    record = read(tmp_path / "record" / "rank-0.jsonl")
+    assert record.optimizers[0]["layers"] == [
+        "0.weight", "0.bias", "Linear.weight", "Linear.bias", "Linear#2.weight", "Linear#2.bias",
+    ]  # fmt: skip

@@ -318,3 +318,52 @@ def test_of_many_optimizers_the_first_are_described_one_by_one(tmp_path: Path) -
     assert shown.count("\n  norm ") == 4
     assert "12 of Adam (optimizer 0, steps 1 to 12)" in shown
     assert "more      3 of SGD, judged as these are" in shown
+
+
+def test_a_clip_without_weighted_terms_is_no_balance_of_the_loss(folder: Path) -> None:
+    (folder / "tight.yaml").write_text(CONFIG.replace("clip_norm: 2.0", "clip_norm: 0.5"))
+    ran = run_cli("report", "tight.yaml", "--record", "probe")
+    summary = ran.out.split("## Summary")[1].split("## 1.")[0]
+    assert "GA931" in ran.out
+    assert "balance of the loss" not in ran.out
+    assert "clip_norm" in summary
+
+
+def folds(count: int, each: int) -> list[dict[str, Any]]:
+    """A new optimizer for each fold, every step clipped."""
+    lines: list[dict[str, Any]] = []
+    for index in range(count):
+        lines.append(optimizer(index=index, name="SGD"))
+        more = steps([2.0] * each, index=index, rate=0.1, events="ZBCS")
+        clips = [{"what": "norm", "clip_norm": 1.0, "pre_clip_norm": 2.0}]
+        lines += [{**line, "clips": clips} for line in more]
+    return [*lines, {"kind": "stop", "why": "steps", "steps": each}]
+
+
+def test_a_run_of_many_short_optimizers_says_why_it_ended(folder: Path) -> None:
+    write_record(folder / "folds", folds(20, 25))
+    (folder / "f.yaml").write_text("optimizer: adam\nlearning_rate: 0.01\nclip_grad_norm: 0.5\n")
+    ran = run_cli("check", "f.yaml", "--record", "folds")
+    assert "stopped   enough steps of all optimizers together, none has 100 of its own" in ran.out
+    assert ran.out.count("= also: warning[GA931]") == 5
+    assert "14 more of this cause (GA931)" in " ".join(ran.out.split())
+    assert "enough steps" not in run_cli("check", "train.yaml", "--record", "probe").out
+
+
+@pytest.mark.parametrize(("covered", "said"), [(5, "all 5 tensors"), (3, "3 of 5 tensors")])
+def test_the_report_says_what_the_recorded_clip_covered(
+    folder: Path, covered: int, said: str
+) -> None:
+    lines = entries()
+    for line in lines:
+        for clip in line.get("clips", []):
+            clip["covered"] = covered
+    lines[0]["batch_norm_layers"] = 0
+    for line in lines:
+        line.pop("batch_norm", None)
+    write_record(folder / "again", lines)
+    (folder / "tight.yaml").write_text(CONFIG.replace("clip_norm: 2.0", "clip_norm: 0.5"))
+    ran = run_cli("report", "tight.yaml", "--record", "again")
+    assert f"In the recorded run the call is given {said} with a gradient." in ran.out
+    assert "the recorded model has no BatchNorm" in ran.out
+    assert "names no normalisation layer" not in ran.out

@@ -450,3 +450,12 @@ def test_how_many_devices_a_run_has_is_no_number_of_a_dry_run(
     record = record_of([optimizer(), *steps(lognormal(30))], source=source)
     (unit,) = audit_recorded(ADAMW, record).units
     assert unit.number("world_size") == devices
+
+
+def test_inside_a_warmup_without_a_known_end_it_is_said_how_many_steps_come_after() -> None:
+    lines = steps([1.0] * 15, clip=2.0)
+    rising = [{**line, "learning_rate": [1e-5 * line["step"]]} for line in lines]
+    result = audit_recorded("optimizer: adamw\n", record_of([optimizer(), *rising]))
+    said = lacking_text(result.units[0].measured[0])
+    assert said[0].startswith("20 steps after the warm-up, whose end is not known: ")
+    assert any(text.startswith("100 steps after the warm-up") for text in said)

@@ -109,6 +109,75 @@ def test_optimisers(written: str, name: str, module: str, fires: bool) -> None:
     assert ("GA906" in found(config, run(9), {"class": name, "module": module})) == fires
 
 
+@pytest.mark.parametrize("written", ["sam", "lookahead"])
+def test_a_wrapper_steps_an_optimiser_that_the_file_does_not_name(written: str) -> None:
+    config = f"optimizer: {written}\nlearning_rate: 1.0e-3\n"
+    assert "GA906" not in found(config, run(9), {"class": "SGD", "module": "torch.optim.sgd"})
+
+
+@pytest.mark.parametrize(("section", "fires"), [("adamw", False), ("head", True)])
+def test_a_section_may_be_called_as_its_optimiser(section: str, fires: bool) -> None:
+    config = f"optimizer:\n  name: muon\n  lr: 0.02\n{section}:\n  lr: 3.0e-4\n"
+    both = [
+        {"kind": "optimizer", "optimizer": 0, "class": "Muon", "module": "__main__"},
+        *[{**step, "learning_rate": [0.02]} for step in run(9, optimizer=0)],
+        {"kind": "optimizer", "optimizer": 1, "class": "AdamW", "module": "torch.optim.adamw"},
+        *[{**step, "learning_rate": [3e-4]} for step in run(9, optimizer=1)],
+    ]
+    result = audit_recorded(config, record_of(both))
+    assert {one.unit.name for unit in result.units for one in unit.measured} >= {section}
+    assert ("GA906" in {finding.rule.code for finding in result.findings}) == fires
+
+
+def by_value(at: float) -> list[dict[str, Any]]:
+    clips = [{"what": "value", "clip_value": at}]
+    return run(40, events="ZBCS", clips=clips, pre_clip_norm=0.5, post_clip_norm=0.4)
+
+
+def test_a_clip_of_the_other_kind_is_not_the_one_of_the_file() -> None:
+    config = ADAMW + "gradient_clip_norm: 1.0\n"
+    said = found(config, by_value(0.1))
+    assert said["GA902"].message == "the file clips by norm at 1, the run by value at 0.1"
+    assert "GA105" not in said  # the file has one clip, and the run called one
+    norm = [{"what": "norm", "clip_norm": 2.0, "pre_clip_norm": 0.5}]
+    said = found(ADAMW + "gradient_clip_value: 0.1\n", run(40, events="ZBCS", clips=norm))
+    assert said["GA902"].message == "the file clips by value at 0.1, the run by norm at 2"
+
+
+def test_two_clips_that_the_run_calls_are_no_two_of_the_file() -> None:
+    clips = [
+        {"what": "norm", "clip_norm": 1.0, "pre_clip_norm": 0.5},
+        {"what": "value", "clip_value": 0.1},
+    ]
+    steps = run(40, events="ZBCCS", clips=clips, pre_clip_norm=0.5, post_clip_norm=0.4)
+    assert "GA105" not in found(ADAMW, steps)
+    assert "GA105" not in found(ADAMW + "gradient_clip_norm: 1.0\n", steps)
+
+
+@pytest.mark.parametrize(("norm", "severity"), [(0.5, "warning"), (0.3, "info")])
+def test_a_bound_for_entries_is_told_by_the_norm_of_a_layer(norm: float, severity: str) -> None:
+    """16 entries of at most 0.1 have a norm of at most 0.4."""
+    steps = run(40, layer_norms=[norm, 0.1], pre_clip_norm=norm, post_clip_norm=norm)
+    said = found(ADAMW + "gradient_clip_value: 0.1\n", steps)["GA902"]
+    assert said.severity == severity
+    assert "by value" in said.message
+    assert "clip_grad_value_" in said.next
+
+
+def test_a_threshold_that_the_run_did_not_have_would_act() -> None:
+    clips = [{"what": "norm", "clip_norm": 5.0, "pre_clip_norm": 2.0}]
+    steps = run(40, events="ZBCS", clips=clips, pre_clip_norm=2.0, post_clip_norm=2.0)
+    said = found(ADAMW + "gradient_clip_norm: 1.0\n", steps)["GA931"]
+    assert "the clip at 1 would act on 40 of 40 steps" in said.message
+    assert said.label == "would clip 100 % of the steps"
+
+
+def test_a_code_that_does_not_read_the_key_is_a_cause_of_a_small_batch() -> None:
+    steps = run(9, batch_norm=[{"mode": "train", "batch": 8, "calls": 1}])
+    (why,) = found(ADAMW + "batch_size: 16\n", steps)["GA903"].why
+    assert "from somewhere else" in why
+
+
 def test_hyperparameters_of_any_group_count() -> None:
     config = ADAMW + "weight_decay: 0.1\nbetas: [0.9, 0.95]\n"
     groups = [{"weight_decay": 0.1, "betas": [0.9, 0.95]}, {"weight_decay": 0.0}]
@@ -570,3 +639,18 @@ def test_biases_of_a_record_that_does_not_name_them_are_left_out() -> None:
     layers = {"layers": ["a.weight", "b.bias"], "shapes": [[4, 4], [4]]}
     assert "GA941" in found(ADAMW, steps, layers)
     assert "GA941" not in found(ADAMW, steps, {**layers, "batch_norm_layers": 1})
+
+
+def test_a_clip_by_hand_shows_through_the_rounding_of_halves() -> None:
+    steps = varied(40, [0.2, 0.1996, 0.1997, 0.2003])
+    half = found(ADAMW, steps, {"dtypes": {"torch.bfloat16": 2}})
+    assert "at 40 of 40 steps" in half["GA936"].message
+    assert "GA936" not in found(ADAMW, steps, {"dtypes": {"torch.float32": 2}})
+
+
+def test_a_clip_after_the_step_cuts_what_is_never_zeroed() -> None:
+    clips = [{"what": "norm", "clip_norm": 1.0, "pre_clip_norm": 2.0, "with_gradient": 2}]
+    assert "does nothing" in found(ADAMW, run(40, events="CZBS", clips=clips))["GA912"].message
+    kept = found(ADAMW, run(40, events="CBS", clips=clips))["GA912"]
+    assert "too late" in kept.message
+    assert "added to what it leaves" in kept.why[0]

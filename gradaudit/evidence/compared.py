@@ -30,7 +30,7 @@ class Compared:
 
     norms   None where not known, and throughout where `why_not` says that no one norm was compared.
             Where no clip by norm is called, those of the optimizer's gradient.
-    acted   of the steps with a norm and a known threshold: whether it was above that of its step.
+    acted   of the steps with a finite norm and a known threshold: whether it was above that.
     what    in words what they are norms of; empty for the 2-norm of the optimizer's gradient.
     """
 
@@ -61,7 +61,10 @@ def compared(steps: Sequence[Step]) -> Compared:
     acted = [
         norm > clip.limit
         for step, norm in zip(steps, norms, strict=True)
-        if norm is not None and (clip := _clip_of(step)) is not None and clip.limit is not None
+        if norm is not None
+        and isfinite(norm)  # a NaN is above no threshold, and below none
+        and (clip := _clip_of(step)) is not None
+        and clip.limit is not None
     ]
     return Compared(norms, acted, what)
 

@@ -38,6 +38,7 @@ class Measured:
     compared    what the clip compared with its threshold at these steps; clip_norms: the finite
                 ones. By these a threshold is judged and recommended.
     wanted      code of a rule that had too few steps -> how many more it needs; None: unknown.
+    short       likewise, of them those after the warm-up, which are always known.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Measured:
         self.compared = compared(self.after)
         self.clip_norms = self.compared.known
         self.wanted: dict[str, int | None] = {}
+        self.short: dict[str, int] = {}
 
     @property
     def changed(self) -> str:
@@ -136,8 +138,13 @@ class Measured:
         if len(self.norms) >= needed:
             return True
         if any(norm is not None for norm in self.series.pre_clip_norm):
-            self.wanted[code] = self.lacking(needed)
+            self.want(code, needed)
         return False
+
+    def want(self, code: str, needed: int, have: int | None = None) -> None:
+        """Keep that a rule had too few steps: `have` of those `needed` (default: norms)."""
+        self.wanted[code] = self.lacking(needed, have)
+        self.short[code] = max(needed - (len(self.norms) if have is None else have), 0)
 
     def lacking(self, needed: int, have: int | None = None) -> int | None:
         """How many more steps a record must have that has `have` to judge by (default: norms); None

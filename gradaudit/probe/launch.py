@@ -46,6 +46,12 @@ UNREACHED = (
 )
 
 
+WIPED = (
+    "the command deleted {}, where its record was being written, and was ended: nothing is "
+    "recorded; name a directory that it does not clean with --output"
+)
+
+
 class CannotRun(Exception):
     """The command cannot be recorded; the message says why and what to do."""
 
@@ -221,14 +227,23 @@ class _Running:
         with open(os.path.join(self.directory, ".state", name), "w", encoding="utf-8") as file:
             file.write(word)
 
+    def is_gone(self) -> bool:
+        """Whether the command has deleted the directory of the record."""
+        return not os.path.isdir(os.path.join(self.directory, ".state"))
+
     def fault(self) -> str | None:
         """Why the recorder does not record what is left; None where it does."""
+        if self.is_gone():
+            return WIPED.format(os.path.relpath(self.directory))
         failed = self.state("failed")
         return self.state("blind") if failed is None else failed
 
     def all_left(self) -> bool:
         """Whether all ranks on this machine have written their end."""
-        names = os.listdir(os.path.join(self.directory, ".state"))
+        try:
+            names = os.listdir(os.path.join(self.directory, ".state"))
+        except FileNotFoundError:  # see `is_gone`
+            return False
         left = [name for name in names if re.fullmatch(r"left-\d+", name)]
         return bool(left) and len(left) >= int(self.state(left[0]) or 1)
 
@@ -291,7 +306,7 @@ def _outcome(request: Request, running: _Running, seen: Seen) -> Outcome:
     code = None if running.ended_here else running.process.returncode
     fault = running.fault()
     if fault is not None:
-        why = "failed" if seen.recorded else "nothing"
+        why = "failed" if seen.recorded and not running.is_gone() else "nothing"
         return Outcome(why, code, seen, fault)
     if not seen.recorded:
         problem = _why_nothing(running, request, code)

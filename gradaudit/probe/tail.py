@@ -76,15 +76,11 @@ class Tail:
         self._rest = b""
 
     def read(self) -> Seen:
-        """All whole lines that are new."""
-        if not self._path:
-            names = sorted(n for n in os.listdir(self.directory) if n.startswith("rank-"))
-            if not names:
-                return self.seen
-            self._path = os.path.join(self.directory, names[0])
-        with open(self._path, "rb") as file:
-            file.seek(self._at)
-            gained = file.read()
+        """All whole lines that are new; none where the command has deleted the record."""
+        try:
+            gained = self._gained()
+        except FileNotFoundError:
+            return self.seen
         self._at += len(gained)
         *lines, self._rest = (self._rest + gained).split(b"\n")
         for line in lines:
@@ -93,6 +89,16 @@ class Tail:
             except ValueError:  # the reader of the record says so
                 continue
         return self.seen
+
+    def _gained(self) -> bytes:
+        if not self._path:
+            names = sorted(n for n in os.listdir(self.directory) if n.startswith("rank-"))
+            if not names:
+                return b""
+            self._path = os.path.join(self.directory, names[0])
+        with open(self._path, "rb") as file:
+            file.seek(self._at)
+            return file.read()
 
     def _take(self, entry: dict[str, Any]) -> None:
         seen, kind = self.seen, entry.get("kind")

@@ -88,7 +88,18 @@ def _heading(record: Record, width: int) -> list[Line]:
             why = f"before step {step}, at which {what}"
         asked = f", {record.steps_asked} steps were asked for" if record.steps_asked else ""
         lines += _row("stopped", f"{why}{asked}", width)
+    elif _together(record):
+        text = f"enough steps of all optimizers together, none has {record.steps_asked} of its own"
+        lines += _row("stopped", text, width)
     return lines
+
+
+def _together(record: Record) -> bool:
+    """Whether the run was ended though no optimizer has the steps asked for: each fold of a cross
+    validation has a new one. One in a CUDA graph has steps that are not seen."""
+    most = max((len(optimizer.steps) for optimizer in record.optimizers), default=0)
+    several = len(record.optimizers) > 1 and "cuda_graph" not in record.topics
+    return several and record.source == "probe" and 0 < most < (record.steps_asked or 0)
 
 
 def _optimizer_lines(measured: Measured, width: int) -> list[Line]:
@@ -173,7 +184,10 @@ def _clip_text(figures: Figures) -> str:
         return "none was called"
     at, passed = number(figures.clip_norm), figures.clip_passed
     if passed is None:
-        return f"at {at} in the file, none was called{_would_have(figures)}"
+        none = "none was called"
+        if figures.clip_value is not None:
+            none = f"none by norm was called, but one by value, at {number(figures.clip_value)}"
+        return f"at {at} in the file, {none}{_would_have(figures)}"
     differs = abs(passed - figures.clip_norm) > 0.01 * figures.clip_norm
     text = f"at {at} in the file, at {number(passed)} in the run" if differs else f"at {at}"
     if figures.clip_unlike:

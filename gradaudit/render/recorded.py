@@ -187,21 +187,20 @@ TOPICS = {
 
 def lacking_text(measured: Measured) -> list[str]:
     """What had too few steps, and how many more a record needs: a text for each number of them."""
-    by_need: dict[int | None, list[str]] = {}
+    by_need: dict[tuple[bool, int], list[str]] = {}
     for code, more in sorted(measured.wanted.items()):
-        by_need.setdefault(more, []).append(f"{TOPICS.get(code, 'rule')} ({code})")
+        need = (True, measured.short.get(code, 0)) if more is None else (False, more)
+        by_need.setdefault(need, []).append(f"{TOPICS.get(code, 'rule')} ({code})")
     texts = []
     if not measured.warmup.over and measured.record.source == "probe":
         more = measured.lacking(0)
         if more is not None and measured.series.steps:
             past = measured.series.steps[-1] + more
             texts.append(f"`--skip-steps {past}` leaves the warm-up out")
-    for more, codes in sorted(by_need.items(), key=lambda pair: (pair[0] is None, pair[0] or 0)):
-        wanted = (
-            "steps after the warm-up, whose end is not known"
-            if more is None
-            else f"{number(more)} more step{'s' if more != 1 else ''}"
-        )
+    for (after, more), codes in sorted(by_need.items()):
+        wanted = f"{number(more)} {'' if after else 'more '}step{'s' if more != 1 else ''}"
+        if after:
+            wanted += " after the warm-up, whose end is not known"
         texts.append(f"{wanted}: {', '.join(codes)}")
     return texts
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 MAX_SILENT = 5
 """Named files without training settings that are listed one by one."""
 
+MAX_ALSO = 5
+"""Findings of one cause that have a line each below the first."""
+
 MAX_FRAMES = 500
 """Causes of one file that are drawn in frames: nobody reads more, and each costs a look around."""
 
@@ -77,8 +80,12 @@ def group_lines(group: Group, width: int) -> list[Line]:
     for text in lead.evidence:
         lines.extend(_note("known", text, gutter, width))
     lines.extend(_note("next", lead.next, gutter, width))
-    for other in group.also:
+    for other in group.also[:MAX_ALSO]:
         lines.extend(_also(other, gutter, width))
+    if rest := group.also[MAX_ALSO:]:
+        codes = ", ".join(dict.fromkeys(one.rule.code for one in rest))
+        text = f"{len(rest)} more of this cause ({codes}): `check --format concise` has all"
+        lines.extend(_note("also", text, gutter, width))
     said: set[str] = set()
     fixes = group.fixes
     for _, fix in fixes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gradaudit.findings import HIGH, INFO, MEDIUM, WARNING, Finding, Related
-from gradaudit.plan.model import COMPUTED, DEFAULT
+from gradaudit.plan.model import COMPUTED, DEFAULT, MEASURED
 from gradaudit.rules import rule
 from gradaudit.rules.optimisers import forgets_scale, steps_with_gradient, why_scale_cancels
 from gradaudit.rules.repair import place_of
@@ -168,13 +168,16 @@ def two_clips(unit: TrainingUnit, limits: Limits) -> Iterator[Finding]:
 
     False positives:
         A trainer that applies both on purpose. Only clips that are written are counted, never a
-        framework's default, and those of one training: a generator's and a discriminator's are
-        not set side by side.
+        framework's default or what a recorded run called (GA902 holds that against the file), and
+        those of one training: a generator's and a discriminator's are not set side by side.
     """
     on = [
         (setting, how)
         for name, how in _KINDS
-        if (setting := unit.get(name)) is not None and _is_on(setting) and _is_written(setting)
+        if (setting := unit.get(name)) is not None
+        and _is_on(setting)
+        and _is_written(setting)
+        and setting.origin != MEASURED
     ]
     if len(on) < 2:
         return

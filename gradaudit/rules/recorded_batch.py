@@ -33,8 +33,9 @@ def recorded_batch_differs(measured: Measured, limits: Limits) -> Iterator[Findi
 
     Why:
         What BatchNorm sees is the true micro-batch of one device. Fewer samples than the file says
-        mean that something splits the batch (`DataParallel`, a batch that is the sum over
-        devices), and every statement on BatchNorm must use the smaller number.
+        mean that the code does not read the key, or that something splits the batch
+        (`DataParallel`, a batch that is the sum over devices), and every statement on BatchNorm
+        must use the smaller number.
 
     Bad:
         optimizer: adamw
@@ -84,8 +85,9 @@ def recorded_batch_differs(measured: Measured, limits: Limits) -> Iterator[Findi
         severity=WARNING if fewer else INFO,
         confidence=MEDIUM if fewer else LOW,
         label=f"BatchNorm saw {number(seen)}",
-        why="Something splits the batch before the model: `DataParallel`, or a number that is the "
-        "sum over all devices."
+        why="The code takes its batch from somewhere else (the command line, a default), or "
+        "something splits it before the model: `DataParallel`, a number that is the sum over all "
+        "devices."
         if fewer
         else "Several views of a sample, or series flattened into the batch, do this on purpose.",
         evidence=f"{number(seen)} is the commonest first dimension of what BatchNorm was given",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gradaudit.evidence.statistics import median, steady_tail_ratio, wilson
 from gradaudit.findings import ERROR, HIGH, INFO, MEDIUM, WARNING
-from gradaudit.plan.measured import ENOUGH_TO_RECOMMEND
+from gradaudit.plan.measured import ENOUGH_TO_RECOMMEND, same
 from gradaudit.rules import rule
 from gradaudit.rules.recorded import (
     PARTIAL,
@@ -167,16 +167,19 @@ def clip_acts_on_most_steps(measured: Measured, limits: Limits) -> Iterator[Find
     if still and moves is not None:
         why += " The weights hardly move."
         evidence.append(f"a step changes the weights by {number(rounded(moves))} of their size")
+    passed = measured.optimizer.clip_norm
+    would = passed is not None and not same(passed, threshold)  # the run had another: GA902
     fix, no_fix = clip_fix(measured, limits)
     yield report(
         measured,
         ["clip_norm"],
-        f"the clip at {number(threshold)} acts on {clipped} of {count} steps "
+        f"the clip at {number(threshold)} {'would act' if would else 'acts'} on {clipped} of "
+        f"{count} steps "
         f"({percent(clipped / count)}; {share_text(low, high)}); the median norm is "
         f"{times(middle / threshold)} the threshold",
         severity=ERROR if stuck else WARNING if learns or heavy else INFO,
         confidence=HIGH if learns else MEDIUM,
-        label=f"clips {percent(clipped / count)} of the steps",
+        label=f"{'would clip' if would else 'clips'} {percent(clipped / count)} of the steps",
         why=[why],
         evidence=evidence,
         next="Mend what makes the spikes first; a clip cannot lower the norm."

@@ -161,7 +161,7 @@ def recorded_clip_differs(measured: Measured, limits: Limits) -> Iterator[Findin
     False positives:
         A clip by hand (`p.grad.mul_`) or inside DeepSpeed or FSDP1 is not seen: where the norm at
         the step never exceeds the file's threshold the finding is an info, and for the last two
-        there is none.
+        there is none. Of a bound for entries the norm of a layer tells it.
     """
     if measured.record.topics & PARTIAL:
         return
@@ -176,8 +176,13 @@ def recorded_clip_differs(measured: Measured, limits: Limits) -> Iterator[Findin
         if wanted is not None and seen is not None:
             if not same(wanted, seen, limits["tolerance"]):
                 yield _other_clip(measured, setting, wanted, seen)
-        elif wanted is not None and name == "clip_norm":
-            yield from _no_clip(measured, setting, wanted, limits)
+        elif wanted is not None:
+            other = _OTHER_KIND[name]
+            called = getattr(measured.optimizer, other)
+            if called is not None and written(measured, other) is None:
+                yield _other_kind(measured, setting, wanted, called)
+            else:
+                yield from _no_clip(measured, setting, wanted, limits)
         elif setting.value is None and seen is not None:
             yield differs(
                 measured, setting,
@@ -202,28 +207,66 @@ def _other_clip(measured: Measured, setting: Setting, wanted: float, seen: float
     )
 
 
+_OTHER_KIND = {"clip_norm": "clip_value", "clip_value": "clip_norm"}
+_KIND = {"clip_norm": "by norm", "clip_value": "by value"}
+
+
+def _other_kind(measured: Measured, setting: Setting, wanted: float, seen: float) -> Finding:
+    said, done = _KIND[setting.name], _KIND[_OTHER_KIND[setting.name]]
+    return differs(
+        measured,
+        setting,
+        f"the file clips {said} at {number(wanted)}, the run {done} at {number(seen)}",
+        severity=WARNING,
+        confidence=HIGH,
+        label=f"the run clips {done}",
+        why="One bounds the length of the whole gradient, the other each of its entries: a "
+        "threshold for one says nothing about the other.",
+        evidence=f"a clip {done} was called with {number(seen)}, none {said}",
+        next="Call the clip that the file means, or write into the file what the code does.",
+    )
+
+
+def _above(measured: Measured, setting: Setting, wanted: float) -> tuple[int, int, str]:
+    """At how many steps the gradient that the optimizer saw cannot have been clipped, of how many,
+    and in words why not. Entries are not recorded: n of at most c have a norm of at most c sqrt(n).
+    """
+    steps = measured.optimizer.settled_steps
+    if setting.name == "clip_norm":
+        norms = [step.post_clip_norm for step in steps if step.post_clip_norm is not None]
+        return sum(n > wanted * 1.001 for n in norms), len(norms), "the norm at the step exceeded"
+    sizes = [measured.elements(at) for at in range(len(measured.optimizer.shapes))]
+    most = [wanted * 1.001 * size**0.5 for size in sizes]
+    known = [step.layer_norms for step in steps if step.layer_norms]
+    above = sum(
+        any(norm is not None and norm > top for norm, top in zip(norms, most, strict=False))
+        for norms in known
+    )
+    return above, len(known), "an entry of the gradient exceeded"
+
+
 def _no_clip(
     measured: Measured, setting: Setting, wanted: float, limits: Limits
 ) -> Iterator[Finding]:
     steps = measured.optimizer.settled_steps
     if len(steps) < limits["steps"] or any(step.clips for step in steps):
         return
-    norms = [step.post_clip_norm for step in steps if step.post_clip_norm is not None]
-    above = sum(norm > wanted * 1.001 for norm in norms)
-    if not norms:
+    above, known, what = _above(measured, setting, wanted)
+    if not known:
         return
+    value = setting.name == "clip_value"
     yield differs(
         measured,
         setting,
-        f"the file clips at {number(wanted)}, the run calls no clip",
+        f"the file clips {'by value ' if value else ''}at {number(wanted)}, the run calls no clip",
         severity=WARNING if above else INFO,
         confidence=HIGH if above else LOW,
         label="not called",
-        why="Nobody reads the key: a spike passes unhindered."
+        why="Nobody reads the key: a spike passes unhindered, unless the code clips by hand in "
+        "another way."
         if above
         else "No call of torch's clip was seen. A clip by hand would not be.",
-        evidence=f"the norm at the step exceeded {number(wanted)} at {above} of {len(norms)} "
-        "steps, and no clip was called",
-        next="Call `torch.nn.utils.clip_grad_norm_(model.parameters(), ...)` between backward and "
-        "step, with the value from the file.",
+        evidence=f"{what} {number(wanted)} at {above} of {known} steps, and no clip was called",
+        next=f"Call `torch.nn.utils.clip_grad_{'value' if value else 'norm'}_(model.parameters(), "
+        "...)` between backward and step, with the value from the file.",
     )

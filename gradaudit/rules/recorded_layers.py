@@ -44,7 +44,7 @@ def typical_gradients(measured: Measured, steps: int) -> dict[int, float]:
 def _say_what_lacks(measured: Measured, code: str, steps: int) -> None:
     """Keep how many steps a record of layers is short of."""
     if len(measured.after) < steps and any(step.layer_norms for step in measured.optimizer.steps):
-        measured.wanted[code] = measured.lacking(steps)
+        measured.want(code, steps)
 
 
 @rule(

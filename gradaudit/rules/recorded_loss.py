@@ -123,7 +123,7 @@ def loss_rises(measured: Measured, limits: Limits) -> Iterator[Finding]:
         return
     if len(found) < limits["steps"]:
         if len(measured.after) < limits["steps"]:
-            measured.wanted["GA954"] = measured.lacking(int(limits["steps"]))
+            measured.want("GA954", int(limits["steps"]))
         return
     losses = [loss for _, loss in found]
     if measured.unit.has_word(NO_LOSS) or not all(isfinite(loss) and loss > 0 for loss in losses):

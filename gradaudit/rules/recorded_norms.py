@@ -221,6 +221,10 @@ def gradient_norm_grows(measured: Measured, limits: Limits) -> Iterator[Finding]
     )
 
 
+HALVES = 1 / 256
+"""How far the rounding of a clipped gradient to bf16 moves its norm, at most."""
+
+
 @rule(
     "GA936",
     "hidden-clip",
@@ -268,7 +272,8 @@ def hidden_clip(measured: Measured, limits: Limits) -> Iterator[Finding]:
         None: find it first.
 
     Limits:
-        spread: relative difference up to which two norms are one.
+        spread: relative difference up to which two norms are one; 1/256 at least where weights are
+          bf16 or fp16, whose gradients are rounded again after a clip.
         share: share of the steps at the largest norm.
         steps: fewest steps to judge.
 
@@ -284,7 +289,9 @@ def hidden_clip(measured: Measured, limits: Limits) -> Iterator[Finding]:
     if len(norms) < limits["steps"] or any(step.clips for step in measured.optimizer.steps):
         return
     top = max(norms)
-    at_top = sum(norm >= top * (1 - limits["spread"]) for norm in norms)
+    halves = any("16" in kind for kind in measured.optimizer.dtypes)
+    spread = max(limits["spread"], HALVES) if halves else limits["spread"]
+    at_top = sum(norm >= top * (1 - spread) for norm in norms)
     if top <= 0 or at_top <= limits["share"] * len(norms) or len(set(norms)) == 1:
         return
     yield report(

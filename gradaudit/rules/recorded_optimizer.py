@@ -6,6 +6,7 @@ from gradaudit.findings import HIGH, INFO, MEDIUM, WARNING
 from gradaudit.plan.measured import same
 from gradaudit.plan.model import ADAPTIVE, LEARNING_RATE_FREE, SGD_LIKE, SIGN
 from gradaudit.plan.terms import shares_of
+from gradaudit.plan.values import optimizer_family
 from gradaudit.rules import rule
 from gradaudit.rules.recorded import ELSEWHERE, RECORD_PAGE, differs, said, written
 from gradaudit.rules.term_weights import unlike_text
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from gradaudit.rules import Limits
 
 KNOWN = ADAPTIVE | LEARNING_RATE_FREE | SGD_LIKE | SIGN | {"lbfgs", "muon"}
+WRAPPERS = frozenset(("sam", "asam", "gsam", "lookahead"))
+"""They step another optimiser, which is the one that a record has."""
 
 
 @rule(
@@ -67,7 +70,9 @@ def recorded_optimizer_differs(measured: Measured, limits: Limits) -> Iterator[F
 
     False positives:
         An optimiser of one's own whose class has another name. DeepSpeed's and apex' `FusedAdam`
-        is Adam or AdamW by a switch: it passes for both.
+        is Adam or AdamW by a switch: it passes for both. SAM and Lookahead step an optimiser that
+        the file may not name: where the file says one of these, nothing is said. A section that is
+        called as the optimiser (`adamw:` beside `optimizer: muon`) says by that which it means.
     """
     setting = written(measured, "optimizer")
     optimizer, seen = measured.optimizer, measured.family
@@ -77,8 +82,10 @@ def recorded_optimizer_differs(measured: Measured, limits: Limits) -> Iterator[F
     torch_own = optimizer.module.startswith("torch.optim")
     either = {wanted, seen} <= {"adam", "adamw"} and not torch_own
     known = wanted in KNOWN and seen in KNOWN
-    if wanted == seen or either or not (known or torch_own):
+    if wanted == seen or either or wanted in WRAPPERS or not (known or torch_own):
         return
+    if optimizer_family(measured.unit.name.rsplit(".", 1)[-1]) == seen:
+        return  # the section is called as it, and `optimizer` is the key of all
     yield differs(
         measured,
         setting,

@@ -197,13 +197,21 @@ def clip_called_after_step(measured: Measured, limits: Limits) -> Iterator[Findi
     share = _share(steps, shown)
     if share is None:
         return
+    zeroed = any("Z" in step.events for step in shown)
+    spikes = "every spike goes through unclipped."
     yield report(
         measured,
         ["clip_norm", "clip_value"],
-        "the clip is called after the optimizer's step: it does nothing",
+        "the clip is called after the optimizer's step: "
+        + ("it does nothing" if zeroed else "it comes too late"),
         severity=WARNING,
-        label="never acts",
-        why=["It cuts gradients that were used already; every spike goes through unclipped."],
+        label="never acts" if zeroed else "acts too late",
+        why=[
+            f"It cuts gradients that were used already; {spikes}"
+            if zeroed
+            else "It cuts gradients that were used already, and the next ones are added to what it "
+            f"leaves; {spikes}"
+        ],
         evidence=[_evidence(shown, share)],
         next="Move the call between `backward()` and `step()`.",
     )

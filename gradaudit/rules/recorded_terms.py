@@ -25,7 +25,7 @@ def _enough(measured: Measured, code: str, needed: float) -> bool:
     """Whether terms were measured at so many steps after the warm-up; else it is kept who asked."""
     count = len(measured.settled_terms)
     if measured.terms and count < needed:
-        measured.wanted[code] = measured.lacking(int(needed), count)
+        measured.want(code, int(needed), count)
     return count >= needed
 
 

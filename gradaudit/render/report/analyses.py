@@ -160,8 +160,21 @@ def _reasons(unit: TrainingUnit, threshold: float) -> list[str]:
             f"- Neither {limit} nor a new threshold bounds the reported norm, because it is taken "
             "before the clip acts. A norm below the threshold is therefore no goal to check for."
         ),
-        "- Whether the trainer's call covers all parameters cannot be seen in this file.",
+        f"- {_coverage(unit)}",
     ]
+
+
+def _coverage(unit: TrainingUnit) -> str:
+    """Whether the clip is given all parameters: as a recorded run shows, else not known."""
+    for measured in unit.measured:
+        if measured.comparable and measured.record.source == "probe":
+            clips = [step.norm_clip for step in measured.optimizer.settled_steps]
+            known = [(clip.covered, clip.of) for clip in clips if clip is not None and clip.of]
+            if known:
+                covered, of = max(known, key=known.count)
+                which = f"all {of}" if covered == of else f"{covered} of {of}"
+                return f"In the recorded run the call is given {which} tensors with a gradient."
+    return "Whether the trainer's call covers all parameters cannot be seen in this file."
 
 
 def normalisation(part: Part) -> Analysis:
@@ -234,6 +247,8 @@ def _norm_without_findings(part: Part) -> str:
     unit = part.unit
     assert unit is not None
     if unit.norm is None:
+        if any(one.optimizer.batch_norm_layers == 0 for one in unit.measured if one.comparable):
+            return f"{FINE}: the recorded model has no BatchNorm, which alone needs a large batch"
         return (
             f"{UNKNOWN} the file names no normalisation layer: "
             f"`--source {'' if unit.name == 'main' else unit.name + '='}FILE.py`, or "

@@ -74,7 +74,7 @@ def causes(part: Part) -> list[Cause]:
 
 def title(part: Part, cause: Cause) -> str:
     unit = part.unit
-    if cause.key == LOSS_WEIGHTS:
+    if cause.key == LOSS_WEIGHTS and (part.terms or cause.lead.rule.code != "GA931"):
         heavy = [term.name for term in part.terms if term.is_auxiliary][:1]
         return "the balance of the loss" + (f", {code(heavy[0])} first" if heavy else "")
     if cause.key == MICRO_BATCH and unit is not None and unit.number("micro_batch"):

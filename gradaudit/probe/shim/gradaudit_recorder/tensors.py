@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -168,15 +169,39 @@ def find_model(parameters: list[Any]) -> Model:
             if any(id(parameter) in wanted for parameter in named.values()):
                 roots.append((len(named), len(roots), one, named))
     model = Model()
+    homes: dict[int, Any] = {}
     for _, _, root, named in sorted(roots, key=lambda entry: (-entry[0], entry[1])):
         strip = type(root).__name__ in WRAPPERS
         for name, parameter in named.items():
             shown = _without_wrappers(name, strip)
             model.names.setdefault(id(parameter), shown)
+            homes.setdefault(id(parameter), root)
             if parameter.requires_grad:
                 model.trainable.setdefault(id(parameter), shown)
         _look_at_layers(root, model)
+    if len(set(model.names.values())) < len(model.names):
+        _tell_apart(model, homes, parameters)
     return model
+
+
+def _tell_apart(model: Model, homes: dict[int, Any], parameters: list[Any]) -> None:
+    """Models beside each other that have a name in common: `Linear.weight`, `Linear#2.weight`.
+
+    Numbered in the order of the optimizer, which is the same on every rank; then the others.
+    """
+    common = {name for name, count in Counter(model.names.values()).items() if count > 1}
+    counted: Counter[str] = Counter()
+    labels: dict[int, str] = {}
+    for key in [*map(id, parameters), *model.names]:
+        if model.names.get(key) in common and id(homes[key]) not in labels:
+            kind = type(homes[key]).__name__
+            counted[kind] += 1
+            labels[id(homes[key])] = f"{kind}#{counted[kind]}" if counted[kind] > 1 else kind
+    for names in (model.names, model.trainable):
+        for key, name in names.items():
+            label = labels.get(id(homes[key]))
+            if label is not None:
+                names[key] = f"{label}.{name}"
 
 
 def _without_wrappers(name: str, strip: bool) -> str:
