@@ -96,11 +96,12 @@ def test_it_is_a_finding_of_the_dry_run_and_of_the_check(
     said = " ".join(capsys.readouterr().out.split())
     assert "3 of 6 steps" in said
     assert "Loss terms, step 3" in said  # after a warm-up of 2
-    assert "first of all step 4, where term `task` is nan:" in said
+    assert "first of all step 4, where term `task` is nan: look at what makes it in" in said
     assert lines_of(folder)["stop"][0]["why"] == "non_finite"
     assert main(["check", "c.yaml", "--record", "record"]) == 1
     said = " ".join(capsys.readouterr().out.split())
     assert "error[GA951]: at step 4 term `task` is nan: the dry run stopped before it" in said
+    assert "detect_anomaly" not in said  # sees gradients alone
     assert "stopped before step 4, at which term `task` is nan, 6 steps were asked for" in said
 
 

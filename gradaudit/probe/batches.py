@@ -1,4 +1,4 @@
-"""Batches as a user's loader gives them: tensors in lists, tuples and mappings."""
+"""Batches as a user's loader gives them: tensors in lists, tuples, mappings and dataclasses."""
 
 from __future__ import annotations
 
@@ -11,6 +11,14 @@ import torch
 
 from gradaudit.probe.blame import said
 from gradaudit.probe.protocol import DryRunError
+from gradaudit.probe.samples import (
+    OF_SAMPLES,
+    batch_size_of,
+    fields_of,
+    is_record,
+    mark,
+    with_fields,
+)
 from gradaudit.probe.signatures import call
 
 if TYPE_CHECKING:
@@ -30,6 +38,8 @@ class Stream:
 
     given   batches so far. restarts: how often it began anew. of_a_pass: batches until the first
             time that it did, 0 before.
+
+    `samples`: of a batch, as the config has it, for a loader that does not say.
     """
 
     def __init__(
@@ -37,7 +47,9 @@ class Stream:
         loader: Iterable[Any],
         device: torch.device,
         move: Callable[[Any, Any], Any] | None = None,
+        samples: int = 0,
     ) -> None:
+        self._samples = batch_size_of(loader) or samples
         self._loader = loader
         self._device = device
         self._move = move
@@ -76,10 +88,12 @@ class Stream:
         return self.put(batch)
 
     def put(self, batch: Any) -> Any:
-        """A batch on the device."""
+        """A batch on the device, its lists of samples told as such."""
         if self._move is not None:
-            return call("move", self._move, batch, self._device)
-        return to_device(batch, self._device)
+            batch = call("move", self._move, batch, self._device)
+        else:
+            batch = to_device(batch, self._device)
+        return mark(batch, self._samples, size_of)
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
@@ -95,6 +109,9 @@ def to_device(batch: Any, device: torch.device) -> Any:
         return type(batch)(to_device(value, device) for value in batch)
     if hasattr(batch, "to") and callable(batch.to):
         return batch.to(device)
+    if is_record(batch):
+        moved = {name: to_device(value, device) for name, value in fields_of(batch).items()}
+        return with_fields(batch, moved)
     return batch
 
 
@@ -119,12 +136,16 @@ def tensors_of(batch: Any) -> list[torch.Tensor]:
         return [tensor for value in batch.values() for tensor in tensors_of(value)]
     if isinstance(batch, (list, tuple)):
         return [tensor for value in batch for tensor in tensors_of(value)]
+    if is_record(batch):
+        return tensors_of(fields_of(batch))
     return []
 
 
 def leaves_of(batch: Any) -> Iterator[Any]:
-    """What a batch is made of, in order: tensors, arrays, lists of texts or numbers, and whatever
-    else stands by itself."""
+    """What a batch is made of, in order: tensors, arrays, lists of samples, of texts or numbers,
+    and whatever else stands by itself."""
+    if is_record(batch) and not isinstance(batch, Mapping):
+        batch = fields_of(batch)
     if isinstance(batch, Mapping):
         for value in batch.values():
             yield from leaves_of(value)
@@ -137,8 +158,8 @@ def leaves_of(batch: Any) -> Iterator[Any]:
 
 def size_of(batch: Any) -> int | None:
     """Samples in a batch: the first dimension of all its tensors and arrays, and the length of its
-    lists of texts or numbers. None where they share none (graphs, ragged batches) or where it holds
-    what cannot be cut: `why_whole` says what."""
+    lists of samples, of texts or numbers. None where they share none (graphs, ragged batches) or
+    where it holds what cannot be cut: `why_whole` says what."""
     sizes = {size for _, size, _ in _parts(batch)}
     size = sizes.pop() if len(sizes) == 1 else None
     return size or None
@@ -175,6 +196,8 @@ def _parts(batch: Any, place: str = "") -> Iterator[tuple[str, int | None, str]]
             yield from _parts(value, f"{place}{key}")
     elif isinstance(batch, (int, float, complex)):
         yield name, None, "a single number"
+    elif is_record(batch):
+        yield from _parts(fields_of(batch), place)
     elif batch is not None and not isinstance(batch, (str, bytes)):
         yield name, None, f"a {type(batch).__name__}"
 
@@ -185,7 +208,9 @@ def _is_array(batch: Any) -> bool:
 
 
 def _is_plain(batch: Any) -> bool:
-    """Whether it is a list of one text or number a sample: names, paths, ids."""
+    """Whether it is a list of one item a sample: names, paths, ids, or samples as such."""
+    if isinstance(batch, OF_SAMPLES):
+        return True
     if not isinstance(batch, (list, tuple)) or hasattr(batch, "_fields") or not batch:
         return False
     return all(isinstance(one, (str, bytes, int, float, PurePath)) for one in batch)
@@ -193,11 +218,15 @@ def _is_plain(batch: Any) -> bool:
 
 def cut(batch: Any, start: int, end: int) -> Any:
     """The samples from `start` to `end`; only for a batch that has a `size_of`."""
+    if isinstance(batch, OF_SAMPLES):
+        return type(batch)(batch[start:end])
     if isinstance(batch, torch.Tensor) or _is_array(batch) or _is_plain(batch):
         return batch[start:end]
     if isinstance(batch, Mapping):
         values = {key: cut(value, start, end) for key, value in batch.items()}
         return values if type(batch) is dict else _alike(batch, values)
+    if is_record(batch):
+        return with_fields(batch, cut(fields_of(batch), start, end))
     if not isinstance(batch, (list, tuple)):
         return batch
     parts = [cut(value, start, end) for value in batch]
@@ -223,6 +252,8 @@ def join(batches: Sequence[Any]) -> Any:
     if isinstance(first, Mapping):
         values = {key: join([batch[key] for batch in batches]) for key in first}
         return values if type(first) is dict else _alike(first, values)
+    if is_record(first):
+        return with_fields(first, join([fields_of(batch) for batch in batches]))
     if not isinstance(first, (list, tuple)):
         if any(batch != first for batch in batches):
             raise RuntimeError("a text that is of all samples differs from batch to batch")

@@ -17,6 +17,8 @@ def users_fault(error: BaseException) -> str:
         return ""
     # what follows is for torch's developers: for an operation that a backend has not, a page
     first = str(error).strip().split("\n")[0]
+    if len(first) > 400:
+        first = first.split(". ")[0][:400]
     return f"torch refused: {type(error).__name__}: {first}"
 
 

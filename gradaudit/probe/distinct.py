@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from gradaudit.probe.batches import Ended, leaves_of, size_of, tensors_of
+from gradaudit.probe.samples import OF_SAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -134,6 +135,10 @@ def _samples(batch: Any, weights: torch.Tensor) -> list[int]:
         for leaf in leaves_of(batch):
             if leaf is None or isinstance(leaf, (int, float, complex)):
                 continue  # as often the number of the batch as a part of its samples
+            if isinstance(leaf, OF_SAMPLES):
+                total += torch.tensor([_of_one(sample, weights) for sample in leaf]) * factor
+                factor += 2
+                continue
             tensors = tensors_of(leaf)
             for tensor in tensors:
                 kind = _SAME_BYTES[tensor.element_size()]
@@ -148,6 +153,20 @@ def _samples(batch: Any, weights: torch.Tensor) -> list[int]:
     except (RuntimeError, KeyError, TypeError):  # sparse, nested, of a dtype or class of its own
         return []
     return total.tolist() if factor > 1 else []
+
+
+def _of_one(sample: Any, weights: torch.Tensor) -> int:
+    """A number for an item of a list of samples: its tensors as one row each, and their shapes."""
+    found: list[Any] = []
+    for leaf in leaves_of(sample):
+        tensors = tensors_of(leaf)
+        shapes = [tuple(tensor.shape) for tensor in tensors]
+        rows = [tensor[None] for tensor in tensors]
+        found.append(_samples(rows, weights) if tensors else _number(leaf))
+        if found[-1] == []:
+            raise TypeError(type(leaf).__name__)
+        found.append(tuple(shapes))
+    return hash(repr(found))
 
 
 def _number(row: Any) -> int:

@@ -132,7 +132,7 @@ def _run(
     out(header_line(about, steps, device))
     out(optimizer_line(training, optimizer))
     adaptive = recipe.adaptive and not isinstance(optimizer, torch.optim.SGD)
-    stream = Stream(training.batches, device, training.move)
+    stream = Stream(training.batches, device, training.move, recipe.micro_batch or 0)
     rates = rates_for(training, recipe, optimizer, steps)
     precision = precision_for(training, recipe, device)
     see_to_ranks(training, recipe)
@@ -143,6 +143,8 @@ def _run(
     if trajectory.interrupted:
         closing()
     notes = [*recipe.notes, *told_of_repeats(stream)]
+    if trajectory.unlike:
+        notes.append(trajectory.unlike)
     told = {name: value for name, value in about.items() if name != "configs"}
     out({
         "kind": "trajectory", **told, "seed": seed, "steps": trajectory.done,
@@ -177,8 +179,10 @@ def _run(
     if drawn.every and not (trajectory.interrupted or trajectory.failed):
         with _kept_steps(trajectory, out, closing):
             _measure_frozen(trajectory, drawn, coupling, out)
+    elif drawn.why and not drawn.every:
+        _no_batch_left(trajectory, out)
     closing()
-    why = "steps" if trajectory.done == steps else "script_ended"
+    why = "steps" if trajectory.done == steps else "loader_ended"
     if trajectory.non_finite:
         why = "non_finite"
     if trajectory.interrupted:
@@ -240,6 +244,15 @@ def _measure_frozen(trajectory: Trajectory, drawn: Drawn, coupling: Coupling, ou
     if layers or COUPLED in coupling.kinds.values():
         out(_bias_line(trajectory, drawn, size, bool(layers)))
     _test_rates(trajectory, drawn.every, out)
+
+
+def _no_batch_left(trajectory: Trajectory, out: Write) -> None:
+    """The steps took all that the loader had: why there is nothing of the last weights."""
+    why = "the steps took every batch that the loader has"
+    names = list(trajectory.values)
+    out(_frozen_line(frozen.Frozen(names, [], why), None))
+    out({"kind": "noise", "micro_batch": None, "refused": why})
+    out({"kind": "note", "topic": "rate_test", "text": f"no test of other learning rates: {why}"})
 
 
 def _rate_micro_batches(recipe: Recipe) -> int:

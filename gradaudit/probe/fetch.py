@@ -26,6 +26,16 @@ def wide(tensor: Tensor) -> Tensor:
     return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
 
 
+def numbers_in(tensor: Tensor) -> int:
+    """Real numbers in it: two in each complex one."""
+    return tensor.numel() * (2 if tensor.is_complex() else 1)
+
+
+def as_real(tensor: Tensor) -> Tensor:
+    """Of complex numbers the real and imaginary parts, side by side; what is real as it is."""
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+
+
 def numbers_of(scalars: Sequence[Tensor]) -> list[float]:
     """The values of tensors of one element each, whatever their devices and dtypes."""
     groups: dict[tuple[torch.device, torch.dtype], list[int]] = {}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from gradaudit.probe.fetch import HALVES, numbers_of, wide
+from gradaudit.probe.fetch import HALVES, as_real, numbers_in, numbers_of, wide
 from gradaudit.probe.protocol import DryRunError
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ KEPT_BYTES = 512 * 2**20
 """Gradients kept at a time. What needs more is done in parts: blocks of parameters, or of pieces of
 a large one, each with its own backward passes. On top comes the one gradient of a block's tensors
 that a pass makes before it is cut."""
+
+_DOUBLES = (torch.float64, torch.complex128)
 
 DOUBLE_BYTES = 32 * 2**20
 """Of gradients in double precision at a time, while their products are summed."""
@@ -321,7 +323,7 @@ def _tables(tables: Sequence[Tensor], count: int) -> list[list[list[float]]]:
 
 
 class Piece(NamedTuple):
-    """A range of the elements of the parameter at a place of a list."""
+    """A range of the real numbers of the parameter at a place of a list."""
 
     at: int
     start: int
@@ -333,14 +335,15 @@ def blocks(parameters: Sequence[Tensor], columns: int, kept_bytes: int) -> list[
     found: list[list[Piece]] = [[]]
     free = kept_bytes
     for at, parameter in enumerate(parameters):
-        each = (8 if parameter.dtype == torch.float64 else 4) * max(columns, 1)
+        each = (8 if parameter.dtype in _DOUBLES else 4) * max(columns, 1)
+        count = numbers_in(parameter)
         most, end = max(kept_bytes // each, 1), 0
-        while not end or end < parameter.numel():
+        while not end or end < count:
             start = end
-            if found[-1] and (parameter.numel() - start) * each > free:
+            if found[-1] and (count - start) * each > free:
                 found.append([])
                 free = kept_bytes
-            end = min(start + most, parameter.numel())
+            end = min(start + most, count)
             found[-1].append(Piece(at, start, end))
             free -= (end - start) * each
             if not end:
@@ -380,11 +383,11 @@ def _scales(terms: Sequence[Term], scale: float) -> list[float]:
 
 def _flat(gradient: Tensor | None, parameter: Tensor) -> Tensor:
     if gradient is None:
-        dtype = torch.float64 if parameter.dtype == torch.float64 else torch.float32
-        return torch.zeros((), dtype=dtype, device=parameter.device).expand(parameter.numel())
+        dtype = torch.float64 if parameter.dtype in _DOUBLES else torch.float32
+        return torch.zeros((), dtype=dtype, device=parameter.device).expand(numbers_in(parameter))
     if gradient.is_sparse:
         gradient = gradient.to_dense()
-    kept = gradient.detach().reshape(-1)
+    kept = as_real(gradient.detach()).reshape(-1)
     return kept if kept.dtype in (torch.float32, torch.float64) else kept.float()
 
 

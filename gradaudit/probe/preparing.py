@@ -43,6 +43,18 @@ def optimizer_for(training: Training, recipe: Recipe) -> torch.optim.Optimizer:
     recipe.notes.insert(
         0, f"the optimiser is the script's own {name}; the config's settings of one are not used"
     )
+    inside = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    left = [
+        n for n, p in training.model.named_parameters() if p.requires_grad and id(p) not in inside
+    ]
+    if left:
+        shown = ", ".join(f"`{name}`" for name in left[:2]) + ", ..." * (len(left) > 2)
+        what = "1 tensor" if len(left) == 1 else f"{len(left)} tensors"
+        recipe.notes.insert(
+            1, f"{what} of the model {'is' if len(left) == 1 else 'are'} not in that optimiser "
+            f"({shown}): every norm, share and clip here is of the tensors that it trains; a clip "
+            "over `model.parameters()` would count the others, too"
+        )  # fmt: skip
     return optimizer
 
 

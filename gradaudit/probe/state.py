@@ -63,11 +63,15 @@ def seed_all(seed: int) -> None:
 
 @contextmanager
 def kept_buffers(model: torch.nn.Module) -> Iterator[None]:
-    """What happens inside changes no buffer. Costs a copy of them."""
+    """What happens inside changes no buffer, also where a pass assigns another tensor to its name.
+    Costs a copy of them."""
+    places = [(module._buffers, dict(module._buffers)) for module in model.modules()]
     kept = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     try:
         yield
     finally:
+        for buffers, before in places:
+            buffers.update(before)
         with torch.no_grad():
             for buffer, value in kept:
                 buffer.copy_(value)
@@ -92,11 +96,14 @@ def same_buffers(model: torch.nn.Module, device: torch.device) -> Iterator[None]
 def same_training(
     model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
 ) -> Iterator[None]:
-    """What happens inside changes nothing: parameters, gradients and optimiser state, too.
+    """What happens inside changes nothing: parameters, gradients and optimiser state, too, also of
+    parameters that the optimizer holds outside the model.
 
     Costs a copy of the parameters, of their gradients and of the optimiser's state.
     """
-    parameters = [(p, p.detach().clone(), p.grad) for p in model.parameters()]
+    held = [p for group in optimizer.param_groups for p in group["params"]]
+    every = {id(p): p for p in [*model.parameters(), *held]}.values()
+    parameters = [(p, p.detach().clone(), p.grad) for p in every]
     gradients = [None if g is None else g.detach().clone() for _, _, g in parameters]
     state = deepcopy(optimizer.state_dict())
     with same_buffers(model, device):

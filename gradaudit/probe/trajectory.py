@@ -27,6 +27,7 @@ from gradaudit.probe.gradients import (
     values_of,
     weighted_sum,
 )
+from gradaudit.probe.hidden_state import Seen, seen_of, unlike
 from gradaudit.probe.precision import Precision
 from gradaudit.probe.protocol import DryRunError
 from gradaudit.probe.self_check import HALF_TOLERANCE, hold, relative
@@ -64,7 +65,7 @@ class Measured(NamedTuple):
     """What was measured before a step. seen: name, value and whether it has a graph, of each term.
     line: of the record; None where a gradient overflowed."""
 
-    seen: list[tuple[str, float, bool]]
+    seen: list[Seen]
     line: dict[str, Any] | None
 
 
@@ -81,6 +82,7 @@ class Trajectory:
                 loss's. rounding: the same under autocast, whose backward pass rounds each of them.
     checks      how often it was made.
     unchecked   why the self-check could not be made in full precision; empty where it was.
+    unlike      what to say where `losses` keeps something between its calls; else empty.
     """
 
     def __init__(
@@ -115,10 +117,11 @@ class Trajectory:
         self.checks = 0
         self.total_checked = False
         self.unchecked = ""
+        self.unlike = ""
         self.values: dict[str, list[float]] = {}
         self.graphless: dict[str, int] = {}
-        self.parameters = [p for p in training.model.parameters() if p.requires_grad]
         self.held = [p for group in optimizer.param_groups for p in group["params"]]
+        self.parameters = [p for p in self.held if p.requires_grad]
         self.rates = rates
         self._norm_modes = norm_modes(training.model)
         self._started = time.monotonic()
@@ -178,7 +181,9 @@ class Trajectory:
         self.optimizer.zero_grad()
         first = batches[: self.recipe.accumulation]
         for batch in first:
-            self._backward(step, batch, len(batches))
+            terms = self._backward(step, batch, len(batches))
+            if measured is not None and batch is batches[0] and not self.unlike:
+                self.unlike = unlike(step, measured.seen, terms)
         others = batches[len(first) :]
         with kept_buffers(self.training.model if others else nn.Module()):
             for batch in others:  # of other devices: DDP hands every one the buffers of the first
@@ -228,14 +233,15 @@ class Trajectory:
         self.write(line)
         return pre
 
-    def _backward(self, step: int, batch: Any, share: int) -> None:
+    def _backward(self, step: int, batch: Any, share: int) -> list[Seen]:
         """The pass of one micro-batch of `share` in the step; none after one that is not finite."""
         if self.stopped:
-            return
+            return []
         terms = read_terms(self.training.losses(self.training.model, batch))
-        self._finite_values(step, terms)
+        values = self._finite_values(step, terms)
         if not self.stopped:
             self.precision.backward(weighted_sum(terms) / share)
+        return seen_of(terms, values)
 
     def _named(self, norms: list[float | None]) -> list[tuple[str, float | None]]:
         names = {id(p): name for name, p in self.training.model.named_parameters()}
@@ -276,9 +282,7 @@ class Trajectory:
                 self.rounding = max(self.rounding, off)
                 if checked and not exactly:
                     self._check(step, terms, found, losses, HALF_TOLERANCE)
-        seen = [
-            (term.name, value, term.has_graph) for term, value in zip(terms, values, strict=True)
-        ]
+        seen = seen_of(terms, values)
         if self.precision.scales and not isfinite(off):
             return Measured(seen, None)  # an overflow, which the scaler will answer
         return Measured(seen, {
@@ -294,10 +298,10 @@ class Trajectory:
         })  # fmt: skip
 
     def _keep(self, measured: Measured) -> None:
-        for name, value, has_graph in measured.seen:
-            self.values.setdefault(name, []).append(value)
-            if not has_graph:
-                self.graphless[name] = self.graphless.get(name, 0) + 1
+        for one in measured.seen:
+            self.values.setdefault(one.name, []).append(one.value)
+            if not one.has_graph:
+                self.graphless[one.name] = self.graphless.get(one.name, 0) + 1
         if measured.line is not None:
             self.write(measured.line)
 

@@ -77,10 +77,12 @@ def advice_lines(run: DryRun, again: str, width: int) -> list[Line]:
     lines: list[Line] = [[], [piece("What to change", "heading")]]
     if run.non_finite is not None:
         step, what = run.non_finite
+        look = "`torch.autograd.detect_anomaly()` names the operation that makes a NaN"
+        if not what.startswith("the gradient"):
+            look = "look at what makes it in `losses` (log or division of 0, an exp that overflows)"
         lines += prose(
-            f"first of all step {step}, where {what}: `torch.autograd.detect_anomaly()` names the "
-            "operation. If norms grew before it, the rate or a weight is too large; else look at "
-            "its batch",
+            f"first of all step {step}, where {what}: {look}. If norms grew before it, the rate or "
+            "a weight is too large; else look at its batch",
             width,
         )
     lines += _weights(run, width)

@@ -33,6 +33,7 @@ _STOPPED = {
     "cut_off": "ended at once, without the steps of the last half second",
     "non_finite": "the loss or a gradient was not finite",
     "script_ended": "the program ended by itself",
+    "loader_ended": "the loader ended, and cannot begin anew",
     "error": "the program failed",
     "": "the record has no end: the process was killed",
 }

@@ -104,6 +104,9 @@ def _before_the_step(measured: Measured, step: int, what: str) -> Finding:
     """What a dry run met. It takes no step with such a gradient; a training does."""
     rates = [rate for seen in measured.optimizer.steps[-1:] for rate in seen.learning_rate[:1]]
     at = f", the last of them at a learning rate of {number(rates[0])}" if rates else ""
+    look = "`torch.autograd.detect_anomaly()` names the operation that makes a NaN."
+    if not what.startswith("the gradient"):
+        look = "Look at what makes it in the loss (log or division of 0, an exp that overflows)."
     return report(
         measured,
         ["precision", "learning_rate", "optimizer"],
@@ -111,8 +114,8 @@ def _before_the_step(measured: Measured, step: int, what: str) -> Finding:
         severity=ERROR,
         why=["The weights that it reaches are NaN from then on, and Adam's moments with them."],
         evidence=[f"{step - 1} steps before it were finite{at}"],
-        next="`torch.autograd.detect_anomaly()` names the operation. If norms grew before it, the "
-        "learning rate or a weight of the loss is too large; else look at the batch of that step.",
+        next=f"{look} If norms grew before it, the learning rate or a weight of the loss is too "
+        "large; else look at the batch of that step.",
     )
 
 
