@@ -45,7 +45,7 @@ def notes_of(lines: list[Any]) -> str:
 # --- state ---
 
 
-class Averaging(nn.Module):
+class Averaging(nn.Module):  # type: ignore[misc]
     """Assigns its buffers instead of changing them in place, as many a script does."""
 
     mean: Any
@@ -133,7 +133,7 @@ def norm_of(tensors: list[Any]) -> float:
     return sqrt(sum(float(t.abs().double().square().sum()) for t in tensors))
 
 
-class Pair(nn.Module):
+class Pair(nn.Module):  # type: ignore[misc]
     """Generator and discriminator in one model."""
 
     def __init__(self) -> None:
@@ -185,7 +185,7 @@ def test_parameters_outside_the_model_are_measured_and_put_back() -> None:
 
 
 def test_complex_parameters_have_an_imaginary_part() -> None:
-    class Spectral(nn.Module):
+    class Spectral(nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             torch.manual_seed(0)

@@ -28,7 +28,8 @@ def wide(tensor: Tensor) -> Tensor:
 
 def numbers_in(tensor: Tensor) -> int:
     """Real numbers in it: two in each complex one."""
-    return tensor.numel() * (2 if tensor.is_complex() else 1)
+    count: int = tensor.numel()
+    return 2 * count if tensor.is_complex() else count
 
 
 def as_real(tensor: Tensor) -> Tensor:
