@@ -25,6 +25,7 @@ from gradaudit.options import Options
 from gradaudit.plan.recorded import as_config
 from gradaudit.render.record import _steps_text
 from gradaudit.render.recorded import figures_of, files_text, lacking_text
+from gradaudit.rules.text import percent
 
 # Which unit
 
@@ -459,3 +460,11 @@ def test_inside_a_warmup_without_a_known_end_it_is_said_how_many_steps_come_afte
     said = lacking_text(result.units[0].measured[0])
     assert said[0].startswith("20 steps after the warm-up, whose end is not known: ")
     assert any(text.startswith("100 steps after the warm-up") for text in said)
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(1.0, "100 %"), (0.9993, "99.9 %"), (0.996, "99.6 %"), (0.99, "99 %"), (0.0, "0.0 %")],
+)
+def test_almost_all_is_not_all(share: float, text: str) -> None:
+    assert percent(share) == text

@@ -46,6 +46,9 @@ def rounded(value: float) -> float:
 
 
 def percent(share: float) -> str:
+    """`12 %`; with a digit more below a tenth, and where rounding would make all of almost all."""
+    if 0.995 <= share < 1:
+        return f"{int(share * 1000) / 10:.1f} %"
     return f"{share * 100:.0f} %" if share >= 0.0995 else f"{share * 100:.1f} %"
 
 
