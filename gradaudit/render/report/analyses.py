@@ -248,7 +248,9 @@ def _norm_without_findings(part: Part) -> str:
     assert unit is not None
     if unit.norm is None:
         if any(one.optimizer.batch_norm_layers == 0 for one in unit.measured if one.comparable):
-            return f"{FINE}: the recorded model has no BatchNorm, which alone needs a large batch"
+            return (
+                f"{FINE}: the recorded model has no BatchNorm; nothing else normalises over a batch"
+            )
         return (
             f"{UNKNOWN} the file names no normalisation layer: "
             f"`--source {'' if unit.name == 'main' else unit.name + '='}FILE.py`, or "
