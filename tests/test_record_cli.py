@@ -367,3 +367,6 @@ def test_the_report_says_what_the_recorded_clip_covered(
     assert f"In the recorded run the call is given {said} with a gradient." in ran.out
     assert "the recorded model has no BatchNorm" in ran.out
     assert "names no normalisation layer" not in ran.out
+    assert "Snippet" not in ran.out  # the norm is measured, and there is no BatchNorm to watch
+    assert "over 100 steps are recorded again" in ran.out
+    assert "half the peak rate" in ran.out
