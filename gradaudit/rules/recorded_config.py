@@ -6,6 +6,7 @@ from gradaudit.findings import HIGH, INFO, LOW, MEDIUM, WARNING
 from gradaudit.plan.measured import same
 from gradaudit.rules import rule
 from gradaudit.rules.recorded import ELSEWHERE, PARTIAL, RECORD_PAGE, differs, written
+from gradaudit.rules.recorded_schedule import unlike_schedule
 from gradaudit.rules.text import number, rounded, times
 
 TYPE_CHECKING = False
@@ -32,12 +33,13 @@ if TYPE_CHECKING:
     ),
 )
 def recorded_learning_rate_differs(measured: Measured, limits: Limits) -> Iterator[Finding]:
-    """The run trains with another learning rate than the file says.
+    """The run trains with another learning rate than the file says, or not by its schedule.
 
     Why:
         Whatever is concluded from the file is then about another training. Common causes are a
         value on the command line that wins, a rate that the code scales with the batch or the
-        number of devices, and a key that nobody reads.
+        number of devices, and a key that nobody reads. Where the rate is the file's, but does not
+        move at all, the warm-up or the schedule of the file is what nobody reads.
 
     Bad:
         optimizer: adamw
@@ -70,13 +72,19 @@ def recorded_learning_rate_differs(measured: Measured, limits: Limits) -> Iterat
     False positives:
         A rate that the code scales on purpose (by devices, by batch / 256): the message says by
         which factor. A record that ends inside the warm-up is not judged, nor is a run that was
-        resumed below its peak.
+        resumed below its peak. Of a schedule only a rate that stays level is judged: through a
+        warm-up in steps, from the first one on, with no checkpoint read; or through half of the
+        training's steps under cosine, linear or polynomial. An optimiser that has its schedule
+        inside (schedule-free ones, RAdam) is left out.
     """
     setting = written(measured, "learning_rate")
     if setting is None or setting.number is None or setting.number <= 0:
         return
     optimizer, wanted, rates = measured.optimizer, setting.number, measured.rates
-    if not rates or any(same(rate, wanted, limits["tolerance"]) for rate in rates):
+    if not rates:
+        return
+    if any(same(rate, wanted, limits["tolerance"]) for rate in rates):
+        yield from unlike_schedule(measured)
         return
     peak = optimizer.peak_rate
     if peak is None or peak <= 0 or (not measured.warmup.over and peak < wanted):
