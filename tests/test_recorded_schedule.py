@@ -55,3 +55,13 @@ def test_what_may_be_otherwise_is_not_judged() -> None:
     assert not found(DECAY.replace("cosine", "wsd"), level)
     free = warm.replace("adamw", "AdamWScheduleFree")
     assert not found(free, level, name="AdamWScheduleFree")
+
+
+def test_a_schedule_by_hand_that_falls_during_its_warmup() -> None:
+    rates = [1e-3 * min(1.0, n / 10) * (1 - n / 100) for n in range(1, 61)]
+    (one,) = found(CONFIG, rates)
+    assert (one.severity, one.confidence) == ("info", "low")
+    (one,) = found(CONFIG, [0.4 * rate for rate in rates])
+    assert one.severity == "warning"
+    (one,) = found(CONFIG, [9e-4] * 60)
+    assert one.severity == "warning"

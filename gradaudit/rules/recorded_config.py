@@ -6,7 +6,7 @@ from gradaudit.findings import HIGH, INFO, LOW, MEDIUM, WARNING
 from gradaudit.plan.measured import same
 from gradaudit.rules import rule
 from gradaudit.rules.recorded import ELSEWHERE, PARTIAL, RECORD_PAGE, differs, written
-from gradaudit.rules.recorded_schedule import unlike_schedule
+from gradaudit.rules.recorded_schedule import falls_in_warmup, unlike_schedule
 from gradaudit.rules.text import number, rounded, times
 
 TYPE_CHECKING = False
@@ -71,11 +71,13 @@ def recorded_learning_rate_differs(measured: Measured, limits: Limits) -> Iterat
 
     False positives:
         A rate that the code scales on purpose (by devices, by batch / 256): the message says by
-        which factor. A record that ends inside the warm-up is not judged, nor is a run that was
-        resumed below its peak. Of a schedule only a rate that stays level is judged: through a
-        warm-up in steps, from the first one on, with no checkpoint read; or through half of the
-        training's steps under cosine, linear or polynomial. An optimiser that has its schedule
-        inside (schedule-free ones, RAdam) is left out.
+        which factor. A schedule by hand that falls during its warm-up never reaches its base: above
+        half of it, where the rate rises and falls again, this is an info. A record that ends inside
+        the warm-up is not judged, nor is a run that was resumed below its peak. Of a schedule only
+        a rate that stays level is judged: through a warm-up in steps, from the first one on, with
+        no checkpoint read; or through half of the training's steps under cosine, linear or
+        polynomial. An optimiser that has its schedule inside (schedule-free ones, RAdam) is left
+        out.
     """
     setting = written(measured, "learning_rate")
     if setting is None or setting.number is None or setting.number <= 0:
@@ -95,14 +97,18 @@ def recorded_learning_rate_differs(measured: Measured, limits: Limits) -> Iterat
         if ratio > 1
         else f"1/{number(rounded(1 / ratio))} of the file's"
     )
+    lower = falls_in_warmup(measured, wanted)
     yield differs(
         measured,
         setting,
         f"the run's learning rate is {number(peak)}, {factor} {number(wanted)}",
-        severity=WARNING,
-        confidence=HIGH,
+        severity=INFO if lower else WARNING,
+        confidence=LOW if lower else HIGH,
         label=f"the run had {number(peak)}",
-        why=ELSEWHERE,
+        why="A schedule by hand that falls from the first step on is below its base when the "
+        "warm-up ends: then this is as it should be. Else the run takes the rate from elsewhere."
+        if lower
+        else ELSEWHERE,
         evidence=(
             f"the scheduler multiplies {number(peak)}"
             if optimizer.initial_rate == peak

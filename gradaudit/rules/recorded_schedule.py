@@ -23,6 +23,16 @@ _SHORTEST = 5
 """A warm-up of fewer steps may be over after one: some schedulers are called once a process."""
 
 
+def falls_in_warmup(measured: Measured, base: float) -> bool:
+    """Whether the peak may be the base times what a schedule has fallen by during its warm-up: the
+    rate rises and falls again, and no scheduler says what it multiplies."""
+    peak = measured.optimizer.peak_rate
+    if measured.optimizer.initial_rate or not peak or not base / 2 <= peak < base:
+        return False
+    rates = [step.learning_rate[0] for step in measured.optimizer.steps if step.learning_rate]
+    return rates[0] < peak and rates[-1] < peak
+
+
 def unlike_schedule(measured: Measured) -> Iterator[Finding]:
     """Only what no reading of the file explains: a rate that does not move at all."""
     steps = [step for step in measured.optimizer.steps if step.learning_rate]
