@@ -322,8 +322,9 @@ def test_the_command_ends_with_a_probe_that_is_told_to_end(loop: Path) -> None:
     while time.monotonic() < until and not (loop / "r" / "rank-0.jsonl").exists():
         time.sleep(0.1)
     running.terminate()
-    running.communicate(timeout=60)
+    _, err = running.communicate(timeout=60)
     assert running.returncode == 128 + signal.SIGTERM
+    assert b"gradaudit: ended by a signal; the record is in r: `gradaudit check --record r" in err
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=False)
     assert str(loop / "loop.py") not in listed.stdout
 

@@ -367,3 +367,24 @@ def test_the_report_says_what_the_recorded_clip_covered(
     assert f"In the recorded run the call is given {said} with a gradient." in ran.out
     assert "the recorded model has no BatchNorm" in ran.out
     assert "names no normalisation layer" not in ran.out
+    assert "Snippet" not in ran.out  # the norm is measured, and there is no BatchNorm to watch
+    assert "over 100 steps are recorded again" in ran.out
+    assert "half the peak rate" in ran.out
+
+
+@pytest.mark.parametrize(("folds", "in_full"), [(2, 2), (4, 1)])
+def test_what_is_said_of_each_fold_is_in_full_once(
+    tmp_path: Path, folds: int, in_full: int
+) -> None:
+    lines = [
+        line
+        for fold in range(folds)
+        for line in (optimizer("SGD", fold), *steps(lognormal(60, 5.0), 0.1, rate=0.1, index=fold))
+    ]
+    write_record(tmp_path / "r", lines)
+    out = io.StringIO()
+    assert summarise_record(str(tmp_path / "r"), stream=out) == 1
+    assert out.getvalue().count("= why: Under SGD") == in_full
+    assert out.getvalue().count("[GA931]") == folds
+    assert ("The same of other optimizers:" in out.getvalue()) == (folds > 2)
+    assert f"Found {folds} " in out.getvalue()

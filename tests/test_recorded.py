@@ -468,3 +468,30 @@ def test_inside_a_warmup_without_a_known_end_it_is_said_how_many_steps_come_afte
 )
 def test_almost_all_is_not_all(share: float, text: str) -> None:
     assert percent(share) == text
+
+
+@pytest.mark.parametrize("key", ["gradient_accumulation_steps: 2", "batch_size: 16"])
+def test_no_threshold_is_taken_from_a_run_with_another_batch_than_the_file(key: str) -> None:
+    seen = [{"mode": "train", "batch": 8, "calls": 1}]
+    lines = steps(lognormal(150, 5.0), 1.0, backward_calls=1, batch_norm=seen)
+    config = clip_config("adamw", "1.0e-3", "1.0")
+    assert codes(config, record_of([optimizer(), *lines]))["GA931"].fix is not None
+    one = codes(f"{config}{key}\n", record_of([optimizer(), *lines]))["GA931"]
+    assert one.fix is None
+    assert "the batch changes the norm: bring the two together" in one.no_fix
+
+
+def test_more_steps_of_a_gradient_that_is_nan_are_not_asked_for() -> None:
+    """A scaler's skipped steps and a single one with NaN leave it as it was."""
+    nan = [{**line, "pre_clip_norm": "nan", "post_clip_norm": "nan"} for line in steps([1.0] * 60)]
+    result = audit_recorded(ADAMW, record_of([optimizer(), *steps([1.0] * 26), *nan[26:]]))
+    (said,) = lacking_text(result.units[0].measured[0])
+    assert said.startswith("more steps would not help, the gradient is NaN or infinite from")
+    assert "from step 27 on" in said
+    assert "(GA933)" in said
+    once = [*steps([1.0] * 26), nan[26], *steps([1.0] * 60)[27:]]
+    skipped = [*steps([1.0] * 26), *({**line, "skipped": True} for line in nan[26:])]
+    for lines in (once, skipped):
+        result = audit_recorded(ADAMW, record_of([optimizer(), *lines]))
+        texts = lacking_text(result.units[0].measured[0])
+        assert all("more step" in text and "not help" not in text for text in texts)

@@ -8,7 +8,7 @@ import sys
 
 from gradaudit.audit import audit_path
 from gradaudit.cli.common import UsageError, fault, unknown_unit
-from gradaudit.cli.records import record_directory, told_where
+from gradaudit.cli.records import record_directory, told_if_ended, told_where
 from gradaudit.discover import describe
 from gradaudit.options import Options
 from gradaudit.probe.launch import CannotRun, Listener, Outcome, Request, run
@@ -49,7 +49,7 @@ def run_probe(arguments: ProbeArguments) -> int:
                 arguments.cwd,
                 arguments.config,
             )
-            with prepared(request):
+            with prepared(request), told_if_ended(_shown(request)):
                 outcome = _run(request)
     except (UsageError, CannotRun) as error:
         return fault(str(error))
@@ -129,7 +129,12 @@ def _say_what_was_seen(arguments: ProbeArguments, request: Request) -> int:
     from gradaudit.cli.record import summarise_record
 
     sys.stderr.flush()
-    shown = os.path.relpath(request.directory)
-    shown = request.directory if shown.startswith("..") else shown
+    shown = _shown(request)
     with told_where(shown):
         return summarise_record(shown, arguments.config, unit=arguments.unit, color=arguments.color)
+
+
+def _shown(request: Request) -> str:
+    """The record's directory as a message names it."""
+    shown = os.path.relpath(request.directory)
+    return request.directory if shown.startswith("..") else shown

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from gradaudit.render.layout import Line
 
 
+MANY = 3
+"""Optimizers of which a rule says the same, from which on only the first finding is in full: those
+of a GAN are two."""
+
+
 def summarise_record(
     directory: str,
     config: str | None = None,
@@ -55,11 +60,31 @@ def summarise_record(
         of = f" --unit {quoted(unit)}" if unit is not None else ""
         command = f"gradaudit fix {quoted(config)} --record {quoted(directory)}{of}"
         summary.next_steps = [f"`{command}` shows the repair, `--write` applies it."]
-    shown = full(result, width) if config is None else _shown(result, config, width)
+    shown = _alone(result, width) if config is None else _shown(result, config, width)
     lines = [*record_lines(result, width), *shown, *closing(summary, width)]
     write_lines(lines, use_color(color, stream), stream)
     level = finder.for_file(config).fail_on if config is not None else None
     return exit_code([Tally(result)], problems, {result.path: level or "warning"})
+
+
+def _alone(result: FileResult, width: int) -> list[Line]:
+    """The findings of a run without a config: in full, but of a rule that says one thing of many
+    optimizers (the folds of a cross validation) only the first; the others in a line each."""
+    spoken: dict[tuple[str, str], list[str | None]] = {}
+    for finding in result.findings:
+        units = spoken.setdefault((finding.rule.code, finding.severity), [])
+        if finding.unit not in units:
+            units.append(finding.unit)
+    alike = []
+    for finding in result.findings:
+        units = spoken[finding.rule.code, finding.severity]
+        if len(units) >= MANY and finding.unit != units[0]:
+            alike.append(finding)
+    lines = full(result, width, [finding for finding in result.findings if finding not in alike])
+    if alike:
+        text = "The same of other optimizers:"
+        lines += [[piece(text, "dim")], *concise(result, alike), []]
+    return lines
 
 
 def _shown(result: FileResult, config: str, width: int) -> list[Line]:

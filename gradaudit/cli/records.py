@@ -84,6 +84,20 @@ def told_where(directory: str) -> Iterator[None]:
         raise
 
 
+@contextlib.contextmanager
+def told_if_ended(directory: str) -> Iterator[None]:
+    """Around the run: a signal that ends gradaudit (`timeout`, a batch system) leaves no time for a
+    summary, and a line says where the record is. A terminal that was closed hears nothing."""
+    try:
+        yield
+    except SystemExit:
+        with contextlib.suppress(OSError):
+            if any(name.endswith(".jsonl") for name in os.listdir(directory)):
+                sys.stderr.write(f"\ngradaudit: ended by a signal; {where(directory)}\n")
+                sys.stderr.flush()
+        raise
+
+
 def where(directory: str) -> str:
     """Where the record is that was not judged, and what judges it."""
     shown = f"`gradaudit check --record {quoted(directory)} CONFIG` judges it"

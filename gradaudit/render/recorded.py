@@ -185,8 +185,27 @@ TOPICS = {
 """What a rule looks at, in a few words."""
 
 
+def _broken_since(measured: Measured) -> int | None:
+    """The step from which on no gradient that was used is finite; None where the last one is."""
+    since = None
+    for step in reversed([step for step in measured.optimizer.steps if not step.skipped]):
+        norms = (step.pre_clip_norm, step.post_clip_norm)
+        if not step.non_finite and all(norm is None or isfinite(norm) for norm in norms):
+            break
+        since = step.step
+    return since
+
+
 def lacking_text(measured: Measured) -> list[str]:
-    """What had too few steps, and how many more a record needs: a text for each number of them."""
+    """What had too few steps, and how many more a record needs: a text for each number of them.
+    Where the gradient is NaN or infinite to the end, more steps bring no more norms."""
+    since = _broken_since(measured)
+    if since is not None and measured.wanted:
+        codes = [f"{TOPICS.get(code, 'rule')} ({code})" for code in sorted(measured.wanted)]
+        return [
+            f"more steps would not help, the gradient is NaN or infinite from step {since} on: "
+            + ", ".join(codes)
+        ]
     by_need: dict[tuple[bool, int], list[str]] = {}
     for code, more in sorted(measured.wanted.items()):
         need = (True, measured.short.get(code, 0)) if more is None else (False, more)

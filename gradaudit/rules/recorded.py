@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from gradaudit.plan.model import Setting
 
 PARTIAL = frozenset(("deepspeed", "zero", "fsdp1"))
-"""Notes of the recorder: what it sees of clip, accumulation and precision is not the whole."""
+"""Notes of the recorder: that it saw no clip, no scaler or no autocast does not mean that there was
+none, and norms of layers are of pieces. Calls of backward are counted there as anywhere."""
 
 RECORD_PAGE = "docs/measured.md"
 ELSEWHERE = (

@@ -152,7 +152,7 @@ def recorded_accumulation_differs(measured: Measured, limits: Limits) -> Iterato
     if setting is None or setting.number is None or seen is None or measured.optimizer.uses_closure:
         return
     wanted = setting.number
-    if wanted < 1 or wanted == seen or measured.record.topics & PARTIAL:
+    if wanted < 1 or wanted == seen:
         return
     fewer = seen < wanted
     yield differs(

@@ -6,6 +6,7 @@ from gradaudit.findings import HIGH, INFO, LOW, MEDIUM, WARNING
 from gradaudit.plan.measured import same
 from gradaudit.rules import rule
 from gradaudit.rules.recorded import ELSEWHERE, PARTIAL, RECORD_PAGE, differs, written
+from gradaudit.rules.recorded_schedule import falls_in_warmup, unlike_schedule
 from gradaudit.rules.text import number, rounded, times
 
 TYPE_CHECKING = False
@@ -32,12 +33,13 @@ if TYPE_CHECKING:
     ),
 )
 def recorded_learning_rate_differs(measured: Measured, limits: Limits) -> Iterator[Finding]:
-    """The run trains with another learning rate than the file says.
+    """The run trains with another learning rate than the file says, or not by its schedule.
 
     Why:
         Whatever is concluded from the file is then about another training. Common causes are a
         value on the command line that wins, a rate that the code scales with the batch or the
-        number of devices, and a key that nobody reads.
+        number of devices, and a key that nobody reads. Where the rate is the file's, but does not
+        move at all, the warm-up or the schedule of the file is what nobody reads.
 
     Bad:
         optimizer: adamw
@@ -69,14 +71,22 @@ def recorded_learning_rate_differs(measured: Measured, limits: Limits) -> Iterat
 
     False positives:
         A rate that the code scales on purpose (by devices, by batch / 256): the message says by
-        which factor. A record that ends inside the warm-up is not judged, nor is a run that was
-        resumed below its peak.
+        which factor. A schedule by hand that falls during its warm-up never reaches its base: above
+        half of it, where the rate rises and falls again, this is an info. A record that ends inside
+        the warm-up is not judged, nor is a run that was resumed below its peak. Of a schedule only
+        a rate that stays level is judged: through a warm-up in steps, from the first one on, with
+        no checkpoint read; or through half of the training's steps under cosine, linear or
+        polynomial. An optimiser that has its schedule inside (schedule-free ones, RAdam) is left
+        out.
     """
     setting = written(measured, "learning_rate")
     if setting is None or setting.number is None or setting.number <= 0:
         return
     optimizer, wanted, rates = measured.optimizer, setting.number, measured.rates
-    if not rates or any(same(rate, wanted, limits["tolerance"]) for rate in rates):
+    if not rates:
+        return
+    if any(same(rate, wanted, limits["tolerance"]) for rate in rates):
+        yield from unlike_schedule(measured)
         return
     peak = optimizer.peak_rate
     if peak is None or peak <= 0 or (not measured.warmup.over and peak < wanted):
@@ -87,14 +97,18 @@ def recorded_learning_rate_differs(measured: Measured, limits: Limits) -> Iterat
         if ratio > 1
         else f"1/{number(rounded(1 / ratio))} of the file's"
     )
+    lower = falls_in_warmup(measured, wanted)
     yield differs(
         measured,
         setting,
         f"the run's learning rate is {number(peak)}, {factor} {number(wanted)}",
-        severity=WARNING,
-        confidence=HIGH,
+        severity=INFO if lower else WARNING,
+        confidence=LOW if lower else HIGH,
         label=f"the run had {number(peak)}",
-        why=ELSEWHERE,
+        why="A schedule by hand that falls from the first step on is below its base when the "
+        "warm-up ends: then this is as it should be. Else the run takes the rate from elsewhere."
+        if lower
+        else ELSEWHERE,
         evidence=(
             f"the scheduler multiplies {number(peak)}"
             if optimizer.initial_rate == peak
@@ -159,12 +173,12 @@ def recorded_clip_differs(measured: Measured, limits: Limits) -> Iterator[Findin
         steps: fewest steps after the first to conclude that no clip is called.
 
     False positives:
-        A clip by hand (`p.grad.mul_`) or inside DeepSpeed or FSDP1 is not seen: where the norm at
-        the step never exceeds the file's threshold the finding is an info, and for the last two
-        there is none. Of a bound for entries the norm of a layer tells it.
+        A clip by hand (`p.grad.mul_`) is not seen: where the norm at the step never exceeds the
+        file's threshold the finding is an info. Of a bound for entries the norm of a layer tells
+        it. Under DeepSpeed and FSDP1 a threshold that was seen is compared, and that none was seen
+        says nothing.
     """
-    if measured.record.topics & PARTIAL:
-        return
+    partial = bool(measured.record.topics & PARTIAL)
     for name, seen in (
         ("clip_norm", measured.optimizer.clip_norm),
         ("clip_value", measured.optimizer.clip_value),
@@ -176,7 +190,7 @@ def recorded_clip_differs(measured: Measured, limits: Limits) -> Iterator[Findin
         if wanted is not None and seen is not None:
             if not same(wanted, seen, limits["tolerance"]):
                 yield _other_clip(measured, setting, wanted, seen)
-        elif wanted is not None:
+        elif wanted is not None and not partial:
             other = _OTHER_KIND[name]
             called = getattr(measured.optimizer, other)
             if called is not None and written(measured, other) is None:

@@ -166,7 +166,8 @@ def recorded_hyperparameter_differs(measured: Measured, limits: Limits) -> Itera
         yield differs(
             measured,
             setting,
-            f"the run's {name} is {shown}, the file says {_shown(wanted)}",
+            f"the run's {name} {'are' if name == 'betas' else 'is'} {shown}, the file says "
+            f"{_shown(wanted)}",
             severity=WARNING,
             confidence=HIGH,
             label=f"the run had {shown}",

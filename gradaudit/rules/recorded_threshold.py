@@ -16,7 +16,7 @@ from gradaudit.findings import RECOMMENDED, Fix
 from gradaudit.plan.measured import same
 from gradaudit.plan.terms import balance_is_open, norm_moved, shares_of, weights_changed
 from gradaudit.rules import load
-from gradaudit.rules.recorded import steps_by_gradient
+from gradaudit.rules.recorded import steps_by_gradient, written
 from gradaudit.rules.recorded_layers import update_ratios
 from gradaudit.rules.repair import change
 from gradaudit.rules.text import listed, number, rounded, times
@@ -153,6 +153,27 @@ def _to_lower(measured: Measured) -> list[str]:
     return [f"`{advice.name}`" for advice in balance(measured.settled_terms, roles).to_apply]
 
 
+def _other_batch(measured: Measured) -> str:
+    """In which way a step of the run had another batch than one of the file; empty where it had
+    not, or where that is not known. More than the file says may be on purpose (GA903, GA904)."""
+    optimizer = measured.optimizer
+    calls, accumulated = optimizer.backward_calls, written(measured, "accumulation")
+    if calls and accumulated is not None and not optimizer.uses_closure:
+        if accumulated.number and calls < accumulated.number:
+            return (
+                f"the run called backward {number(calls)} time{'s' if calls != 1 else ''} a step, "
+                f"the file accumulates {number(accumulated.number)}"
+            )
+    samples, micro = optimizer.batch_norm_batch, written(measured, "micro_batch")
+    if samples and micro is not None and not micro.unit:
+        if micro.number and samples < micro.number:
+            return (
+                f"BatchNorm saw {number(samples)} samples at a time, the file's micro-batch is "
+                f"{number(micro.number)}"
+            )
+    return ""
+
+
 def clip_fix(measured: Measured, limits: Limits) -> tuple[Fix | None, str]:
     """The threshold that the measured norms recommend, or why there is none.
 
@@ -188,6 +209,11 @@ def clip_fix(measured: Measured, limits: Limits) -> tuple[Fix | None, str]:
         return None, (
             f"the file {measured.changed}, maybe in its loss weights or its batch, which change "
             "the norm: record again"
+        )
+    other = _other_batch(measured)
+    if other:
+        return None, (
+            f"{other}, and the batch changes the norm: bring the two together, then record again"
         )
     norms = measured.clip_norms
     if len(norms) < limits["recommend_steps"]:

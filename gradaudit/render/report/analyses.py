@@ -247,7 +247,7 @@ def _norm_without_findings(part: Part) -> str:
     unit = part.unit
     assert unit is not None
     if unit.norm is None:
-        if any(one.optimizer.batch_norm_layers == 0 for one in unit.measured if one.comparable):
+        if part.recorded_without_batch_norm:
             return (
                 f"{FINE}: the recorded model has no BatchNorm; nothing else normalises over a batch"
             )

@@ -37,7 +37,7 @@ def checklist(part: Part, fixes: Fixes, snippets: Snippets) -> list[str]:
 
 
 def _norms(part: Part, snippets: Snippets) -> list[str]:
-    if NORM not in snippets.kinds or part.unit is None:
+    if not snippets.norm_matters or part.unit is None:
         return []
     when = f"{part.after_warmup[0].upper()}{part.after_warmup[1:]}, m" if part.after_warmup else "M"
     clip = part.unit.number("clip_norm")
@@ -47,10 +47,11 @@ def _norms(part: Part, snippets: Snippets) -> list[str]:
             f" So is the share of steps above {number(clip)}: a number to compare, not one to "
             "bring to zero."
         )
+    how = "recorded again" if part.is_recorded else f"logged ({snippets.ref(NORM)})"
     return [
         (
             f"{when}edian, 90th percentile and maximum of the norm before clipping over {STEPS} "
-            f"steps are logged ({snippets.ref(NORM)}).{above}"
+            f"steps are {how}.{above}"
         ),
         (
             f"The 90th percentile is less than {TAIL} times the median. If it is not, some steps "

@@ -87,7 +87,7 @@ def _secondary(part: Part, fixes: Fixes) -> list[str]:
 def _threshold(part: Part, snippets: Snippets) -> list[str]:
     unit = part.unit
     clip = unit.number("clip_norm") if unit is not None else None
-    if NORM not in snippets.kinds or not clip or clip <= 0:
+    if not snippets.norm_matters or not clip or clip <= 0:
         return []
     return [
         (
@@ -99,7 +99,7 @@ def _threshold(part: Part, snippets: Snippets) -> list[str]:
 
 def _last_resort(part: Part, snippets: Snippets) -> list[str]:
     rate = part.unit.number("learning_rate") if part.unit is not None else None
-    if rate is None or rate <= 0 or NORM not in snippets.kinds:
+    if rate is None or rate <= 0 or not snippets.norm_matters:
         return []
     return [
         (

@@ -111,6 +111,11 @@ class Part:
         return self.unit is not None and any(one.norms for one in self.unit.measured)
 
     @property
+    def recorded_without_batch_norm(self) -> bool:
+        measured = self.unit.measured if self.unit is not None else []
+        return any(one.optimizer.batch_norm_layers == 0 for one in measured if one.comparable)
+
+    @property
     def has_batch_norm(self) -> bool:
         return self.unit is not None and self.unit.norm in ("batch", "sync_batch")
 

@@ -118,19 +118,24 @@ def log_term_norms(step, terms, model, every=EVERY, probes=PROBES):
 
 
 class Snippets:
-    """The snippets that fit a unit, numbered from 1."""
+    """The snippets that fit a unit, numbered from 1. What a record has measured needs none.
+
+    norm_matters    whether the norm before clipping is to be looked at, by a snippet or a record.
+    """
 
     def __init__(self, part: Part) -> None:
         self.kinds: list[str] = []
+        self.norm_matters = False
         unit = part.unit
         if unit is None:
             return
         clips = unit.number("clip_norm") is not None
-        if clips or unit.observed is not None or len(part.terms) > 1:
+        self.norm_matters = clips or unit.observed is not None or len(part.terms) > 1
+        if self.norm_matters and not part.is_recorded:
             self.kinds.append(NORM)
         micro = unit.number("micro_batch")
         unknown = unit.norm is None and micro is not None and micro < part.limit("GA301", "info")
-        if part.has_batch_norm or unknown:
+        if part.has_batch_norm or (unknown and not part.recorded_without_batch_norm):
             self.kinds.append(LAYERS)
         if len(part.terms) > 1:
             self.kinds.append(TERMS)
