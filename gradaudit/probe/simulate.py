@@ -102,7 +102,7 @@ def simulate(unit: TrainingUnit, path: str = "") -> Simulation:
     )
     return Simulation(
         path, unit.name, torch.__version__, assumed, built.said, groups, schedule, batch,
-        scaler_of(unit), bounds_of(unit), tuple(missing),
+        scaler_of(unit), bounds_of(unit, schedule.curve and schedule.curve.peak), tuple(missing),
     )  # fmt: skip
 
 
