@@ -223,3 +223,33 @@ def test_a_clip_by_value_is_no_factor_on_every_gradient() -> None:
     by_norm = " ".join(one.what for one in run(f"{text}gradient_clip_norm: 0.5\n").bounds)
     assert "a factor on every gradient cancels" in by_norm
     assert "moves it by 1 learning rate:" in by_norm
+
+
+@pytest.mark.parametrize(("samples", "steps"), [(101, 23), (108, 23), (96, 20)])
+def test_the_trainer_of_transformers_ends_a_begun_step(samples: int, steps: int) -> None:
+    text = "output_dir: o\nper_device_train_batch_size: 4\ngradient_accumulation_steps: 3\n"
+    text += "learning_rate: 0.001\nlr_scheduler_type: linear\nnum_train_epochs: 2.5\n"
+    options = Options()
+    options.assume.update(dataset_size=str(samples), world_size="1")
+    assert simulate(audit_text(text, options).units[0]).batch.steps == steps
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "further"),
+    [
+        ("AdamW, amsgrad: true", {"max_exp_avg_sq": 4}),
+        ("AdamW, amsgrad: false", {}),
+        ("RMSprop, centered: true", {"grad_avg": 4}),
+    ],
+)
+def test_switches_of_an_optimiser_have_their_state(optimizer: str, further: dict[str, int]) -> None:
+    found = run(f"optimizer: {{type: {optimizer}, lr: 0.001}}\ntotal_steps: 200\n").optimizer
+    assert found.memory is not None
+    usual = {"exp_avg": 4, "exp_avg_sq": 4} if "Adam" in optimizer else {"square_avg": 4}
+    assert found.memory.state == usual | further
+
+
+def test_a_cosine_by_convention_ends_at_its_share_of_the_peak() -> None:
+    text = TORCH.format(more="cosine, min_lr_ratio: 0.1")
+    expected = [1e-3 * (0.1 + 0.9 * half_wave(t / STEPS)) for t in range(STEPS)]
+    assert rates(run(text)) == pytest.approx(expected, rel=1e-9)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil
 from typing import NamedTuple
 
-from gradaudit.plan.arguments import arguments_of
+from gradaudit.plan.arguments import arguments_of, number_in
 from gradaudit.plan.model import DEFAULT, WRITTEN
 from gradaudit.plan.schedule import whole_warmup
 from gradaudit.probe.formulas import Terms, constant
@@ -132,10 +132,13 @@ def _planned(unit: TrainingUnit, clock: Clock, peak: float | None) -> Planned:
     warmup, note = _warmup(unit, length, making)
     notes += note
     decay = _decay(unit, length)
+    arguments, low = arguments_of(unit), unit.number("min_learning_rate")
+    share = number_in(arguments, "min_lr_ratio", "min_lr_rate")
+    if low is None and share is not None and 0 <= share <= 1 and making.basis == CONVENTION:
+        low = share * peak
     terms = Terms(
-        peak, length.total, warmup, unit.number("warmup_start_factor") or 0.0,
-        unit.number("min_learning_rate"), decay, _milestones(unit, length), length.per_epoch,
-        arguments_of(unit),
+        peak, length.total, warmup, unit.number("warmup_start_factor") or 0.0, low, decay,
+        _milestones(unit, length), length.per_epoch, arguments,
     )  # fmt: skip
     if making.made is None and warmup:
         notes.append(
