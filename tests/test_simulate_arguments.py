@@ -253,3 +253,12 @@ def test_a_cosine_by_convention_ends_at_its_share_of_the_peak() -> None:
     text = TORCH.format(more="cosine, min_lr_ratio: 0.1")
     expected = [1e-3 * (0.1 + 0.9 * half_wave(t / STEPS)) for t in range(STEPS)]
     assert rates(run(text)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_warm_up_by_convention_begins_at_its_written_rate() -> None:
+    text = "opt: adamw\nlr: 0.001\nsched: cosine\nwarmup_steps: 20\ntotal_steps: 200\n"
+    found = run(f"{text}warmup_lr: 1.0e-5\n")
+    rising = [1e-5 + (1e-3 - 1e-5) * t / 20 for t in range(20)]
+    assert rates(found)[:20] == pytest.approx(rising, rel=1e-9)
+    assert any("begin at a rate of 1e-05" in note for note in found.schedule.notes)
+    assert rates(run(text))[0] == 0.0

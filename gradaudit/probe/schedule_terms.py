@@ -136,9 +136,15 @@ def _planned(unit: TrainingUnit, clock: Clock, peak: float | None) -> Planned:
     share = number_in(arguments, "min_lr_ratio", "min_lr_rate")
     if low is None and share is not None and 0 <= share <= 1 and making.basis == CONVENTION:
         low = share * peak
+    start = unit.number("warmup_start_factor")
+    begin = number_in(arguments, "warmup_lr", "warmup_init_lr")
+    if warmup and start is None and begin is not None and making.basis == CONVENTION:
+        if 0 <= begin <= peak:
+            start = begin / peak
+            notes.append(f"the warm-up is taken to begin at a rate of {begin:g}, as timm's does")
     terms = Terms(
-        peak, length.total, warmup, unit.number("warmup_start_factor") or 0.0, low, decay,
-        _milestones(unit, length), length.per_epoch, arguments,
+        peak, length.total, warmup, start or 0.0, low, decay, _milestones(unit, length),
+        length.per_epoch, arguments,
     )  # fmt: skip
     if making.made is None and warmup:
         notes.append(
