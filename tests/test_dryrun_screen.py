@@ -286,3 +286,19 @@ def test_of_few_steps_no_tail_is_told() -> None:
     assert "of 1 step (" in few or "acted" not in few
     assert "over median" not in few
     assert "over median" in screen(lines(steps=39, warmup=19))
+
+
+def test_a_clip_by_value_is_on_the_screen() -> None:
+    found = lines(var_every=1000)
+    assert "by value" not in screen(found)
+    for line in found:
+        if line["kind"] == "step":
+            line["clips"] = [{"what": "value", "clip_value": 0.05}]
+    said = screen(found)
+    assert "a clip by value cuts each element to between -0.05 and 0.05" in said
+    assert "how often it acted is not measured" in said
+
+
+def test_one_step_after_the_warm_up_is_one_step() -> None:
+    said = screen(lines(steps=50, warmup=49))
+    assert "weights: none, 1 step after the warm-up; 29 more are needed (30)" in said

@@ -337,3 +337,21 @@ def test_a_weight_that_is_no_plain_number_has_a_reason_of_its_own(tmp_path: Path
     assert run.in_file == {"calib": "", "var": why}
     assert "GA964 (recommended): lower `calib` by" in fix
     assert f"{why}: by hand, 10 to" in fix
+
+
+def test_a_change_to_another_training_is_named_with_it(tmp_path: Path) -> None:
+    one = "  optimizer: adamw\n  learning_rate: 1.0e-3\n  batch_size: 64\n  reg_weight: 0.1\n"
+    one, other = (
+        f"{one}  mse_weight: 1.0\n  calib_weight: 2.0\n",
+        f"{one}  mse_weight: 1.0\n  calib_weight: 40.0\n",
+    )
+    config = tmp_path / "c.yaml"
+    config.write_text(f"generator:\n{one}critic:\n{other}")
+    later = "2099-01-01T00:00:00+00:00"
+    entries = record()
+    entries[-1]["unit"] = "generator"
+    folder = str(write_record(tmp_path / "r", entries, source="dryrun", started=later))
+    read = read_record(folder)
+    run = read_dry_run(read, ROLES)
+    tell(run, str(config), "generator", read, Finder(None, True))
+    assert run.also == ["lower `calib_weight` to 1.0 in `critic`"]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gradaudit.evidence.dry_run import DryRun
     from gradaudit.evidence.record import Record
     from gradaudit.findings import Finding
+    from gradaudit.fix.engine import Applied
     from gradaudit.fixing import Fixed
     from gradaudit.plan.measured import Measured
     from gradaudit.plan.model import Setting
@@ -66,8 +67,16 @@ def tell(run: DryRun, path: str, unit: str, record: Record, finder: Finder) -> N
     limits = limits_of("GA931", settings.limits)
     _tell_clip(run, measured, findings, limits, clip is not None and clip in edited)
     run.also = list(dict.fromkeys(
-        one.fix.title for one in applied if {edit.key for edit in one.fix.edits} - weights - {clip}
+        _title(one, unit)
+        for one in applied
+        if {edit.key for edit in one.fix.edits} - weights - {clip}
     ))  # fmt: skip
+
+
+def _title(applied: Applied, unit: str) -> str:
+    """What a fix does, and to which training where it is not the measured one."""
+    title, other = applied.fix.title, applied.finding.unit
+    return title if other in (unit, None) else f"{title} in `{other}`"
 
 
 def _measured(fixed: Fixed, unit: str) -> Measured | None:

@@ -99,6 +99,7 @@ class DryRun:
     in_file    terms of the advice, each with why `fix` does not write it (also where no key is
                known), empty where it does; not in it where the file could not be looked into.
     clipped, clip_advice  by the norm that the clip compares: after a clip by value what that left.
+    clip_value  at which each element was cut, before any clip by norm: how often is not recorded.
     clip_written  whether `fix` writes the threshold. clip_stays: whether no rule asks for another.
     also       what else `fix` changes in the file, in words.
     rate_micro_batches  in each step of the rate test; None where it was not made, or is not known.
@@ -118,6 +119,7 @@ class DryRun:
     term_norm: Spread | None = None
     norm_after: Spread | None = None
     clip_norm: float | None = None
+    clip_value: float | None = None
     clipped: int = 0
     clipped_interval: Interval = (0.0, 1.0)
     clip_advice: float | None = None
@@ -192,7 +194,7 @@ def _read_norms(run: DryRun, record: Record, warmup: int) -> None:
         run.first, run.last = after[0].step, after[-1].step
     run.norm = spread(norms)
     clip_norms = compared(after).known  # as rules and fixes: of two clips the second sees less
-    run.clip_norm = run.about.get("clip_norm")
+    run.clip_norm, run.clip_value = run.about.get("clip_norm"), record.optimizers[0].clip_value
     if run.clip_norm is not None:
         above = [norm > run.clip_norm for norm in clip_norms]
         run.clipped, run.clipped_interval = sum(above), series_share(above)

@@ -208,7 +208,8 @@ def balance(terms: Sequence[Terms], roles: Mapping[str, str]) -> Balance:
     summaries = summarise(terms)
     if len(terms) < FEWEST_STEPS:
         missing = FEWEST_STEPS - len(terms)
-        return Balance(why_not=f"{len(terms)} steps after the warm-up", missing=missing)
+        steps = "1 step" if len(terms) == 1 else f"{len(terms)} steps"
+        return Balance(why_not=f"{steps} after the warm-up", missing=missing)
     helpers = [s for s in summaries if roles.get(s.name) in ("auxiliary", "regulariser")]
     primary = [s for s in summaries if s not in helpers and s.rms > 0]
     if not primary:

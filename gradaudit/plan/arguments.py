@@ -51,10 +51,12 @@ def _sections(unit: TrainingUnit, setting: Setting) -> Iterator[Mapping]:
     if section is None:
         return
     own = setting.last_key.lower()
+    # `lr_scheduler_type: cosine` has its arguments in `lr_scheduler_kwargs`.
+    stem = own.removesuffix("_type").removesuffix("_name")
     for key, value, _ in entries(section):
         name = key.value.lower() if type(key) is Scalar else ""
         target, _ = unit.composed.value_of(value)
-        ends = any(name.endswith(f"_{word}") for word in _INNER) and name.startswith(own)
+        ends = any(name.endswith(f"_{word}") for word in _INNER) and name.startswith(stem)
         # `scheduler: !name:torch...ExponentialLR {gamma: 0.999}`: the section bears the name.
         itself = name == own and name != ""
         if type(target) is Mapping and (name in _INNER or ends or itself):

@@ -38,8 +38,11 @@ def most(beta1: float, beta2: float) -> float | None:
     return after_silence(beta1, beta2) / sqrt(1 - beta1 * beta1 / beta2)
 
 
-def bounds_of(unit: TrainingUnit) -> tuple[Bound, ...]:
-    """What clip, rate and momentum allow one step to be, whatever the gradient is."""
+def bounds_of(unit: TrainingUnit, peak: float | None = None) -> tuple[Bound, ...]:
+    """What clip, rate and momentum allow one step to be, whatever the gradient is.
+
+    peak  the highest rate of the schedule, where it was stepped through; else the plan's.
+    """
     found: list[Bound] = []
     clip, value = unit.number("clip_norm"), unit.number("clip_value")
     if clip and clip > 0:
@@ -52,7 +55,7 @@ def bounds_of(unit: TrainingUnit) -> tuple[Bound, ...]:
             f"each gradient element is cut to between -{value:g} and {value:g}; whether any is "
             "beyond cannot be known from the config", value, "gradient element",
         ))  # fmt: skip
-    rate, family = unit.number("learning_rate"), unit.optimizer
+    rate, family = peak or unit.number("learning_rate"), unit.optimizer
     if rate is None or rate <= 0:
         return tuple(found)
     if family in ADAM:
@@ -89,18 +92,25 @@ def _of_adam(unit: TrainingUnit, rate: float) -> list[Bound]:
         "an element whose gradient stays the same moves by the learning rate in each step, from "
         "the first on, however large that gradient is (eps apart)", rate, "per element",
     )]  # fmt: skip
-    clip = unit.number("clip_norm") or unit.number("clip_value")
+    clip, value = unit.number("clip_norm"), unit.number("clip_value")
     if clip and clip > 0:
         found.append(Bound(
             "the clip does not bound the step: a factor on every gradient cancels (eps and weight "
             "decay apart); it bounds what one spike weighs in the running means", None, "clip",
         ))  # fmt: skip
+    elif value and value > 0:
+        found.append(Bound(
+            "cutting elements does not bound the step: one that is cut at every step still moves "
+            "by the learning rate (eps and weight decay apart); it bounds what one spike weighs "
+            "in the running means", None, "clip",
+        ))  # fmt: skip
     if isinstance(pair, tuple) and len(pair) == 2:
         limit = most(*pair)
         if limit is not None:
+            after = f"{after_silence(*pair):.3g}"
             found.append(Bound(
-                f"after a long silence one gradient moves it by {after_silence(*pair):.3g} "
-                "learning rates: (1 - beta1) / sqrt(1 - beta2)",
+                f"after a long silence one gradient moves it by {after} "
+                f"learning rate{'s' * (after != '1')}: (1 - beta1) / sqrt(1 - beta2)",
                 rate * after_silence(*pair), "per element",
             ))  # fmt: skip
             found.append(Bound(

@@ -39,11 +39,13 @@ HYPERPARAMETERS = {
 
 FURTHER = {
     "rmsprop": ("alpha", "centered"), "adadelta": ("rho",), "sgd": ("dampening",),
+    "adam": ("amsgrad",), "adamw": ("amsgrad",),
     "adagrad": ("lr_decay", "initial_accumulator_value"), "nadam": ("momentum_decay",),
     "lbfgs": ("max_iter", "history_size"), "muon": ("ns_steps",),
 }  # fmt: skip
 """Arguments that are no canonical settings, read beside the optimiser's name."""
 
+_SWITCHES = ("centered", "amsgrad")
 _WHOLE = ("max_iter", "history_size", "ns_steps")
 
 _QUANTISED = ("8bit", "bnb", "4bit")
@@ -135,7 +137,10 @@ def _arguments(
     found = arguments_of(unit, "optimizer") if family in FURTHER else {}
     for name in FURTHER.get(family, ()):
         number = number_in(found, name)
-        if number is not None:
+        switch = found.get(name)
+        if name in _SWITCHES and isinstance(switch, bool):
+            takes.append(Fact(name, switch, "written"))
+        elif number is not None and name not in _SWITCHES:
             takes.append(Fact(name, int(number) if name in _WHOLE else number, "written"))
     takes += [Fact(name, value, "computed") for name, value in FIXED.get(family, {}).items()]
     known = {fact.name for fact in takes}

@@ -186,6 +186,8 @@ def _construct(
     made: Any = getattr(lr_scheduler, making.built)
     if making.built == "OneCycleLR":
         rates = [group["lr"] for group in optimizer.param_groups]
+        if terms.number("max_lr") is not None:  # torch gives it to every group
+            rates = [keywords["max_lr"]] * len(rates)
         keywords = {**keywords, "max_lr": rates, "cycle_momentum": False}
     warmup = terms.warmup
     if not warmup:

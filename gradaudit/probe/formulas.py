@@ -109,7 +109,7 @@ def cosine_once(terms: Terms) -> Factor:
 
 
 def cosine_with_restarts(terms: Terms) -> Factor:
-    cycles = terms.number("num_cycles") or 1
+    cycles = terms.number("num_cycles", "lr_scheduler_num_cycles") or 1  # the second is kohya's
     return _after_warmup(
         terms, lambda done: 0.0 if done >= 1 else (1 + cos(pi * ((cycles * done) % 1.0))) / 2
     )
@@ -119,7 +119,7 @@ def polynomial(terms: Terms) -> Factor:
     """transformers' own end is 1e-7, not 0."""
     low = terms.number("lr_end")
     end = (1e-7 if low is None else low) / terms.peak
-    power = terms.number("power") or 1.0
+    power = terms.number("power", "lr_scheduler_power") or 1.0  # the second is kohya's
     return _after_warmup(terms, lambda done: end + (1 - end) * max(0.0, 1 - done) ** power)
 
 
@@ -138,17 +138,25 @@ def warmup_stable_decay(terms: Terms) -> Factor:
     stable = terms.number("num_stable_steps", "stable_steps")
     begins = w + int(stable) if stable is not None else max(w, terms.total - d)
     kind = str(terms.arguments.get("decay_type", "cosine"))
+    cycles = terms.number("num_cycles") or 0.5
     shapes: dict[str, Callable[[float], float]] = {
         "linear": lambda done: 1 - done, "1-sqrt": lambda done: 1 - sqrt(done),
-        "cosine": lambda done: (1 + cos(pi * done)) / 2,
+        "cosine": lambda done: (1 + cos(2 * pi * cycles * done)) / 2,
     }  # fmt: skip
+    rises: dict[str, Callable[[float], float]] = {
+        "linear": lambda done: done, "1-sqrt": lambda done: 1 - sqrt(1 - done),
+        "cosine": lambda done: (1 - cos(pi * done)) / 2,
+    }  # fmt: skip
+    rising = str(terms.arguments.get("warmup_type", "linear"))
     if kind not in shapes:
         raise Lacking(f"decay_type {kind!r} is none of {', '.join(shapes)}")
-    shape = shapes[kind]
+    if rising not in rises:
+        raise Lacking(f"warmup_type {rising!r} is none of {', '.join(rises)}")
+    shape, rise = shapes[kind], rises[rising]
 
     def factor(t: int) -> float:
         if t < w:
-            return floor + (1 - floor) * (s + (1 - s) * t / w)
+            return floor + (1 - floor) * (s + (1 - s) * rise(t / w))
         if t < begins:
             return 1.0
         return floor + (1 - floor) * shape((t - begins) / d) if t < begins + d else floor

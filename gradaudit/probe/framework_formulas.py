@@ -10,13 +10,36 @@ from bisect import bisect_right
 from math import cos, exp, log, pi, sqrt
 
 from gradaudit.plan.arguments import numbers_in
-from gradaudit.probe.formulas import Lacking
+from gradaudit.probe.formulas import Lacking, cosine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gradaudit.probe.formulas import Factor, Terms
+
+
+def cosine_with_warmup_rate(terms: Terms) -> Factor:
+    """transformers' `cosine_warmup_with_min_lr`: it begins above 0, and is one step ahead."""
+    w, floor, begin = terms.warmup, terms.floor, terms.number("warmup_lr_rate")
+    cycles, rest = terms.number("num_cycles") or 0.5, max(1, terms.total - terms.warmup)
+
+    def factor(t: int) -> float:
+        if t < w:
+            return (t + 1) / w if begin is None else begin + (1 - begin) * t / max(1, w - 1)
+        wave = (1 + cos(2 * pi * cycles * (t - w + 1) / rest)) / 2
+        return max(0.0, floor + (1 - floor) * wave)
+
+    return factor
+
+
+def axolotl_cosine(terms: Terms) -> Factor:
+    """That of transformers; two keys make another curve of it, which is not simulated."""
+    if terms.arguments.get("lr_quadratic_warmup") is True:
+        raise Lacking("a quadratic warm-up (`lr_quadratic_warmup`) is not simulated")
+    if terms.number("cosine_constant_lr_ratio"):
+        raise Lacking("a level end (`cosine_constant_lr_ratio`) is not simulated")
+    return cosine(terms)
 
 
 def verl_cosine(terms: Terms) -> Factor:
@@ -286,6 +309,25 @@ def deepspeed_warmup(decays: bool) -> Callable[[Terms], Factor]:
         return lambda t: low + (1 - low) * gamma(max(t - 1, 0))
 
     return made
+
+
+def deepspeed_cosine(terms: Terms) -> Factor:
+    """Shares of the rate, not rates; 0 before it has begun to count, which is the first step."""
+    w, total = max(2, terms.warmup), terms.total
+    low, end = terms.number("warmup_min_ratio") or 0.0, terms.number("cos_min_ratio")
+    end = 1e-4 if end is None else end
+    is_linear = str(terms.arguments.get("warmup_type", "log")).lower() == "linear"
+
+    def factor(t: int) -> float:
+        t -= 1
+        if t < 0:
+            return 0.0
+        if t < w:
+            return low + (1 - low) * (t / w if is_linear else log(t + 1) / log(w))
+        done = min(1.0, (t - w + 1) / max(1, total - w))
+        return end + (1 - end) * (1 + cos(pi * done)) / 2
+
+    return factor
 
 
 def basicsr_warm(terms: Terms, then: Factor) -> Factor:

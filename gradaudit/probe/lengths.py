@@ -15,6 +15,10 @@ NOMINAL_POINTS = 2000
 """Steps at which a curve is drawn whose real number of steps is not known."""
 
 
+BEGUN_IS_DONE = ("hf-trainer", "llama-factory", "axolotl")
+"""Dialects of transformers' Trainer, which takes a step that an epoch's fraction has begun."""
+
+
 class Clock(NamedTuple):
     """The length of a training in the units that are known.
 
@@ -87,6 +91,8 @@ def end_of(unit: TrainingUnit, per_epoch: float | None) -> tuple[int | None, str
     written in steps and in epochs, which of the two ends it. per_epoch: steps of an epoch."""
     epochs, written = _positive(unit, "epochs"), _positive(unit, "total_steps")
     by_epochs = epochs * per_epoch if epochs and per_epoch else None
+    if by_epochs and unit.composed.dialect["name"] in BEGUN_IS_DONE:
+        by_epochs = ceil(by_epochs - 1e-9)
     ends = [round(end) for end in (written, by_epochs) if end and round(end) > 0]
     if len(set(ends)) < 2:
         return (ends[0] if ends else None), ""

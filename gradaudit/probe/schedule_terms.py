@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import ceil
 from typing import NamedTuple
 
-from gradaudit.plan.arguments import arguments_of
-from gradaudit.plan.model import DEFAULT
+from gradaudit.plan.arguments import arguments_of, number_in
+from gradaudit.plan.model import DEFAULT, WRITTEN
 from gradaudit.plan.schedule import whole_warmup
 from gradaudit.probe.formulas import Terms, constant
 from gradaudit.probe.scheduler_names import (
@@ -23,7 +23,7 @@ from gradaudit.rules.lengths import call_unit, horizon_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from gradaudit.plan.model import TrainingUnit
+    from gradaudit.plan.model import Setting, TrainingUnit
     from gradaudit.probe.lengths import Clock
 
 
@@ -107,6 +107,10 @@ def _planned(unit: TrainingUnit, clock: Clock, peak: float | None) -> Planned:
         raise _Stop(why, *(factors or ["learning_rate"]))
     if not name and "scheduler" in unit.unknown:
         raise _Stop(f"scheduler is not known ({unit.unknown['scheduler']})", "scheduler")
+    end = None if name else _end_of_a_decay(unit)
+    if end is not None:
+        why = f"the config names no scheduler, but `{end.last_key}` belongs to one"
+        raise _Stop(why, "scheduler")
     making = making_of(name, unit.composed.dialect["name"]) if name else NONE
     if isinstance(making, str):
         raise _Stop(f"scheduler {name!r}: {making}")
@@ -128,10 +132,19 @@ def _planned(unit: TrainingUnit, clock: Clock, peak: float | None) -> Planned:
     warmup, note = _warmup(unit, length, making)
     notes += note
     decay = _decay(unit, length)
+    arguments, low = arguments_of(unit), unit.number("min_learning_rate")
+    share = number_in(arguments, "min_lr_ratio", "min_lr_rate")
+    if low is None and share is not None and 0 <= share <= 1 and making.basis == CONVENTION:
+        low = share * peak
+    start = unit.number("warmup_start_factor")
+    begin = number_in(arguments, "warmup_lr", "warmup_init_lr")
+    if warmup and start is None and begin is not None and making.basis == CONVENTION:
+        if 0 <= begin <= peak:
+            start = begin / peak
+            notes.append(f"the warm-up is taken to begin at a rate of {begin:g}, as timm's does")
     terms = Terms(
-        peak, length.total, warmup, unit.number("warmup_start_factor") or 0.0,
-        unit.number("min_learning_rate"), decay, _milestones(unit, length), length.per_epoch,
-        arguments_of(unit),
+        peak, length.total, warmup, start or 0.0, low, decay, _milestones(unit, length),
+        length.per_epoch, arguments,
     )  # fmt: skip
     if making.made is None and warmup:
         notes.append(
@@ -145,6 +158,16 @@ def _planned(unit: TrainingUnit, clock: Clock, peak: float | None) -> Planned:
     if making.built in BY_POSITION and warmup and terms.start == 0:
         notes.append("the warm-up begins at 1e-8 of the rate: torch's LinearLR takes no 0")
     return Planned(name or "none", making, terms, follows, length.nominal, tuple(notes))
+
+
+def _end_of_a_decay(unit: TrainingUnit) -> Setting | None:
+    """What the config says of a decay, though its scheduler has no name: set in code, it is no
+    level rate."""
+    found = (
+        unit.get(name) for name in ("decay_steps", "decay_epochs", "decay_calls", "milestones",
+                                    "min_learning_rate")
+    )  # fmt: skip
+    return next((one for one in found if one is not None and one.origin == WRITTEN), None)
 
 
 def _habit(unit: TrainingUnit, clock: Clock, making: Making) -> tuple[str, list[str]]:

@@ -58,6 +58,7 @@ TRANSFORMERS = {
     "constant_with_warmup": _transformers(f.constant_with_warmup),
     "inverse_sqrt": _transformers(f.inverse_sqrt),
     "cosine_with_min_lr": _transformers(f.cosine),
+    "cosine_warmup_with_min_lr": _transformers(own.cosine_with_warmup_rate),
     "warmup_stable_decay": _transformers(f.warmup_stable_decay),
 }
 _NEMO = "nemo/core/optim/lr_scheduler.py"
@@ -67,7 +68,8 @@ _DEEPSPEED = "deepspeed/runtime/lr_schedules.py"
 _NEOX = "megatron/learning_rates.py"
 
 BY_DIALECT: dict[str, dict[str, Making]] = {
-    **dict.fromkeys(("hf-trainer", "llama-factory", "axolotl", "kohya"), TRANSFORMERS),
+    **dict.fromkeys(("hf-trainer", "llama-factory", "kohya"), TRANSFORMERS),
+    "axolotl": TRANSFORMERS | {"cosine": _transformers(own.axolotl_cosine)},
     "verl": {
         "cosine": _framework("verl/utils/torch_functional.py", own.verl_cosine),
         "constant": _framework("verl/utils/torch_functional.py", f.constant_with_warmup),
@@ -125,6 +127,7 @@ BY_DIALECT: dict[str, dict[str, Making]] = {
     "deepspeed": {
         "warmuplr": _framework(_DEEPSPEED, own.deepspeed_warmup(False)),
         "warmupdecaylr": _framework(_DEEPSPEED, own.deepspeed_warmup(True)),
+        "warmupcosinelr": _framework(_DEEPSPEED, own.deepspeed_cosine),
     },
     "basicsr": {
         "multisteplr": _framework("basicsr/models/lr_scheduler.py", own.basicsr_steps),
@@ -169,6 +172,12 @@ def _if_known(terms: Terms, **names: tuple[str, ...]) -> dict[str, object]:
     return {name: value for name, value in known.items() if value is not None}
 
 
+def _words(terms: Terms, name: str) -> dict[str, object]:
+    """An argument that is a word, where the config gives one."""
+    value = terms.arguments.get(name)
+    return {name: value} if isinstance(value, str) else {}
+
+
 def _step(terms: Terms) -> dict[str, object]:
     size = terms.needed("step_size", "lr_step_size", "decay_step")
     return {"step_size": int(size), **_if_known(terms, gamma=("gamma", "lr_gamma"))}
@@ -179,7 +188,14 @@ def _exponential(terms: Terms) -> dict[str, object]:
 
 
 def _one_cycle(terms: Terms) -> dict[str, object]:
-    found: dict[str, object] = {"max_lr": terms.peak, "total_steps": terms.total}
+    """A written `max_lr` is the peak of every group, whatever the optimiser's rate is."""
+    written = terms.number("max_lr")
+    found: dict[str, object] = {
+        "max_lr": terms.peak if written is None else written, "total_steps": terms.total,
+        **_words(terms, "anneal_strategy"),
+    }  # fmt: skip
+    if isinstance(terms.arguments.get("three_phase"), bool):
+        found["three_phase"] = terms.arguments["three_phase"]
     return found | _if_known(
         terms, pct_start=("pct_start",), div_factor=("div_factor",),
         final_div_factor=("final_div_factor",),
@@ -210,13 +226,15 @@ def _constant(terms: Terms) -> dict[str, object]:
 
 
 def _cyclic(terms: Terms) -> dict[str, object]:
-    mode = terms.arguments.get("mode")
+    down = terms.number("step_size_down")
     return {
         "base_lr": terms.needed("base_lr"),
         "max_lr": terms.needed("max_lr"),
         "step_size_up": int(terms.needed("step_size_up", "step_size")),
         "cycle_momentum": False,
-        **({"mode": mode} if isinstance(mode, str) else {}),
+        **_words(terms, "mode"),
+        **({} if down is None else {"step_size_down": int(down)}),
+        **_if_known(terms, gamma=("gamma",)),
     }
 
 

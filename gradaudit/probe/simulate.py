@@ -102,8 +102,14 @@ def simulate(unit: TrainingUnit, path: str = "") -> Simulation:
     )
     return Simulation(
         path, unit.name, torch.__version__, assumed, built.said, groups, schedule, batch,
-        scaler_of(unit), bounds_of(unit), tuple(missing),
+        scaler_of(unit), bounds_of(unit, _peak(schedule)), tuple(missing),
     )  # fmt: skip
+
+
+def _peak(schedule: Schedule) -> float | None:
+    """The highest rate, where every step was drawn."""
+    curve = schedule.curve
+    return curve.peak if curve is not None and not curve.nominal else None
 
 
 def _with_ends(

@@ -148,6 +148,12 @@ def _norms(run: DryRun, width: int) -> list[Line]:
     if tail is not None and (tail > EVEN or run.norm.count >= FEWEST_FOR_TAIL):
         said = HEAVY if tail > EVEN else "even" if tail < 5 else "uneven"
         lines += prose(f"95th percentile over median: {number(tail)}, {said}", width)
+    if run.clip_value is not None:
+        lines += prose(
+            f"a clip by value cuts each element to between -{number(run.clip_value)} and "
+            f"{number(run.clip_value)}; how often it acted is not measured",
+            width,
+        )
     if run.clip_norm is not None:
         low, high = run.clipped_interval
         lines += prose(
