@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from gradaudit.evidence.record import Record
+    from gradaudit.findings import Finding
     from gradaudit.render.layout import Line
 
 
@@ -75,12 +76,13 @@ def _alone(result: FileResult, width: int) -> list[Line]:
         units = spoken.setdefault((finding.rule.code, finding.severity), [])
         if finding.unit not in units:
             units.append(finding.unit)
-    alike = []
+    first: list[Finding] = []
+    alike: list[Finding] = []
     for finding in result.findings:
         units = spoken[finding.rule.code, finding.severity]
-        if len(units) >= MANY and finding.unit != units[0]:
-            alike.append(finding)
-    lines = full(result, width, [finding for finding in result.findings if finding not in alike])
+        is_again = len(units) >= MANY and finding.unit != units[0]
+        (alike if is_again else first).append(finding)
+    lines = full(result, width, first)
     if alike:
         text = "The same of other optimizers:"
         lines += [[piece(text, "dim")], *concise(result, alike), []]

@@ -22,6 +22,10 @@ ENOUGH_TO_JUDGE = 20
 ENOUGH_TO_RECOMMEND = 100
 """Steps from which a threshold is recommended: a share has +- 0.09 then."""
 
+PARTIAL = frozenset(("deepspeed", "zero", "fsdp1"))
+"""Notes of the recorder: that it saw no clip, no scaler or no autocast does not mean that there was
+none, and norms of layers are of pieces. Calls of backward are counted there as anywhere."""
+
 _CLOSE = 0.01
 """Relative difference within which two learning rates are one."""
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from os import stat
 
 from gradaudit.evidence.record import content_digest
-from gradaudit.plan.measured import Measured, match, section_name
+from gradaudit.plan.measured import PARTIAL, Measured, match, section_name
 from gradaudit.plan.model import MEASURED, Setting
 from gradaudit.syntax.scalars import yaml_float
 
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from gradaudit.evidence.record import OptimizerRecord, Record
     from gradaudit.plan.model import SettingValue, TrainingUnit
     from gradaudit.syntax.tree import Tree
-
-PARTIAL = frozenset(("deepspeed", "zero", "fsdp1"))
-"""Notes of the recorder: what it sees of batch, accumulation and clip is not the whole."""
 
 
 def add_record(

@@ -15,10 +15,6 @@ if TYPE_CHECKING:
     from gradaudit.plan.measured import Measured
     from gradaudit.plan.model import Setting
 
-PARTIAL = frozenset(("deepspeed", "zero", "fsdp1"))
-"""Notes of the recorder: that it saw no clip, no scaler or no autocast does not mean that there was
-none, and norms of layers are of pieces. Calls of backward are counted there as anywhere."""
-
 RECORD_PAGE = "docs/measured.md"
 ELSEWHERE = (
     "The run takes this value from somewhere else: the command line, a default in the code, "

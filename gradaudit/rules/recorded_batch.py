@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from gradaudit.findings import HIGH, INFO, LOW, MEDIUM, WARNING
+from gradaudit.plan.measured import PARTIAL
 from gradaudit.rules import rule
-from gradaudit.rules.recorded import ELSEWHERE, PARTIAL, RECORD_PAGE, differs, written
+from gradaudit.rules.recorded import ELSEWHERE, RECORD_PAGE, differs, written
 from gradaudit.rules.text import number
 
 TYPE_CHECKING = False

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from gradaudit.evidence.statistics import median, steady_tail_ratio, wilson
 from gradaudit.findings import ERROR, HIGH, INFO, MEDIUM, WARNING
-from gradaudit.plan.measured import ENOUGH_TO_RECOMMEND, same
+from gradaudit.plan.measured import ENOUGH_TO_RECOMMEND, PARTIAL, same
 from gradaudit.rules import rule
 from gradaudit.rules.recorded import (
-    PARTIAL,
     RECORD_PAGE,
     STEPS_APART,
     report,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from gradaudit.findings import HIGH, INFO, LOW, MEDIUM, WARNING
-from gradaudit.plan.measured import same
+from gradaudit.plan.measured import PARTIAL, same
 from gradaudit.rules import rule
-from gradaudit.rules.recorded import ELSEWHERE, PARTIAL, RECORD_PAGE, differs, written
+from gradaudit.rules.recorded import ELSEWHERE, RECORD_PAGE, differs, written
 from gradaudit.rules.recorded_schedule import falls_in_warmup, unlike_schedule
 from gradaudit.rules.text import number, rounded, times
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from gradaudit.findings import HIGH, INFO, LOW, MEDIUM, WARNING
+from gradaudit.plan.measured import PARTIAL
 from gradaudit.rules import load, rule
-from gradaudit.rules.recorded import PARTIAL, RECORD_PAGE, report, some
+from gradaudit.rules.recorded import RECORD_PAGE, report, some
 from gradaudit.rules.recorded_layers import cancelled_biases
 from gradaudit.rules.text import number
 

@@ -7,9 +7,10 @@ from math import isfinite
 from gradaudit.evidence.dry_run import TENFOLD, rate_tests
 from gradaudit.evidence.statistics import median, mode
 from gradaudit.findings import INFO, MEDIUM, WARNING
+from gradaudit.plan.measured import PARTIAL
 from gradaudit.rules import rule
 from gradaudit.rules.batch import GAN
-from gradaudit.rules.recorded import PARTIAL, RECORD_PAGE, report
+from gradaudit.rules.recorded import RECORD_PAGE, report
 from gradaudit.rules.text import number, percent, times
 
 TYPE_CHECKING = False

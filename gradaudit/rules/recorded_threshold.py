@@ -52,37 +52,33 @@ def median_move(measured: Measured) -> float | None:
     return median(list(ratios.values())) if ratios else None
 
 
-def _longest_move(measured: Measured, before: float, value: float) -> float | None:
-    """How far a step of SGD may change the weights behind the looser clip `value`: at most as many
-    times as far as the threshold is higher. None where that is not known of the file as it is."""
+def _moves_at(threshold: float, measured: Measured) -> float | None:
+    """How far a step of SGD behind this threshold changes the weights; None where the run had
+    another one, or it is not known of the file as it is."""
     used = measured.optimizer.clip_norm
-    moves = median_move(measured) if used is not None and same(used, before) else None
-    return moves * value / before if moves is not None else None
+    return median_move(measured) if used is not None and same(used, threshold) else None
 
 
-def _too_far(measured: Measured, before: float, value: float, high: float) -> str:
-    """Why the looser clip is none at this learning rate, which was set for clipped steps."""
-    longest = _longest_move(measured, before, value)
-    if longest is None or longest <= high:
+def _too_far(moves: float, factor: float, value: float) -> str:
+    """Why the looser clip `value`, higher by `factor`, is none at this learning rate, which was set
+    for clipped steps: an update may then be as many times as long."""
+    if moves * factor <= load()["GA943"].limits["high"]:
         return ""
     return (
         f"at this learning rate a step clipped at {number(value)}, the 90th percentile, would "
-        f"change the weights by up to {number(rounded(longest))} of their size (1e-3 is usual; "
-        f"{number(rounded(longest * before / value))} now): lower the learning rate first, then "
-        "record again"
+        f"change the weights by up to {number(rounded(moves * factor))} of their size (1e-3 is "
+        f"usual; {number(rounded(moves))} now): lower the learning rate first, then record again"
     )
 
 
-def _longer_steps(measured: Measured, before: float, value: float) -> str:
+def _longer_steps(measured: Measured, moves: float | None, factor: float) -> str:
     """What a looser clip does to the steps of SGD, and to which side the rate should then go."""
-    name = measured.optimizer.class_name
-    text = f"under {name} a step may then be {times(value / before)} as long"
-    longest = _longest_move(measured, before, value)
-    if longest is None:
+    text = f"under {measured.optimizer.class_name} a step may then be {times(factor)} as long"
+    if moves is None:
         return f"{text}: if the run was stable, lower the learning rate with it"
-    now, then = number(rounded(longest * before / value)), number(rounded(longest))
+    now, then = number(rounded(moves)), number(rounded(moves * factor))
     text += f": an update of up to {then} of the weights instead of {now}"
-    if longest <= USUAL:
+    if moves * factor <= USUAL:
         return f"{text}, no more than is usual (1e-3): leave the learning rate as it is"
     return f"{text} (1e-3 is usual): if the loss gets unsteady, lower the learning rate with it"
 
@@ -157,20 +153,17 @@ def _other_batch(measured: Measured) -> str:
     """In which way a step of the run had another batch than one of the file; empty where it had
     not, or where that is not known. More than the file says may be on purpose (GA903, GA904)."""
     optimizer = measured.optimizer
-    calls, accumulated = optimizer.backward_calls, written(measured, "accumulation")
-    if calls and accumulated is not None and not optimizer.uses_closure:
-        if accumulated.number and calls < accumulated.number:
-            return (
-                f"the run called backward {number(calls)} time{'s' if calls != 1 else ''} a step, "
-                f"the file accumulates {number(accumulated.number)}"
-            )
-    samples, micro = optimizer.batch_norm_batch, written(measured, "micro_batch")
-    if samples and micro is not None and not micro.unit:
-        if micro.number and samples < micro.number:
-            return (
-                f"BatchNorm saw {number(samples)} samples at a time, the file's micro-batch is "
-                f"{number(micro.number)}"
-            )
+    calls = None if optimizer.uses_closure else optimizer.backward_calls
+    called = f"the run called backward {calls} time{'s' if calls != 1 else ''} a step"
+    saw = f"BatchNorm saw {optimizer.batch_norm_batch} samples at a time"
+    for name, seen, text in (
+        ("accumulation", calls, f"{called}, the file accumulates"),
+        ("micro_batch", optimizer.batch_norm_batch, f"{saw}, the file's micro-batch is"),
+    ):
+        setting = written(measured, name)
+        if seen and setting is not None and not setting.unit:
+            if setting.number and seen < setting.number:
+                return f"{text} {number(setting.number)}"
     return ""
 
 
@@ -253,11 +246,13 @@ def _change_to(
 ) -> tuple[Fix | None, str]:
     """The change of the threshold in the file, with what it does to the steps, or why none."""
     before, is_sgd = setting.number, steps_by_gradient(measured)
-    tighter = before if is_sgd and before is not None and 0 < before < value else None
-    if tighter is not None:
-        why_not = _too_far(measured, tighter, value, load()["GA943"].limits["high"])
+    longer = ""
+    if is_sgd and before is not None and 0 < before < value:
+        moves, factor = _moves_at(before, measured), value / before
+        why_not = _too_far(moves, factor, value) if moves is not None else ""
         if why_not:
             return None, why_not
+        longer = _longer_steps(measured, moves, factor)
     edit = change(setting, int(value) if value == int(value) and "." not in setting.raw else value)
     if edit is None:
         return None, NOT_PLAIN
@@ -271,8 +266,8 @@ def _change_to(
         ),
         "it cannot lower the logged norm, which is the one before clipping",
     ]
-    if tighter is not None:
-        notes.append(_longer_steps(measured, tighter, value))
+    if longer:
+        notes.append(longer)
     elif not is_sgd:
         notes.append(
             f"under {measured.optimizer.class_name} little changes; the clip then acts on spikes "

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from gradaudit.evidence.statistics import median
 from gradaudit.findings import ERROR, HIGH, INFO, MEDIUM, WARNING
+from gradaudit.plan.measured import PARTIAL
 from gradaudit.rules import rule
-from gradaudit.rules.recorded import PARTIAL, RECORD_PAGE, report
+from gradaudit.rules.recorded import RECORD_PAGE, report
 from gradaudit.rules.text import number, percent
 
 TYPE_CHECKING = False

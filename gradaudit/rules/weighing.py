@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from gradaudit.evidence.statistics import median, tail_ratio
 from gradaudit.findings import CONFIDENCES, HIGH, INFO, MEDIUM, RECOMMENDED, WARNING
-from gradaudit.plan.measured import ENOUGH_TO_JUDGE
+from gradaudit.plan.measured import ENOUGH_TO_JUDGE, PARTIAL
 from gradaudit.plan.terms import norm_moved, shares_of
 from gradaudit.rules import load
 from gradaudit.rules.batch import GAN
-from gradaudit.rules.recorded import PARTIAL, share_text, source, steps_by_gradient
+from gradaudit.rules.recorded import share_text, source, steps_by_gradient
 from gradaudit.rules.recorded_layers import update_ratios
 from gradaudit.rules.recorded_threshold import clip_fix, clip_norms_text, norms_text
 from gradaudit.rules.term_weights import shares_text, weights_fix

@@ -13,7 +13,7 @@ Most faults of a recorder are two of these that do not fit together.
                             pieces, pieces
     its step is over     S  a line is made of all this. Then as if zeroed, but that it is not, and
     or was skipped       K  no event, clip or norm is left; unscaled until the next backward
-    raised in its step      nothing, until it steps again: `stepping` is then cleared
+    raised in its step      nothing: `stepping` is cleared at the next backward or step
     in a CUDA graph         nothing while it is captured. Replayed: B, C and Z as they were; blind
                             where the step is in it
 """
